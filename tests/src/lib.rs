@@ -1,0 +1,1 @@
+//! Whole-program tests; the tests themselves are in `program.rs`.
