@@ -1,0 +1,6 @@
+//! Annotation keys that Cairn reads or writes.
+
+pub use oci_spec::image::{
+    ANNOTATION_BASE_IMAGE_DIGEST as BASE_DIGEST, ANNOTATION_BASE_IMAGE_NAME as BASE_NAME,
+    ANNOTATION_CREATED as CREATED, ANNOTATION_REF_NAME as REF_NAME, ANNOTATION_TITLE as TITLE,
+};
