@@ -1,1 +1,33 @@
-//! (being written)
+//! Where content lives.
+//!
+//! One repository (a name such as `team/web`) holds blobs, manifests, tags and referrers. Everything that reads
+//! or writes images does it through one trait, [`Repository`], and one function, [`conformance::check`], is run
+//! against every implementation of it: the ones here ([`Directory`], [`Memory`]) and the client of
+//! `cairn-registry` against servers of ours and of others.
+//!
+//! A [`Store`] is a set of repositories by name, with resumable uploads: what a registry server serves.
+//!
+//! ```text
+//!   cli, build, ledger ──▶ Repository ◀── registry::client::Remote
+//!                            ▲    ▲
+//!                     Directory  Memory
+//!                            ▲    ▲
+//!   registry::server ──▶     Store
+//! ```
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod error;
+pub mod memory;
+pub mod repository;
+pub mod store;
+pub mod stream;
+
+pub use error::RepositoryError;
+pub use memory::Memory;
+pub use repository::{
+    Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
+    Written,
+};
+pub use store::{Store, UploadError, UploadId};
+pub use stream::{ByteStream, ReadBytes, collect, from_bytes, verified};

@@ -1,0 +1,458 @@
+//! A store in memory, for tests.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use cairn_oci::{Descriptor, Digest, RepositoryName, Tag};
+use futures_util::TryStreamExt;
+
+use crate::error::{MissingBlob, RepositoryError};
+use crate::repository::{
+    Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
+    Written,
+};
+use crate::store::{Store, UploadError, UploadId};
+use crate::stream::{ByteStream, from_bytes, unwrap_verified, verified};
+
+/// Repositories in memory. Clones share their content.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    state: Arc<Mutex<BTreeMap<RepositoryName, State>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    blobs: BTreeMap<Digest, Bytes>,
+    manifests: BTreeMap<Digest, RawManifest>,
+    tags: BTreeMap<Tag, TagState>,
+    referrers: BTreeMap<Digest, BTreeMap<Digest, Descriptor>>,
+    uploads: BTreeMap<UploadId, BytesMut>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TagState {
+    digest: Digest,
+    sealed: bool,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens one repository.
+    #[must_use]
+    pub fn open(&self, name: &RepositoryName) -> MemoryRepository {
+        MemoryRepository {
+            store: self.clone(),
+            name: name.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RepositoryName, State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, name: &RepositoryName, read: impl FnOnce(&State) -> T) -> T {
+        match self.lock().get(name) {
+            Some(state) => read(state),
+            None => read(&State::default()),
+        }
+    }
+
+    fn write<T>(&self, name: &RepositoryName, write: impl FnOnce(&mut State) -> T) -> T {
+        write(self.lock().entry(name.clone()).or_default())
+    }
+}
+
+/// One repository of a [`Memory`].
+#[derive(Debug, Clone)]
+pub struct MemoryRepository {
+    store: Memory,
+    name: RepositoryName,
+}
+
+impl State {
+    fn resolve(&self, target: &Target) -> Option<&RawManifest> {
+        let digest = match target {
+            Target::Tag(tag) => self.tags.get(tag)?.digest,
+            Target::Digest(digest) => *digest,
+        };
+        self.manifests.get(&digest)
+    }
+
+    fn check_tag(&self, tag: &Tag, digest: Digest, condition: &Condition) -> Result<(), RepositoryError> {
+        let found = self.tags.get(tag);
+        check_condition(tag, digest, condition, found.map(|tag| (tag.digest, tag.sealed)))
+    }
+
+    fn insert(&mut self, manifest: &RawManifest) -> Result<(), RepositoryError> {
+        let digest = manifest.digest();
+        let document = manifest
+            .document()
+            .map_err(|source| RepositoryError::Manifest { digest, source })?;
+        for blob in document.blobs() {
+            if !self.blobs.contains_key(&blob.digest) {
+                let blob = MissingBlob::Known(blob.digest);
+                return Err(RepositoryError::BlobUnknown {
+                    manifest: digest,
+                    blob,
+                });
+            }
+        }
+        if let Some(subject) = document.subject() {
+            let descriptor = referrer_descriptor(manifest, &document);
+            self.referrers
+                .entry(subject.digest)
+                .or_default()
+                .insert(digest, descriptor);
+        }
+        self.manifests.insert(digest, manifest.clone());
+        Ok(())
+    }
+}
+
+/// Decides whether a tag that is `found` (digest, sealed) may be pointed at `digest`.
+///
+/// Every local implementation uses this one function, under its own lock.
+pub(crate) fn check_condition(
+    tag: &Tag,
+    digest: Digest,
+    condition: &Condition,
+    found: Option<(Digest, bool)>,
+) -> Result<(), RepositoryError> {
+    let current = found.map(|(current, _)| current);
+    let holds = match condition {
+        Condition::Always => true,
+        Condition::IfAbsent => current.is_none(),
+        Condition::IfMatch(expected) => current == Some(*expected),
+        Condition::Seal => current.is_none_or(|current| current == digest),
+    };
+    match found {
+        Some((current, true)) if current != digest => Err(RepositoryError::Sealed {
+            tag: tag.clone(),
+            found: Some(current),
+        }),
+        _ if !holds => Err(RepositoryError::Condition {
+            tag: tag.clone(),
+            condition: condition.clone(),
+            found: current,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// How a manifest is listed under its subject (distribution-spec, "Listing Referrers").
+pub(crate) fn referrer_descriptor(manifest: &RawManifest, document: &cairn_oci::Document) -> Descriptor {
+    Descriptor {
+        artifact_type: document.artifact_type(),
+        annotations: document.annotations().clone(),
+        ..manifest.descriptor()
+    }
+}
+
+/// The part of sorted `items` that a page asks for, and where to go on.
+pub(crate) fn page_of<T, K: AsRef<str>>(
+    items: impl Iterator<Item = T>,
+    key: impl Fn(&T) -> K,
+    page: &Page,
+) -> (Vec<T>, Option<String>) {
+    let after = page.after.as_deref();
+    let mut rest = items.filter(|item| after.is_none_or(|after| key(item).as_ref() > after));
+    let part: Vec<T> = rest.by_ref().take(page.limit.max(1)).collect();
+    let next = rest
+        .next()
+        .and(part.last())
+        .map(|last| key(last).as_ref().to_owned());
+    (part, next)
+}
+
+#[async_trait]
+impl Repository for MemoryRepository {
+    fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, RepositoryError> {
+        Ok(Capabilities {
+            conditions: true,
+            seal: true,
+            referrers: Referrers::Native,
+            delete_tags: Some(true),
+        })
+    }
+
+    async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
+        Ok(self.store.read(&self.name, |state| {
+            state.blobs.get(digest).map(|blob| blob.len() as u64)
+        }))
+    }
+
+    async fn read_blob(
+        &self,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<Blob>, RepositoryError> {
+        let Some(bytes) = self
+            .store
+            .read(&self.name, |state| state.blobs.get(digest).cloned())
+        else {
+            return Ok(None);
+        };
+        let size = bytes.len() as u64;
+        let cut = |position: u64| usize::try_from(position.min(size)).unwrap_or(bytes.len());
+        let part = match range {
+            Some(range) => bytes.slice(cut(range.start)..cut(range.end.max(range.start))),
+            None => bytes.clone(),
+        };
+        Ok(Some(Blob {
+            size,
+            content: from_bytes(part),
+        }))
+    }
+
+    async fn write_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<Written, RepositoryError> {
+        if self.stat_blob(digest).await?.is_some() {
+            return Ok(Written::Present);
+        }
+        let mut content = verified(content, *digest, size);
+        let mut bytes = BytesMut::new();
+        let broken = |error| {
+            unwrap_verified(error, |source| RepositoryError::Content {
+                digest: *digest,
+                source,
+            })
+        };
+        while let Some(piece) = content.try_next().await.map_err(broken)? {
+            bytes.extend_from_slice(&piece);
+        }
+        self.store
+            .write(&self.name, |state| state.blobs.insert(*digest, bytes.freeze()));
+        Ok(Written::New)
+    }
+
+    async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
+        let Some(bytes) = self.store.read(from, |state| state.blobs.get(digest).cloned()) else {
+            return Ok(false);
+        };
+        self.store
+            .write(&self.name, |state| state.blobs.insert(*digest, bytes));
+        Ok(true)
+    }
+
+    async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
+        Ok(self.store.read(&self.name, |state| {
+            state.resolve(target).map(RawManifest::descriptor)
+        }))
+    }
+
+    async fn read_manifest(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
+        Ok(self
+            .store
+            .read(&self.name, |state| state.resolve(target).cloned()))
+    }
+
+    async fn write_manifest(
+        &self,
+        target: &Target,
+        manifest: &RawManifest,
+        condition: &Condition,
+    ) -> Result<(), RepositoryError> {
+        self.store.write(&self.name, |state| match target {
+            Target::Digest(expected) if *expected != manifest.digest() => Err(RepositoryError::Digest {
+                expected: *expected,
+                found: manifest.digest(),
+            }),
+            Target::Digest(_) => state.insert(manifest),
+            Target::Tag(tag) => {
+                state.check_tag(tag, manifest.digest(), condition)?;
+                state.insert(manifest)?;
+                let sealed =
+                    matches!(condition, Condition::Seal) || state.tags.get(tag).is_some_and(|t| t.sealed);
+                state.tags.insert(
+                    tag.clone(),
+                    TagState {
+                        digest: manifest.digest(),
+                        sealed,
+                    },
+                );
+                Ok(())
+            }
+        })
+    }
+
+    async fn list_tags(&self, page: &Page) -> Result<TagPage, RepositoryError> {
+        Ok(self.store.read(&self.name, |state| {
+            let (tags, next) = page_of(state.tags.keys().cloned(), |tag| tag.as_str().to_owned(), page);
+            TagPage { tags, next }
+        }))
+    }
+
+    async fn list_referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: &Page,
+    ) -> Result<ReferrersPage, RepositoryError> {
+        let wanted = |descriptor: &&Descriptor| {
+            artifact_type.is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted))
+        };
+        Ok(self.store.read(&self.name, |state| {
+            let all = state
+                .referrers
+                .get(subject)
+                .into_iter()
+                .flat_map(BTreeMap::values);
+            let (manifests, next) = page_of(
+                all.filter(wanted).cloned(),
+                |entry| entry.digest.to_string(),
+                page,
+            );
+            ReferrersPage { manifests, next }
+        }))
+    }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<bool, RepositoryError> {
+        self.store.write(&self.name, |state| match state.tags.get(tag) {
+            Some(TagState { digest, sealed: true }) => Err(RepositoryError::Sealed {
+                tag: tag.clone(),
+                found: Some(*digest),
+            }),
+            _ => Ok(state.tags.remove(tag).is_some()),
+        })
+    }
+
+    async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        self.store.write(&self.name, |state| {
+            if let Some((tag, _)) = state
+                .tags
+                .iter()
+                .find(|(_, tag)| tag.sealed && tag.digest == *digest)
+            {
+                return Err(RepositoryError::Sealed {
+                    tag: tag.clone(),
+                    found: Some(*digest),
+                });
+            }
+            state.tags.retain(|_, tag| tag.digest != *digest);
+            state
+                .referrers
+                .values_mut()
+                .for_each(|list| drop(list.remove(digest)));
+            Ok(state.manifests.remove(digest).is_some())
+        })
+    }
+
+    async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        Ok(self
+            .store
+            .write(&self.name, |state| state.blobs.remove(digest).is_some()))
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn repository(&self, name: &RepositoryName) -> Result<Arc<dyn Repository>, RepositoryError> {
+        Ok(Arc::new(self.open(name)))
+    }
+
+    async fn repositories(&self, page: &Page) -> Result<Vec<RepositoryName>, RepositoryError> {
+        let names: Vec<RepositoryName> = self.lock().keys().cloned().collect();
+        Ok(page_of(names.into_iter(), |name| name.as_str().to_owned(), page).0)
+    }
+
+    async fn contains(&self, name: &RepositoryName) -> Result<bool, RepositoryError> {
+        Ok(self.lock().contains_key(name))
+    }
+
+    async fn begin_upload(&self, name: &RepositoryName) -> Result<UploadId, UploadError> {
+        let id = UploadId::random().map_err(|source| RepositoryError::File {
+            action: "get randomness for",
+            path: name.as_str().into(),
+            source,
+        })?;
+        self.write(name, |state| state.uploads.insert(id.clone(), BytesMut::new()));
+        Ok(id)
+    }
+
+    async fn upload_offset(&self, name: &RepositoryName, id: &UploadId) -> Result<u64, UploadError> {
+        self.read(name, |state| {
+            state.uploads.get(id).map(|upload| upload.len() as u64)
+        })
+        .ok_or_else(|| UploadError::Unknown { id: id.clone() })
+    }
+
+    async fn append_upload(
+        &self,
+        name: &RepositoryName,
+        id: &UploadId,
+        offset: u64,
+        mut content: ByteStream,
+    ) -> Result<u64, UploadError> {
+        let at = self.upload_offset(name, id).await?;
+        if at != offset {
+            return Err(UploadError::Offset {
+                id: id.clone(),
+                offset: at,
+                given: offset,
+            });
+        }
+        loop {
+            let piece = content.try_next().await;
+            let piece = piece.map_err(|source| UploadError::Content {
+                id: id.clone(),
+                source,
+            })?;
+            let Some(piece) = piece else { break };
+            self.write(name, |state| match state.uploads.get_mut(id) {
+                Some(upload) => Ok(upload.extend_from_slice(&piece)),
+                None => Err(UploadError::Unknown { id: id.clone() }),
+            })?;
+        }
+        self.upload_offset(name, id).await
+    }
+
+    async fn finish_upload(
+        &self,
+        name: &RepositoryName,
+        id: &UploadId,
+        digest: &Digest,
+    ) -> Result<u64, UploadError> {
+        let upload = self.write(name, |state| state.uploads.remove(id));
+        let bytes = upload
+            .ok_or_else(|| UploadError::Unknown { id: id.clone() })?
+            .freeze();
+        let found = Digest::of(&bytes);
+        if found != *digest {
+            return Err(RepositoryError::Digest {
+                expected: *digest,
+                found,
+            }
+            .into());
+        }
+        let size = bytes.len() as u64;
+        self.write(name, |state| state.blobs.insert(*digest, bytes));
+        Ok(size)
+    }
+
+    async fn cancel_upload(&self, name: &RepositoryName, id: &UploadId) -> Result<(), UploadError> {
+        let removed = self.write(name, |state| state.uploads.remove(id));
+        removed
+            .map(drop)
+            .ok_or_else(|| UploadError::Unknown { id: id.clone() })
+    }
+
+    async fn flush(&self) -> Result<(), RepositoryError> {
+        Ok(())
+    }
+}
