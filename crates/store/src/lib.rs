@@ -22,6 +22,7 @@ pub mod memory;
 pub mod repository;
 pub mod store;
 pub mod stream;
+pub mod transfer;
 
 pub use error::RepositoryError;
 pub use memory::Memory;

@@ -1,0 +1,409 @@
+//! Moves an image from one repository to another, byte for byte.
+//!
+//! Blobs first, then the manifests of an index, then the manifest itself, by digest. Tags are the caller's: a tag
+//! is moved last, when everything that it will point at is there.
+
+use std::collections::BTreeMap;
+
+use cairn_oci::manifest::DocumentError;
+use cairn_oci::{Descriptor, Digest, Document, RepositoryName};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::error::RepositoryError;
+use crate::repository::{Condition, RawManifest, Repository, Target, Written};
+use crate::stream::verified;
+
+/// How deep indexes may be nested. Real ones have one level.
+pub const DEPTH_LIMIT: usize = 4;
+/// How many blobs are moved at once.
+const CONCURRENCY: usize = 4;
+
+/// How many blobs, and how many bytes they have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Count {
+    /// Blobs.
+    pub blobs: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// One more blob of `bytes`.
+    pub fn add(&mut self, bytes: u64) {
+        self.blobs += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What was moved and what was there already. Manifests count as blobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Transferred {
+    /// Moved to the destination.
+    pub uploaded: Count,
+    /// There already, or mounted from a sibling.
+    pub reused: Count,
+}
+
+impl Transferred {
+    /// Counts one piece of content.
+    pub fn count(&mut self, size: u64, written: Written) {
+        match written {
+            Written::New => self.uploaded.add(size),
+            Written::Present => self.reused.add(size),
+        }
+    }
+
+    /// Adds what another transfer did.
+    pub fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in [
+            (&mut self.uploaded, other.uploaded),
+            (&mut self.reused, other.reused),
+        ] {
+            ours.blobs += theirs.blobs;
+            ours.bytes += theirs.bytes;
+        }
+    }
+}
+
+/// Why an image was not moved. Nothing that points at it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The source lacks something that the image is made of.
+    #[error("{repository} does not have {digest}, which {parent} needs")]
+    Missing {
+        /// The source.
+        repository: String,
+        /// What is missing.
+        digest: Digest,
+        /// The manifest that names it.
+        parent: Digest,
+    },
+    /// A manifest cannot be read.
+    #[error("the manifest {digest} in {repository} cannot be read")]
+    Manifest {
+        /// The source.
+        repository: String,
+        /// Which manifest.
+        digest: Digest,
+        /// What is wrong with it.
+        source: DocumentError,
+    },
+    /// Indexes are nested deeper than [`DEPTH_LIMIT`].
+    #[error("the index {digest} is nested deeper than {DEPTH_LIMIT} levels")]
+    TooDeep {
+        /// The index at which it stopped.
+        digest: Digest,
+    },
+    /// Reading from the source failed.
+    #[error("cannot read {digest} from {repository}")]
+    Read {
+        /// The source.
+        repository: String,
+        /// What was read.
+        digest: Digest,
+        /// Why not.
+        #[source]
+        source: RepositoryError,
+    },
+    /// Writing to the destination failed.
+    #[error("cannot write {digest} to {repository}")]
+    Write {
+        /// The destination.
+        repository: String,
+        /// What was written.
+        digest: Digest,
+        /// Why not.
+        #[source]
+        source: RepositoryError,
+    },
+}
+
+/// From where to where.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer<'a> {
+    /// The source.
+    pub from: &'a dyn Repository,
+    /// The destination.
+    pub to: &'a dyn Repository,
+    /// The source's name, if both are in the same store or registry: its blobs are mounted, not moved.
+    pub mount: Option<&'a RepositoryName>,
+}
+
+impl Transfer<'_> {
+    /// Moves `manifest` and everything it is made of.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`] names what is missing or could not be moved.
+    pub async fn image(&self, manifest: &RawManifest) -> Result<Transferred, TransferError> {
+        let mut manifests = Vec::new();
+        self.collect(manifest.clone(), 0, &mut manifests).await?;
+        let mut blobs = BTreeMap::new();
+        for (raw, document) in &manifests {
+            for blob in document.blobs() {
+                blobs.insert(blob.digest, (blob.clone(), raw.digest()));
+            }
+        }
+        let mut done = self.blobs(blobs.into_values().collect()).await?;
+        // Collected parents first: written in reverse, children are there before what lists them.
+        for (raw, document) in manifests.iter().rev() {
+            done.count(raw.bytes().len() as u64, self.manifest(raw, document).await?);
+        }
+        Ok(done)
+    }
+
+    async fn collect(
+        &self,
+        raw: RawManifest,
+        depth: usize,
+        into: &mut Vec<(RawManifest, Document)>,
+    ) -> Result<(), TransferError> {
+        let digest = raw.digest();
+        if depth >= DEPTH_LIMIT {
+            return Err(TransferError::TooDeep { digest });
+        }
+        let document = raw.document().map_err(|source| TransferError::Manifest {
+            repository: self.from.label(),
+            digest,
+            source,
+        })?;
+        let children = document.manifests().to_vec();
+        into.push((raw, document));
+        for child in children {
+            if into.iter().any(|(known, _)| known.digest() == child.digest) {
+                continue;
+            }
+            let child = self.child(&child, digest).await?;
+            Box::pin(self.collect(child, depth + 1, into)).await?;
+        }
+        Ok(())
+    }
+
+    async fn child(&self, child: &Descriptor, parent: Digest) -> Result<RawManifest, TransferError> {
+        let read = self.from.read_manifest(&Target::Digest(child.digest)).await;
+        read.map_err(|source| self.read_failed(child.digest, source))?
+            .ok_or_else(|| TransferError::Missing {
+                repository: self.from.label(),
+                digest: child.digest,
+                parent,
+            })
+    }
+
+    async fn blobs(&self, blobs: Vec<(Descriptor, Digest)>) -> Result<Transferred, TransferError> {
+        let moves = blobs.into_iter().map(|(blob, parent)| async move {
+            let written = self.blob(&blob, parent).await?;
+            Ok((blob.size, written))
+        });
+        stream::iter(moves)
+            .buffer_unordered(CONCURRENCY)
+            .try_fold(Transferred::default(), |mut done, (size, written)| async move {
+                done.count(size, written);
+                Ok(done)
+            })
+            .await
+    }
+
+    /// Moves one blob, which the manifest `parent` names.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`], also when the source's copy does not have the stated size or digest.
+    pub async fn blob(&self, blob: &Descriptor, parent: Digest) -> Result<Written, TransferError> {
+        let write_failed = |source| self.write_failed(blob.digest, source);
+        if self
+            .to
+            .stat_blob(&blob.digest)
+            .await
+            .map_err(write_failed)?
+            .is_some()
+        {
+            return Ok(Written::Present);
+        }
+        if let Some(from) = self.mount
+            && self
+                .to
+                .mount_blob(&blob.digest, from)
+                .await
+                .map_err(write_failed)?
+        {
+            return Ok(Written::Present);
+        }
+        let found = self.from.read_blob(&blob.digest, None).await;
+        let found = found.map_err(|source| self.read_failed(blob.digest, source))?;
+        let Some(found) = found else {
+            let repository = self.from.label();
+            return Err(TransferError::Missing {
+                repository,
+                digest: blob.digest,
+                parent,
+            });
+        };
+        let content = verified(found.content, blob.digest, blob.size);
+        self.to
+            .write_blob(&blob.digest, blob.size, content)
+            .await
+            .map_err(write_failed)
+    }
+
+    async fn manifest(&self, raw: &RawManifest, document: &Document) -> Result<Written, TransferError> {
+        let target = Target::Digest(raw.digest());
+        let write_failed = |source| self.write_failed(raw.digest(), source);
+        if self
+            .to
+            .stat_manifest(&target)
+            .await
+            .map_err(write_failed)?
+            .is_some()
+        {
+            return Ok(Written::Present);
+        }
+        let written = self.to.write_manifest(&target, raw, &Condition::Always).await;
+        if matches!(written, Err(RepositoryError::BlobUnknown { .. })) {
+            // Somebody's garbage collection took a blob between our look and our write: send them again, once.
+            for blob in document.blobs() {
+                self.blob(blob, raw.digest()).await?;
+            }
+            self.to
+                .write_manifest(&target, raw, &Condition::Always)
+                .await
+                .map_err(write_failed)?;
+            return Ok(Written::New);
+        }
+        written.map_err(write_failed)?;
+        Ok(Written::New)
+    }
+
+    fn read_failed(&self, digest: Digest, source: RepositoryError) -> TransferError {
+        TransferError::Read {
+            repository: self.from.label(),
+            digest,
+            source,
+        }
+    }
+
+    fn write_failed(&self, digest: Digest, source: RepositoryError) -> TransferError {
+        TransferError::Write {
+            repository: self.to.label(),
+            digest,
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_oci::{Index, Manifest, Platform, json, media_type};
+
+    use super::*;
+    use crate::memory::{Memory, MemoryRepository};
+    use crate::stream::{collect, from_bytes};
+
+    async fn image(repository: &MemoryRepository, content: &'static [u8]) -> RawManifest {
+        let mut blobs = Vec::new();
+        for (media_type, bytes) in [(media_type::CONFIG, &b"{}"[..]), (media_type::LAYER, content)] {
+            let blob = Descriptor::of(media_type, bytes);
+            repository
+                .write_blob(&blob.digest, blob.size, from_bytes(bytes))
+                .await
+                .unwrap();
+            blobs.push(blob);
+        }
+        let layers = blobs.split_off(1);
+        let raw = RawManifest::new(
+            media_type::MANIFEST,
+            json::canonical(&Manifest::image(blobs.remove(0), layers)),
+        );
+        repository
+            .write_manifest(&raw.digest().into(), &raw, &Condition::Always)
+            .await
+            .unwrap();
+        raw
+    }
+
+    async fn index(repository: &MemoryRepository) -> RawManifest {
+        let mut children = Vec::new();
+        for (architecture, content) in [("amd64", &b"one"[..]), ("arm64", &b"two"[..])] {
+            let platform = Platform::new("linux", architecture);
+            children.push(
+                image(repository, content)
+                    .await
+                    .descriptor()
+                    .with_platform(platform),
+            );
+        }
+        let raw = RawManifest::new(media_type::INDEX, json::canonical(&Index::images(children)));
+        repository
+            .write_manifest(&raw.digest().into(), &raw, &Condition::Always)
+            .await
+            .unwrap();
+        raw
+    }
+
+    fn repositories() -> (MemoryRepository, MemoryRepository) {
+        (
+            Memory::new().open(&"a".parse().unwrap()),
+            Memory::new().open(&"b".parse().unwrap()),
+        )
+    }
+
+    #[tokio::test]
+    async fn an_index_moves_whole_and_a_second_time_moves_nothing() {
+        let (from, to) = repositories();
+        let raw = index(&from).await;
+        let transfer = Transfer {
+            from: &from,
+            to: &to,
+            mount: None,
+        };
+        let first = transfer.image(&raw).await.unwrap();
+        // Three different blobs (both images share their configuration) and three manifests.
+        assert_eq!((first.uploaded.blobs, first.reused.blobs), (6, 0));
+        assert_eq!(
+            to.read_manifest(&raw.digest().into()).await.unwrap().unwrap(),
+            raw
+        );
+        let layer = to.read_blob(&Digest::of(b"two"), None).await.unwrap().unwrap();
+        assert_eq!(collect(layer.content, 10).await.unwrap(), &b"two"[..]);
+        let second = transfer.image(&raw).await.unwrap();
+        assert_eq!((second.uploaded.blobs, second.reused.blobs), (0, 6));
+    }
+
+    #[tokio::test]
+    async fn a_missing_blob_is_named_and_no_manifest_is_written() {
+        let (from, to) = repositories();
+        let raw = index(&from).await;
+        from.delete_blob(&Digest::of(b"two")).await.unwrap();
+        let error = Transfer {
+            from: &from,
+            to: &to,
+            mount: None,
+        }
+        .image(&raw)
+        .await
+        .unwrap_err();
+        assert!(
+            matches!(error, TransferError::Missing { digest, .. } if digest == Digest::of(b"two")),
+            "{error}"
+        );
+        assert!(to.stat_manifest(&raw.digest().into()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn siblings_share_blobs_instead_of_moving_them() {
+        let store = Memory::new();
+        let (from, to) = (
+            store.open(&"a".parse().unwrap()),
+            store.open(&"b".parse().unwrap()),
+        );
+        let raw = image(&from, b"one").await;
+        let done = Transfer {
+            from: &from,
+            to: &to,
+            mount: Some(from.name()),
+        }
+        .image(&raw)
+        .await
+        .unwrap();
+        assert_eq!((done.uploaded.blobs, done.reused.blobs), (1, 2));
+    }
+}
