@@ -1,1 +1,38 @@
-//! (being written)
+//! A tree of files in, one deterministic layer out; and safely back.
+//!
+//! - Into a [`Tree`] go nodes by path: from the spec, and from the [`Context`] directory, which is read beneath its root
+//!   and never through a symbolic link.
+//! - [`write_layer`] writes a tree: archived, compressed and hashed in one pass, the same bytes for the same tree.
+//! - [`read_layer`] reads what others wrote, within [`Limits`], and shows entry after entry; [`Listing`] keeps what
+//!   a build must know of a base; [`describe()`] makes a layer readable; [`recompress`] takes a whole tar archive over.
+//!
+//! Nothing here writes to a disk, and nothing knows the clock or the environment. The rules that fix the bytes are in
+//! the crate's README.
+
+mod archive;
+mod compress;
+mod decode;
+mod describe;
+mod escape;
+mod glob;
+mod header;
+mod limits;
+mod listing;
+mod local;
+mod path;
+mod pax;
+mod read;
+mod tree;
+mod writer;
+
+pub use compress::{Compression, WrittenLayer};
+pub use decode::{DecodeError, Encoding, decoder, sniff};
+pub use describe::describe;
+pub use glob::{GlobError, GlobFilter};
+pub use limits::Limits;
+pub use listing::{Listing, MAX_ACCOUNT_FILE, ResolveError};
+pub use local::{Context, LocalEntry, LocalError, LocalFile, LocalKind, LocalReader};
+pub use path::{PathError, TreePath};
+pub use read::{Entry, EntryKind, ReadError, ReadSummary, VisitError, read_layer, recompress};
+pub use tree::{Attributes, Node, Source, Tree, TreeError, is_allowed_xattr};
+pub use writer::{LayerOptions, WriteError, write_layer};
