@@ -1,0 +1,149 @@
+//! What must hold between the parts of a spec.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use cairn_layer::TreePath;
+
+use super::values::Destination;
+use super::{Copy, LAYER_LIMIT, Layer, Spec};
+use crate::document::Findings;
+use crate::finding::{Finding, Located};
+
+pub(super) fn check(spec: &Spec, findings: &Findings) {
+    check_layer_names(spec, findings);
+    check_users(spec, findings);
+    for layer in &spec.layers {
+        check_destinations(layer, findings);
+    }
+}
+
+fn check_layer_names(spec: &Spec, findings: &Findings) {
+    let names = spec.layers.iter().map(|layer| &layer.name);
+    report_repeated(names, findings, |name| {
+        format!("the layer `{name}` is given twice")
+    });
+    if let Some(layer) = spec.layers.get(LAYER_LIMIT) {
+        let message = format!(
+            "the spec has {} layers, more than {LAYER_LIMIT}",
+            spec.layers.len()
+        );
+        findings.push(Finding::new(message, layer.name.span.clone()));
+    }
+}
+
+fn check_users(spec: &Spec, findings: &Findings) {
+    let names = spec.users.iter().map(|user| &user.name);
+    report_repeated(names, findings, |name| {
+        format!("the user `{name}` is given twice")
+    });
+    let ids = spec.users.iter().map(|user| &user.uid);
+    report_repeated(ids, findings, |uid| {
+        format!("the uid {uid} is given to two users")
+    });
+}
+
+fn report_repeated<'s, T: Ord + 's>(
+    values: impl Iterator<Item = &'s Located<T>>,
+    findings: &Findings,
+    message: impl Fn(&T) -> String,
+) {
+    let mut seen = BTreeMap::new();
+    for located in values {
+        if seen.insert(&located.value, ()).is_some() {
+            findings.push(Finding::new(message(&located.value), located.span.clone()));
+        }
+    }
+}
+
+/// What a layer puts at a path, as far as the spec alone says it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A file or a link: nothing can be below.
+    Leaf,
+    /// A directory.
+    Directory,
+    /// A copy, of which only the disk knows what it is.
+    Copied,
+    Removal,
+}
+
+fn check_destinations(layer: &Layer, findings: &Findings) {
+    let mut taken: BTreeMap<&TreePath, Kind> = BTreeMap::new();
+    let destinations = destinations(layer);
+    for (path, kind, span) in &destinations {
+        let Some(other) = taken.insert(path, *kind) else {
+            continue;
+        };
+        let message = if (other == Kind::Removal) == (*kind == Kind::Removal) {
+            format!("{path} is there twice in the layer `{}`", layer.name.value)
+        } else {
+            removed_and_added(layer, path)
+        };
+        findings.push(Finding::new(message, span.clone()));
+    }
+    for (path, _, span) in &destinations {
+        for ancestor in path.ancestors() {
+            match taken.get(&ancestor) {
+                Some(Kind::Leaf) => {
+                    let message = format!("{path} cannot be there: {ancestor} is not a directory");
+                    findings.push(Finding::new(message, span.clone()));
+                }
+                Some(Kind::Removal) => {
+                    findings.push(Finding::new(removed_and_added(layer, path), span.clone()))
+                }
+                Some(Kind::Directory | Kind::Copied) | None => {}
+            }
+        }
+    }
+}
+
+fn removed_and_added(layer: &Layer, path: &TreePath) -> String {
+    format!("the layer `{}` both removes and adds {path}", layer.name.value)
+}
+
+/// Every path that the spec alone determines, in the order of the text as far as that is known.
+fn destinations(layer: &Layer) -> Vec<(TreePath, Kind, Range<usize>)> {
+    let at = |located: &Located<TreePath>, kind| (located.value.clone(), kind, located.span.clone());
+    let copies = layer
+        .copies
+        .iter()
+        .filter_map(|copy| Some((copied(copy)?, Kind::Copied, copy.to.span.clone())));
+    let writes = layer.writes.iter().map(|write| at(&write.to, Kind::Leaf));
+    let links = layer.links.iter().map(|link| at(&link.from, Kind::Leaf));
+    let directories = layer
+        .directories
+        .iter()
+        .map(|directory| at(&directory.to, Kind::Directory));
+    let removals = layer.removals.iter().map(|path| at(path, Kind::Removal));
+    let mut all: Vec<_> = copies
+        .chain(writes)
+        .chain(links)
+        .chain(directories)
+        .chain(removals)
+        .collect();
+    all.sort_by_key(|(_, _, span)| span.start);
+    all
+}
+
+/// Where a copy goes, if that is one path that is known without looking at the disk.
+fn copied(copy: &Copy) -> Option<TreePath> {
+    let from = copy.from.value.as_str();
+    if from.ends_with('/') {
+        return None;
+    }
+    match &copy.to.value {
+        Destination::Exactly(path) => Some(path.clone()),
+        Destination::Into(directory) => {
+            let name = from
+                .rsplit('/')
+                .next()
+                .filter(|name| !name.contains('{') && *name != ".")?;
+            let name = TreePath::new(name).ok()?;
+            match directory {
+                Some(directory) => directory.join(&name).ok(),
+                None => Some(name),
+            }
+        }
+    }
+}

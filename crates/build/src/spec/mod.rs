@@ -1,0 +1,292 @@
+//! The spec, `cairn.toml`: what an image is to be.
+//!
+//! [`Spec::parse`] is pure: it reads one text, opens nothing, and reports all that is wrong with it at once.
+//!
+//! # Where `copy` puts things
+//!
+//! The meaning never depends on what is there already:
+//!
+//! | `from` is | `to` | goes to |
+//! |---|---|---|
+//! | a file or symbolic link `a/f` | `/x/y` | `/x/y` |
+//! | a file or symbolic link `a/f` | `/x/` | `/x/f` |
+//! | a directory, written `a/d` | `/x/y` | `/x/y` is the directory |
+//! | a directory, written `a/d` | `/x/` | `/x/d` is the directory |
+//! | a directory, written `a/d/` | `/x` or `/x/` | what is in it goes into `/x`; the directory itself does not |
+//!
+//! - A symbolic link is stored as a link and never followed, unless a slash comes after it.
+//! - Files get 0755 if their owner may execute them, else 0644; `mode` says otherwise, for files only.
+//! - A directory that is copied keeps the attributes that a lower layer gave it, else it gets 0755 and owner 0:0. `owner` changes
+//!   the owner of everything copied, directories too. `dir` gives a directory all of its attributes, also one that a
+//!   `copy` of the same layer brings.
+//! - `exclude` leaves out what a glob matches, relative to `from`; `*` stays within one name, `**` crosses slashes.
+//! - Parents that nobody names keep what a lower layer gave them, else they get 0755 and owner 0:0.
+//!
+//! `link` makes a symbolic link at `from` that points at `to`. `remove` takes away what lower layers have; a layer
+//! cannot add and remove the same path.
+
+mod checks;
+mod reader;
+pub(crate) mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cairn_layer::TreePath;
+use cairn_oci::{Digest, Platform, Reference, RepositoryName};
+use jiff::Timestamp;
+
+pub use self::values::{Destination, ID_LIMIT, Owner, Principal, Template};
+use crate::finding::{Finding, Located};
+
+/// The longest spec that is read, in bytes (1 MiB).
+pub const LIMIT: usize = 1 << 20;
+/// The most layers that a spec may have.
+pub const LAYER_LIMIT: usize = 100;
+
+/// A spec without contradictions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// `[image]`
+    pub image: Image,
+    /// `[base]`; none: from scratch.
+    pub base: Option<Base>,
+    /// `[[user]]`, in the order of the text.
+    pub users: Vec<User>,
+    /// `[[layer]]`, lowest first.
+    pub layers: Vec<Layer>,
+    /// `[config]`
+    pub config: Config,
+    /// `[ledger]`
+    pub ledger: Ledger,
+}
+
+/// What the image is called, and for which machines it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its name in the local store.
+    pub name: Located<RepositoryName>,
+    /// Where push, release and rollback act, without tag and digest; none: the local store.
+    pub repository: Option<Located<Reference>>,
+    /// The platforms: at least one, none twice, in the order of the text.
+    pub platforms: Vec<Located<Platform>>,
+    /// When the image says that it was made.
+    pub created: Located<Created>,
+}
+
+/// When an image says that it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// What the inputs say; the lock holds it as resolved.
+    Inputs,
+    /// At this time: whole seconds, from 1970-01-01T00:00:01Z on.
+    At(Timestamp),
+}
+
+/// What the image is built upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Where it is.
+    pub source: Located<BaseSource>,
+    /// Which parts of its configuration are taken over.
+    pub inherit: BTreeSet<Inherit>,
+}
+
+/// Where a base is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseSource {
+    /// `image`: in a registry, or in the local store if it has no host. It has a tag or a digest.
+    Image(Reference),
+    /// `oci`: an OCI image layout, relative to the spec's directory, with an optional `:TAG`.
+    Layout {
+        /// The layout's directory.
+        directory: String,
+        /// Which of its images; none: the only one.
+        tag: Option<cairn_oci::Tag>,
+    },
+    /// `rootfs`: a tar archive of a root file system, relative to the spec's directory.
+    RootFs(Template),
+}
+
+/// A part of a base's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Inherit {
+    /// The environment; the spec's variables win.
+    Env,
+    /// The user.
+    User,
+    /// The working directory.
+    Workdir,
+    /// The labels; the spec's win.
+    Labels,
+    /// What is run.
+    Entrypoint,
+    /// Its arguments.
+    Cmd,
+    /// The ports, together with the spec's.
+    Expose,
+    /// The volumes, together with the spec's.
+    Volumes,
+    /// The signal that asks it to stop.
+    StopSignal,
+}
+
+impl Inherit {
+    /// All parts, with their names in the spec.
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("env", Self::Env),
+        ("user", Self::User),
+        ("workdir", Self::Workdir),
+        ("labels", Self::Labels),
+        ("entrypoint", Self::Entrypoint),
+        ("cmd", Self::Cmd),
+        ("expose", Self::Expose),
+        ("volumes", Self::Volumes),
+        ("stop-signal", Self::StopSignal),
+    ];
+
+    /// What is inherited when the spec does not say.
+    #[must_use]
+    pub fn defaults() -> BTreeSet<Self> {
+        BTreeSet::from([Self::Env, Self::Workdir])
+    }
+}
+
+/// A user that the image's `/etc/passwd` gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: Located<String>,
+    /// Its number, below [`ID_LIMIT`].
+    pub uid: Located<u32>,
+    /// Its group's number, if it is given. Else it is the user's, and a group of the user's name is added.
+    pub gid: Option<Located<u32>>,
+    /// Its home directory, which is not made. Default `/`.
+    pub home: String,
+    /// Its shell. Default `/sbin/nologin`.
+    pub shell: String,
+}
+
+/// One layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name, unique in the spec.
+    pub name: Located<String>,
+    /// `copy`
+    pub copies: Vec<Copy>,
+    /// `write`
+    pub writes: Vec<Write>,
+    /// `link`
+    pub links: Vec<Link>,
+    /// `dir`
+    pub directories: Vec<Directory>,
+    /// `remove`
+    pub removals: Vec<Located<TreePath>>,
+}
+
+/// Copies a file, or a directory and all that is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// What.
+    pub from: Located<Template>,
+    /// Where to.
+    pub to: Located<Destination>,
+    /// Mode of all files, if given.
+    pub mode: Option<u32>,
+    /// Owner of all that is copied, if given.
+    pub owner: Option<Located<Owner>>,
+    /// Globs of what is left out, relative to `from`; `GlobFilter::new` takes them.
+    pub exclude: Vec<String>,
+}
+
+/// Writes a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Where to.
+    pub to: Located<TreePath>,
+    /// Its content.
+    pub text: String,
+    /// Its mode. Default 0644.
+    pub mode: u32,
+    /// Its owner, if given.
+    pub owner: Option<Located<Owner>>,
+}
+
+/// Makes a symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where the link is.
+    pub from: Located<TreePath>,
+    /// What it points at, as it is written into the link.
+    pub to: String,
+}
+
+/// Makes a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// Where.
+    pub to: Located<TreePath>,
+    /// Its mode. Default 0755.
+    pub mode: u32,
+    /// Its owner, if given.
+    pub owner: Option<Located<Owner>>,
+}
+
+/// The image's configuration. What is not given (`None`) may be inherited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What is run.
+    pub entrypoint: Option<Vec<String>>,
+    /// Its arguments.
+    pub cmd: Option<Vec<String>>,
+    /// Where it is run.
+    pub workdir: Option<String>,
+    /// As whom it is run.
+    pub user: Option<Located<Owner>>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Ports, such as `8080/tcp`.
+    pub expose: BTreeSet<String>,
+    /// Volumes.
+    pub volumes: BTreeSet<String>,
+    /// The signal that asks it to stop.
+    pub stop_signal: Option<String>,
+    /// Labels of the configuration.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What the spec says of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// The entries that must be in the ledger: its first one, and any others.
+    pub trust: Option<Located<Vec<Digest>>>,
+    /// Where the ledger is, without tag and digest; none: in the image's own repository.
+    pub repository: Option<Located<Reference>>,
+}
+
+impl Spec {
+    /// Reads a spec of at most [`LIMIT`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, in the order of the text.
+    pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
+        reader::read(text)
+    }
+
+    /// The platforms without their places.
+    pub fn platforms(&self) -> impl Iterator<Item = &Platform> {
+        self.image.platforms.iter().map(|platform| &platform.value)
+    }
+
+    /// The modification time of everything in the image's own layers, in seconds since 1970: the date that the spec
+    /// names, else 1.
+    #[must_use]
+    pub fn layer_mtime(&self) -> u64 {
+        match self.image.created.value {
+            Created::Inputs => 1,
+            Created::At(time) => u64::try_from(time.as_second()).unwrap_or(1),
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! From text to spec, section by section.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use cairn_layer::GlobFilter;
+use cairn_oci::{Platform, Reference, RepositoryName};
+use jiff::Timestamp;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::values::{self, Destination, Owner, Template};
+use super::{
+    Base, BaseSource, Config, Copy, Created, Directory, ID_LIMIT, Image, Inherit, LIMIT, Layer, Ledger, Link,
+    Spec, User, Write, checks,
+};
+use crate::document::{self, Findings, Keys, Problem, Section, chain, nearest};
+use crate::finding::{Finding, Located};
+
+const ROOT: Keys = Keys {
+    known: &["image", "base", "user", "layer", "config", "ledger"],
+    later: &["packages", "workspace"],
+};
+const IMAGE: Keys = Keys::all(&["name", "repository", "platforms", "created"]);
+const BASE: Keys = Keys::all(&["image", "oci", "rootfs", "inherit"]);
+const USER: Keys = Keys::all(&["name", "uid", "gid", "home", "shell"]);
+const LAYER: Keys = Keys {
+    known: &["name", "copy", "write", "link", "dir", "remove"],
+    later: &["fetch", "split", "compression", "hardlinks"],
+};
+const COPY: Keys = Keys::all(&["from", "to", "mode", "owner", "exclude"]);
+const WRITE: Keys = Keys::all(&["to", "text", "mode", "owner"]);
+const LINK: Keys = Keys::all(&["from", "to"]);
+const DIR: Keys = Keys::all(&["to", "mode", "owner"]);
+const CONFIG: Keys = Keys {
+    known: &[
+        "entrypoint",
+        "cmd",
+        "workdir",
+        "user",
+        "env",
+        "expose",
+        "volumes",
+        "stop-signal",
+        "labels",
+        "annotations",
+    ],
+    later: &["healthcheck"],
+};
+const LEDGER: Keys = Keys::all(&["trust", "repository"]);
+
+pub(super) fn read(text: &str) -> Result<Spec, Vec<Finding>> {
+    let findings = Findings::default();
+    let spec = document::parse(text, LIMIT, &findings).and_then(|table| {
+        let root = Section::root(&table, &ROOT, &findings);
+        let spec = read_root(&root)?;
+        checks::check(&spec, &findings);
+        Some(spec)
+    });
+    match spec {
+        Some(spec) if findings.is_empty() => Ok(spec),
+        _ => Err(findings.into_sorted()),
+    }
+}
+
+/// Reads every section before the first missing one makes it give up.
+fn read_root(root: &Section<'_>) -> Option<Spec> {
+    let image = root.table("image", "[image]", &IMAGE);
+    if !root.has("image") {
+        root.report(
+            Finding::new("the spec has no [image]", 0..0)
+                .with_hint("`cairn init` writes a spec to start from"),
+        );
+    }
+    let image = image.and_then(|section| read_image(&section));
+    let base = root
+        .table("base", "[base]", &BASE)
+        .map(|section| read_base(&section));
+    let users = root.tables("user", "[[user]]", &USER);
+    let users: Vec<_> = users.iter().filter_map(read_user).collect();
+    let layers = root.tables("layer", "[[layer]]", &LAYER);
+    let layers: Vec<_> = layers.iter().filter_map(read_layer).collect();
+    let config = root.table("config", "[config]", &CONFIG);
+    let config = config.map(|section| read_config(&section)).unwrap_or_default();
+    let ledger = root.table("ledger", "[ledger]", &LEDGER);
+    let ledger = ledger.map(|section| read_ledger(&section)).unwrap_or_default();
+    Some(Spec {
+        image: image?,
+        base: match base {
+            Some(base) => Some(base?),
+            None => None,
+        },
+        users,
+        layers,
+        config,
+        ledger,
+    })
+}
+
+fn read_image(section: &Section<'_>) -> Option<Image> {
+    let name = section.required("name", |text| {
+        text.parse::<RepositoryName>()
+            .map_err(|error| Problem::new(chain(&error)))
+    });
+    let repository = section.parsed("repository", repository);
+    let platforms = read_platforms(section);
+    let created = read_created(section);
+    Some(Image {
+        name: name?,
+        repository,
+        platforms: platforms?,
+        created: created?,
+    })
+}
+
+fn repository(text: &str) -> Result<Reference, Problem> {
+    let reference: Reference = text.parse().map_err(|error| Problem::new(chain(&error)))?;
+    if reference.tag.is_some() || reference.digest.is_some() {
+        let problem = Problem::new(format!("`{text}` is more than a repository"));
+        return Err(problem.with_hint(format!(
+            "leave tag and digest away: {}",
+            reference.without_target()
+        )));
+    }
+    Ok(reference)
+}
+
+fn read_platforms(section: &Section<'_>) -> Option<Vec<Located<Platform>>> {
+    let platforms = section.texts("platforms", |text| {
+        text.parse::<Platform>()
+            .map_err(|error| Problem::new(chain(&error)))
+    });
+    let hint = "name the machines that the image is for: platforms = [\"linux/amd64\"]";
+    let Some(platforms) = platforms else {
+        if !section.has("platforms") {
+            section.report(Finding::new("[image] needs `platforms`", section.span()).with_hint(hint));
+        }
+        return None;
+    };
+    if section.list("platforms").is_some_and(|list| list.is_empty()) {
+        let span = section.key_span("platforms").unwrap_or_default();
+        section.report(Finding::new("`platforms` is empty", span).with_hint(hint));
+    }
+    let mut seen = BTreeSet::new();
+    for platform in &platforms {
+        if !seen.insert(&platform.value) {
+            let message = format!("the platform {} is given twice", platform.value);
+            section.report(Finding::new(message, platform.span.clone()));
+        }
+    }
+    Some(platforms)
+}
+
+fn read_created(section: &Section<'_>) -> Option<Located<Created>> {
+    if !section.has("created") {
+        return Some(Located::nowhere(Created::Inputs));
+    }
+    let text = section.text_or_date("created")?;
+    match created(&text.value) {
+        Ok(created) => Some(text.map(|_| created)),
+        Err(problem) => {
+            section.report(problem.at(text.span));
+            None
+        }
+    }
+}
+
+fn created(text: &str) -> Result<Created, Problem> {
+    if text == "inputs" {
+        return Ok(Created::Inputs);
+    }
+    let hint = "write \"inputs\", or a date such as \"2026-01-31T12:00:00Z\"";
+    match text.parse::<Timestamp>() {
+        Ok(time) if time.as_second() >= 1 && time.subsec_nanosecond() == 0 => Ok(Created::At(time)),
+        Ok(_) => Err(Problem::new(format!(
+            "the date `{text}` is before 1970-01-01T00:00:01Z or has a fraction"
+        ))
+        .with_hint(hint)),
+        Err(_) => Err(Problem::new(format!("`{text}` is neither \"inputs\" nor a date")).with_hint(hint)),
+    }
+}
+
+fn read_base(section: &Section<'_>) -> Option<Base> {
+    let image = section.parsed("image", base_image);
+    let layout = section.parsed("oci", base_layout);
+    let rootfs = section.parsed("rootfs", |text| Template::parse(text).map(BaseSource::RootFs));
+    let inherit = read_inherit(section);
+    let given: Vec<_> = ["image", "oci", "rootfs"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect();
+    match given[..] {
+        [_] => {}
+        [] => section.report(
+            Finding::new("[base] needs one of `image`, `oci` and `rootfs`", section.span())
+                .with_hint("leave [base] away to build from scratch"),
+        ),
+        [first, second, ..] => {
+            let message = format!("[base] has both `{first}` and `{second}`; it takes one");
+            let span = section.key_span(second).unwrap_or_default();
+            section.report(Finding::new(message, span));
+        }
+    }
+    Some(Base {
+        source: image.or(layout).or(rootfs)?,
+        inherit: inherit.unwrap_or_else(Inherit::defaults),
+    })
+}
+
+fn base_image(text: &str) -> Result<BaseSource, Problem> {
+    let reference: Reference = text.parse().map_err(|error| Problem::new(chain(&error)))?;
+    if reference.tag.is_none() && reference.digest.is_none() {
+        return Err(Problem::new(format!(
+            "`{text}` names a repository, and not which of its images"
+        ))
+        .with_hint(format!("add a tag or a digest, such as {text}:12")));
+    }
+    Ok(BaseSource::Image(reference))
+}
+
+/// `DIR` or `DIR:TAG`; what follows the last colon is a tag if it can be one.
+fn base_layout(text: &str) -> Result<BaseSource, Problem> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Problem::new(
+            "the directory of a layout has at least one character, and no NUL",
+        ));
+    }
+    let tagged = text
+        .rsplit_once(':')
+        .filter(|(directory, _)| !directory.is_empty());
+    let tagged = tagged.and_then(|(directory, tag)| Some((directory, tag.parse().ok()?)));
+    let (directory, tag) = match tagged {
+        Some((directory, tag)) => (directory, Some(tag)),
+        None => (text, None),
+    };
+    Ok(BaseSource::Layout {
+        directory: directory.to_owned(),
+        tag,
+    })
+}
+
+fn read_inherit(section: &Section<'_>) -> Option<BTreeSet<Inherit>> {
+    let parts = section.texts("inherit", |text| {
+        let names = Inherit::ALL.map(|(name, _)| name);
+        let part = Inherit::ALL.into_iter().find(|(name, _)| *name == text);
+        part.map(|(_, part)| part).ok_or_else(|| {
+            let problem = Problem::new(format!("`{text}` cannot be inherited"));
+            match nearest(text, &names) {
+                Some(name) => problem.with_label(format!("did you mean `{name}`?")),
+                None => problem.with_hint(format!("what can be: {}", names.join(", "))),
+            }
+        })
+    })?;
+    Some(parts.into_iter().map(|part| part.value).collect())
+}
+
+fn read_user(section: &Section<'_>) -> Option<User> {
+    let name = section.required("name", values::account_name);
+    let uid = read_id(section, section.required_integer("uid"));
+    let gid = read_id(section, section.integer("gid"));
+    let home = section.parsed("home", values::account_path);
+    let shell = section.parsed("shell", values::account_path);
+    Some(User {
+        name: name?,
+        uid: uid?,
+        gid,
+        home: home.map_or_else(|| "/".to_owned(), |home| home.value),
+        shell: shell.map_or_else(|| "/sbin/nologin".to_owned(), |shell| shell.value),
+    })
+}
+
+fn read_id(section: &Section<'_>, number: Option<Located<i64>>) -> Option<Located<u32>> {
+    let number = number?;
+    match u32::try_from(number.value).ok().filter(|id| *id < ID_LIMIT) {
+        Some(id) => Some(number.map(|_| id)),
+        None => {
+            let message = format!("the id {} is not between 0 and 2147483647", number.value);
+            section.report(Finding::new(message, number.span));
+            None
+        }
+    }
+}
+
+fn read_layer(section: &Section<'_>) -> Option<Layer> {
+    let name = section.required("name", values::layer_name);
+    let copies = section.tables("copy", "`copy`", &COPY);
+    let writes = section.tables("write", "`write`", &WRITE);
+    let links = section.tables("link", "`link`", &LINK);
+    let directories = section.tables("dir", "`dir`", &DIR);
+    let copies: Vec<_> = copies.iter().filter_map(read_copy).collect();
+    let writes: Vec<_> = writes.iter().filter_map(read_write).collect();
+    let links: Vec<_> = links.iter().filter_map(read_link).collect();
+    let directories: Vec<_> = directories.iter().filter_map(read_directory).collect();
+    let removals = section.texts("remove", values::image_path).unwrap_or_default();
+    Some(Layer {
+        name: name?,
+        copies,
+        writes,
+        links,
+        directories,
+        removals,
+    })
+}
+
+fn read_copy(section: &Section<'_>) -> Option<Copy> {
+    let from = section.required("from", Template::parse_from);
+    let to = section.required("to", Destination::parse);
+    let owner = section.parsed("owner", Owner::parse);
+    let mode = read_mode(section);
+    let exclude = section.texts("exclude", |glob| match GlobFilter::new([glob]) {
+        Ok(_) => Ok(glob.to_owned()),
+        Err(error) => Err(Problem::new(chain(&error))),
+    });
+    Some(Copy {
+        from: from?,
+        to: to?,
+        mode,
+        owner,
+        exclude: exclude
+            .unwrap_or_default()
+            .into_iter()
+            .map(|glob| glob.value)
+            .collect(),
+    })
+}
+
+/// A mode that sets the set-user-id or set-group-id bit must come with the owner whose rights it hands out.
+fn read_mode(section: &Section<'_>) -> Option<u32> {
+    let mode = section.parsed("mode", values::mode)?;
+    if mode.value & 0o6000 != 0 && !section.has("owner") {
+        let message = format!(
+            "the mode {:04o} lets everybody run this with its owner's rights",
+            mode.value
+        );
+        let finding =
+            Finding::new(message, mode.span).with_hint("say whose with `owner`, or leave the first digit 0");
+        section.report(finding);
+    }
+    Some(mode.value)
+}
+
+fn read_write(section: &Section<'_>) -> Option<Write> {
+    let to = section.required("to", values::image_file);
+    let text = section.required("text", |text| Ok(text.to_owned()));
+    let owner = section.parsed("owner", Owner::parse);
+    let mode = read_mode(section).unwrap_or(0o644);
+    Some(Write {
+        to: to?,
+        text: text?.value,
+        mode,
+        owner,
+    })
+}
+
+fn read_link(section: &Section<'_>) -> Option<Link> {
+    let from = section.required("from", values::image_file);
+    let to = section.required("to", values::link_target);
+    Some(Link {
+        from: from?,
+        to: to?.value,
+    })
+}
+
+fn read_directory(section: &Section<'_>) -> Option<Directory> {
+    let to = section.required("to", values::image_path);
+    let owner = section.parsed("owner", Owner::parse);
+    let mode = read_mode(section).unwrap_or(0o755);
+    Some(Directory { to: to?, mode, owner })
+}
+
+fn read_config(section: &Section<'_>) -> Config {
+    let texts = |key| {
+        let texts = section.texts(key, values::plain_text)?;
+        Some(texts.into_iter().map(|text| text.value).collect())
+    };
+    Config {
+        entrypoint: texts("entrypoint"),
+        cmd: texts("cmd"),
+        workdir: section
+            .parsed("workdir", values::absolute_directory)
+            .map(|text| text.value),
+        user: section.parsed("user", Owner::parse),
+        env: read_map(section, "env", env_name),
+        expose: read_ports(section),
+        volumes: read_volumes(section),
+        stop_signal: section
+            .parsed("stop-signal", values::signal)
+            .map(|text| text.value),
+        labels: read_map(section, "labels", map_key),
+        annotations: read_map(section, "annotations", map_key),
+    }
+}
+
+fn env_name(name: &str) -> Result<(), Problem> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(Problem::new(format!(
+            "`{}` is not the name of a variable",
+            name.escape_default()
+        )));
+    }
+    Ok(())
+}
+
+fn map_key(name: &str) -> Result<(), Problem> {
+    if name.is_empty() {
+        return Err(Problem::new("a key cannot be empty"));
+    }
+    Ok(())
+}
+
+fn read_map(
+    section: &Section<'_>,
+    key: &str,
+    check: impl Fn(&str) -> Result<(), Problem>,
+) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for (name, (span, text)) in section.text_map(key).unwrap_or_default() {
+        let checked = check(&name).map_err(|problem| (problem, span));
+        let checked = checked
+            .and_then(|()| values::plain_text(&text.value).map_err(|problem| (problem, text.span.clone())));
+        match checked {
+            Ok(value) => {
+                map.insert(name, value);
+            }
+            Err((problem, span)) => section.report(problem.at(span)),
+        }
+    }
+    map
+}
+
+fn read_ports(section: &Section<'_>) -> BTreeSet<String> {
+    let mut ports = BTreeSet::new();
+    for element in section.list("expose").unwrap_or_default() {
+        match read_port(element) {
+            Ok(port) => {
+                ports.insert(port);
+            }
+            Err((problem, span)) => section.report(problem.at(span)),
+        }
+    }
+    ports
+}
+
+fn read_port(element: &Spanned<DeValue<'_>>) -> Result<String, (Problem, Range<usize>)> {
+    let text = match element.get_ref() {
+        DeValue::Integer(integer) => integer.as_str().to_owned(),
+        DeValue::String(text) => text.to_string(),
+        _ => return Err((Problem::new("`expose` must be a list of ports"), element.span())),
+    };
+    values::port(&text).map_err(|problem| (problem, element.span()))
+}
+
+fn read_volumes(section: &Section<'_>) -> BTreeSet<String> {
+    let volumes = section
+        .texts("volumes", values::absolute_directory)
+        .unwrap_or_default();
+    volumes.into_iter().map(|volume| volume.value).collect()
+}
+
+fn read_ledger(section: &Section<'_>) -> Ledger {
+    Ledger {
+        trust: section.parsed("trust", |text| {
+            let digests = text
+                .split('+')
+                .map(|digest| digest.parse())
+                .collect::<Result<_, _>>();
+            digests.map_err(|error| Problem::new(chain(&error)))
+        }),
+        repository: section.parsed("repository", repository),
+    }
+}
