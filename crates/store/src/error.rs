@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Digest, Tag};
 
+use crate::files::FileError;
 use crate::repository::Condition;
 
 /// Any cause, for what happens beyond this crate (connections, protocols).
@@ -171,6 +172,14 @@ pub enum RepositoryError {
         /// What is wrong.
         detail: String,
     },
+    /// The store is in a place where others could change it.
+    #[error("the store {} is not safe to use: {reason}", path.display())]
+    Unsafe {
+        /// Where the store is.
+        path: PathBuf,
+        /// Who could change it, and how.
+        reason: &'static str,
+    },
     /// The store was written by a newer Cairn.
     #[error("the store {} has version {found}; this Cairn reads up to {supported}", path.display())]
     NewerVersion {
@@ -181,6 +190,16 @@ pub enum RepositoryError {
         /// The newest version that this program reads.
         supported: u64,
     },
+}
+
+impl From<FileError> for RepositoryError {
+    fn from(error: FileError) -> Self {
+        Self::File {
+            action: error.action,
+            path: error.path,
+            source: error.source,
+        }
+    }
 }
 
 /// The blob that a manifest lacks: not every registry says which it is.

@@ -18,6 +18,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod files;
 pub mod memory;
 pub mod repository;
 pub mod store;

@@ -1,0 +1,107 @@
+//! The one module that writes files.
+//!
+//! A file counts when its final name exists, and it has its final name only when its bytes are on the disk:
+//!
+//! ```text
+//! open(".tmp-…", O_CREAT | O_EXCL, 0600)      in the same file system as the final name
+//! write, write, …
+//! fchmod(final mode)                          whatever the umask
+//! fsync(file)                                 an error here ends that file: it is removed, never retried
+//! rename(".tmp-…", final)
+//! fsync(directory)                            and before it, the parent of each directory that was made
+//! ```
+//!
+//! Whoever is interrupted leaves a `.tmp-…` file and nothing else. [`Fs`] is the seam between this order and the
+//! operating system: tests put an implementation there that fails at the k-th operation or records what a
+//! power loss could leave. Everybody else uses the functions below, which act on the real file system.
+
+mod fs;
+mod lock;
+mod temporary;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use fs::{Fs, Handle, RealFs};
+pub use lock::Lock;
+pub use temporary::TemporaryFile;
+pub use writer::{Linked, Writer};
+
+/// Mode of content that everybody may read.
+pub const PUBLIC: u32 = 0o644;
+/// Mode of keys and other secrets.
+pub const PRIVATE: u32 = 0o600;
+
+/// Why a file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+pub struct FileError {
+    /// What was tried: `write`, `rename`, `flush`, …
+    pub action: &'static str,
+    /// Which file or directory.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`: the same `action` and `path` around any cause.
+    pub(crate) fn on<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
+        move |source| Self {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Replaces or makes the file `path`, atomically and durably, with exactly the permission bits `mode`.
+/// Missing directories are made.
+///
+/// # Errors
+///
+/// [`FileError`]. Unless only the last flush of the directory failed, the old file is still there.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    Writer::real().write(path, bytes, mode)
+}
+
+/// Makes the file `path` as [`write`] does, unless something is there: then `false`, and nothing was written.
+/// Of several writers at once exactly one gets `true`.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, FileError> {
+    Writer::real().create(path, bytes, mode)
+}
+
+/// Removes the file `path` durably; `false` if it was not there.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn remove(path: &Path) -> Result<bool, FileError> {
+    Writer::real().remove(path)
+}
+
+/// Makes the directory `path` and its missing parents, durably, with mode 0755 less the umask.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn create_directories(path: &Path) -> Result<(), FileError> {
+    Writer::real().create_directories(path)
+}
+
+/// Begins a file whose content comes in pieces; missing directories are made. It must be published under a
+/// name in the same file system, most simply in `directory`.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn temporary(directory: &Path) -> Result<TemporaryFile, FileError> {
+    let writer = Writer::real();
+    writer.create_directories(directory)?;
+    writer.temporary(directory)
+}

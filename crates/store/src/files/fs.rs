@@ -1,0 +1,148 @@
+//! What is asked of the operating system.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+/// The operations that this crate does on a file system, each as small as the operating system's own.
+///
+/// Nothing here promises durability; the order in which [`super::Writer`] calls them does.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Makes the file `path`, which must not exist, with the permission bits `mode` less the umask.
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Handle>>;
+
+    /// Opens the file `path`, which must exist, to write at its end.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
+
+    /// Opens the regular file `path` to read. Never waits, whatever is there.
+    fn open(&self, path: &Path) -> io::Result<File>;
+
+    /// Names in a directory, sorted by bytes.
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Renames a file, replacing what is at `to`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Renames a file, or fails with [`io::ErrorKind::AlreadyExists`].
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, or fails with [`io::ErrorKind::AlreadyExists`].
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a name of a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes one directory.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Waits until the names in a directory are on the disk.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file being written.
+pub trait Handle: Send {
+    /// Writes all of `bytes` at the end.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Sets the permission bits, whatever the umask.
+    fn set_mode(&mut self, mode: u32) -> io::Result<()>;
+
+    /// Waits until the content is on the disk.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The file system of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealFs;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the implementation that everything else must use; `list` sorts"
+)]
+impl Fs for RealFs {
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Handle>> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = std::fs::read_dir(path)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Not every file system knows the flag; a second name is made by all that have links.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                std::fs::hard_link(from, to)?;
+                std::fs::remove_file(from)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o755).create(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        match rustix::fs::fsync(File::open(path)?) {
+            // A file system without this operation (some network file systems) has nothing to wait for.
+            Err(Errno::INVAL) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+impl Handle for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn set_mode(&mut self, mode: u32) -> io::Result<()> {
+        self.set_permissions(std::fs::Permissions::from_mode(mode))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
