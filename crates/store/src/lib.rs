@@ -15,17 +15,23 @@
 //!   registry::server ──▶     Store
 //! ```
 
+mod blobs;
+mod blocking;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod directory;
 pub mod error;
 pub mod files;
+pub mod layout;
 pub mod memory;
 pub mod repository;
 pub mod store;
 pub mod stream;
 pub mod transfer;
 
+pub use directory::{Directory, DirectoryRepository};
 pub use error::RepositoryError;
+pub use layout::Layout;
 pub use memory::Memory;
 pub use repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,

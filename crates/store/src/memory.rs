@@ -414,9 +414,12 @@ impl Store for Memory {
                 source,
             })?;
             let Some(piece) = piece else { break };
-            self.write(name, |state| match state.uploads.get_mut(id) {
-                Some(upload) => Ok(upload.extend_from_slice(&piece)),
-                None => Err(UploadError::Unknown { id: id.clone() }),
+            self.write(name, |state| {
+                let upload = state.uploads.get_mut(id);
+                let unknown = || UploadError::Unknown { id: id.clone() };
+                upload
+                    .ok_or_else(unknown)
+                    .map(|upload| upload.extend_from_slice(&piece))
             })?;
         }
         self.upload_offset(name, id).await

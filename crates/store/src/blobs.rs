@@ -1,0 +1,323 @@
+//! A directory of content by digest: `blobs/sha256/<hex>` of an image layout, and the cache.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use cairn_oci::{Digest, Hasher};
+use futures_util::stream;
+
+use crate::blocking::{Piece, Pieces, blocking, pump};
+use crate::error::RepositoryError;
+use crate::files::{FileError, Linked, PUBLIC, Writer};
+use crate::repository::{Blob, Written};
+use crate::stream::{ByteStream, unwrap_verified};
+
+/// Bytes read from the disk at once.
+const PIECE: u64 = 256 << 10;
+
+/// Content by digest. A blob exists when its final name exists.
+#[derive(Debug, Clone)]
+pub(crate) struct Blobs {
+    writer: Writer,
+    directory: PathBuf,
+    staging: PathBuf,
+}
+
+impl Blobs {
+    /// `staging` is where blobs are while they are being written: another directory of the same file system, so that
+    /// other tools never see a name in `directory` that is no digest.
+    pub(crate) fn new(writer: Writer, directory: PathBuf, staging: PathBuf) -> Self {
+        Self {
+            writer,
+            directory,
+            staging,
+        }
+    }
+
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(digest.hex())
+    }
+
+    /// Size of a blob, if it is there.
+    pub(crate) fn stat(&self, digest: &Digest) -> Result<Option<u64>, FileError> {
+        let path = self.path(digest);
+        match path.metadata() {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(FileError::on("read", &path)(error)),
+        }
+    }
+
+    /// The first of `digests` that is not there; if all are, they are durable.
+    pub(crate) fn first_missing<'a>(
+        &self,
+        digests: impl Iterator<Item = &'a Digest>,
+    ) -> Result<Option<Digest>, FileError> {
+        let mut paths = Vec::new();
+        for digest in digests {
+            if self.stat(digest)?.is_none() {
+                return Ok(Some(*digest));
+            }
+            paths.push(self.path(digest));
+        }
+        self.writer.ensure_durable(paths.iter().map(PathBuf::as_path))?;
+        Ok(None)
+    }
+
+    /// All of a blob of at most `limit` bytes.
+    pub(crate) fn read_whole(&self, digest: &Digest, limit: usize) -> Result<Option<Bytes>, RepositoryError> {
+        read_bounded(&self.writer, &self.path(digest), limit)
+    }
+
+    /// Writes a small blob whose bytes are at hand. A file of that name with other bytes is replaced.
+    pub(crate) fn write_whole(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RepositoryError> {
+        let path = self.path(digest);
+        if self.stat(digest)? == Some(bytes.len() as u64)
+            && self.read_whole(digest, bytes.len())?.as_deref() == Some(bytes)
+        {
+            return Ok(self.writer.ensure_durable([path.as_path()])?);
+        }
+        self.prepare()?;
+        let mut file = self.writer.temporary(&self.staging)?;
+        file.append(bytes)?;
+        Ok(file.publish(&path, PUBLIC)?)
+    }
+
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<bool, FileError> {
+        self.writer.remove(&self.path(digest))
+    }
+
+    /// Makes the file `from` the blob `digest`; the caller has checked its content.
+    pub(crate) fn adopt(&self, digest: &Digest, from: &Path) -> Result<(), FileError> {
+        self.writer.publish(from, &self.path(digest), PUBLIC)
+    }
+
+    /// Makes the blob of `source` available here: by a second name, or a copy where that is impossible.
+    pub(crate) fn link_from(&self, source: &Self, digest: &Digest) -> Result<bool, RepositoryError> {
+        if source.stat(digest)?.is_none() {
+            return Ok(false);
+        }
+        self.prepare()?;
+        match self.writer.link(&source.path(digest), &self.path(digest))? {
+            Linked::New | Linked::Present => Ok(true),
+            Linked::Missing => Ok(false),
+            Linked::Impossible => self.copy_from(source, digest),
+        }
+    }
+
+    fn copy_from(&self, source: &Self, digest: &Digest) -> Result<bool, RepositoryError> {
+        let path = source.path(digest);
+        let Some(mut file) = self.writer.open(&path)? else {
+            return Ok(false);
+        };
+        let mut copy = self.writer.temporary(&self.staging)?;
+        let found = hash(&mut file, |piece| copy.append(piece), &path)?;
+        expect_digest(*digest, found)?;
+        copy.publish(&self.path(digest), PUBLIC)?;
+        Ok(true)
+    }
+
+    fn prepare(&self) -> Result<(), FileError> {
+        self.writer.create_directories(&self.staging)?;
+        self.writer.create_directories(&self.directory)
+    }
+
+    /// See [`crate::Repository::read_blob`].
+    pub(crate) async fn read(
+        &self,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<Blob>, RepositoryError> {
+        let (blobs, path) = (self.clone(), self.path(digest));
+        blocking(move || {
+            let Some(file) = blobs.writer.open(&path)? else {
+                return Ok(None);
+            };
+            Ok(Some(
+                Reader::begin(file, range).map_err(FileError::on("read", &path))?,
+            ))
+        })
+        .await
+    }
+
+    /// See [`crate::Repository::write_blob`]. `before` runs ahead of the first write.
+    pub(crate) async fn write(
+        &self,
+        digest: Digest,
+        size: u64,
+        content: ByteStream,
+        before: impl FnOnce() -> Result<(), RepositoryError> + Send + 'static,
+    ) -> Result<Written, RepositoryError> {
+        let blobs = self.clone();
+        let there = blocking(move || blobs.settle(&digest, size)).await?;
+        if there {
+            return Ok(Written::Present);
+        }
+        let blobs = self.clone();
+        let work = move |pieces| before().and_then(|()| blobs.receive(&digest, size, pieces));
+        let (received, fed) = pump(content, work).await;
+        if let Err(error) = fed {
+            return Err(unwrap_verified(error, |source| RepositoryError::Content {
+                digest,
+                source,
+            }));
+        }
+        received.map(|()| Written::New)
+    }
+
+    /// Whether the blob is there with its size, and durable. One of another size is damaged: it is written again.
+    fn settle(&self, digest: &Digest, size: u64) -> Result<bool, FileError> {
+        if self.stat(digest)? != Some(size) {
+            return Ok(false);
+        }
+        self.writer.ensure_durable([self.path(digest).as_path()])?;
+        Ok(true)
+    }
+
+    fn receive(&self, digest: &Digest, size: u64, mut pieces: Pieces) -> Result<(), RepositoryError> {
+        self.prepare()?;
+        let mut file = self.writer.temporary(&self.staging)?;
+        let mut hasher = Hasher::new();
+        let wrong_size = |found| RepositoryError::Size {
+            digest: *digest,
+            expected: size,
+            found,
+        };
+        loop {
+            match pieces.next() {
+                Some(Piece::Bytes(piece)) => {
+                    hasher.update(&piece);
+                    if hasher.length() > size {
+                        return Err(wrong_size(size + 1));
+                    }
+                    file.append(&piece)?;
+                }
+                Some(Piece::End) => break,
+                None => return Err(broken_off(*digest)),
+            }
+        }
+        if hasher.length() != size {
+            return Err(wrong_size(hasher.length()));
+        }
+        expect_digest(*digest, hasher.finish())?;
+        Ok(file.publish(&self.path(digest), PUBLIC)?)
+    }
+}
+
+fn broken_off(digest: Digest) -> RepositoryError {
+    RepositoryError::Content {
+        digest,
+        source: io::ErrorKind::UnexpectedEof.into(),
+    }
+}
+
+/// An error unless both are the same.
+pub(crate) fn expect_digest(expected: Digest, found: Digest) -> Result<(), RepositoryError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(RepositoryError::Digest { expected, found })
+    }
+}
+
+/// All of a file of at most `limit` bytes, if it is there.
+pub(crate) fn read_bounded(
+    writer: &Writer,
+    path: &Path,
+    limit: usize,
+) -> Result<Option<Bytes>, RepositoryError> {
+    let Some(file) = writer.open(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(FileError::on("read", path))?;
+    if bytes.len() > limit {
+        return Err(RepositoryError::TooLarge {
+            subject: path.display().to_string(),
+            limit: limit as u64,
+        });
+    }
+    Ok(Some(bytes.into()))
+}
+
+/// Hashes the file at `path` and passes each piece on.
+pub(crate) fn hash(
+    file: &mut File,
+    mut each: impl FnMut(&[u8]) -> Result<(), FileError>,
+    path: &Path,
+) -> Result<Digest, FileError> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let length = file.read(&mut buffer).map_err(FileError::on("read", path))?;
+        if length == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..length]);
+        each(&buffer[..length])?;
+    }
+}
+
+/// A part of a file on its way out.
+struct Reader {
+    file: File,
+    remaining: u64,
+}
+
+impl Reader {
+    /// Reads the first piece at once, so that small blobs need one visit to a blocking thread.
+    fn begin(mut file: File, range: Option<Range<u64>>) -> io::Result<Blob> {
+        let size = file.metadata()?.len();
+        let range = range.unwrap_or(0..size);
+        let (start, end) = (range.start.min(size), range.end.min(size));
+        if start > 0 {
+            file.seek(SeekFrom::Start(start))?;
+        }
+        let mut reader = Self {
+            file,
+            remaining: end.saturating_sub(start),
+        };
+        let first = reader.piece()?;
+        let content = stream::try_unfold((first, reader), |(ready, reader)| async move {
+            match ready {
+                Some(piece) => Ok(Some((piece, (None, reader)))),
+                None => reader.later().await,
+            }
+        });
+        Ok(Blob {
+            size,
+            content: Box::pin(content),
+        })
+    }
+
+    fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        if self.remaining == 0 {
+            return Ok(None);
+        }
+        let length = self.remaining.min(PIECE);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        (&mut self.file).take(length).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.remaining -= bytes.len() as u64;
+        Ok(Some(bytes.into()))
+    }
+
+    async fn later(mut self) -> io::Result<Option<(Bytes, (Option<Bytes>, Self))>> {
+        let (piece, reader) = blocking(move || (self.piece(), self)).await;
+        Ok(piece?.map(|piece| (piece, (None, reader))))
+    }
+}
