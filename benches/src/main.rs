@@ -216,7 +216,7 @@ impl Bench {
             }
         }
         measure::remove(&peer)?;
-        rows.push(self.floor("floor: tar | gzip -1, one core", "tar -cf - tree | gzip -1", tree)?);
+        rows.push(self.floor("floor: tar into gzip -1", "tar -cf - tree | gzip -1", tree)?);
         Ok(rows)
     }
 
