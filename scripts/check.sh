@@ -14,6 +14,9 @@ banned_crates=(
     ocidir            # cannot copy between layouts, takes the time from the clock
     serde_yml         # unsound, archived
     serde_yaml        # deprecated
+    libz-sys          # this and the next two change flate2's compressor, and so the bytes of layers
+    libz-ng-sys
+    zlib-rs
 )
 
 # The lines come from find's NUL-terminated names, so any file name is read as it is.
