@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 use crate::header::{BLOCK, padding};
 use crate::limits::Limits;
 use crate::pax::{self, Records};
-use crate::read::ReadError;
+use crate::read_error::ReadError;
 
 /// Sizes from here on do not fit into a ustar header.
 const LARGE: u64 = 8 << 30;
@@ -42,6 +42,13 @@ pub(crate) enum End {
     Marked,
     /// The bytes were over.
     Unmarked,
+}
+
+/// What comes next in an archive.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Member(RawMember),
+    End(End),
 }
 
 /// Reads members from the bytes of a tar archive.
@@ -82,7 +89,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// The next member, or how the archive ended. What is left of the member before is skipped.
-    pub(crate) fn next(&mut self) -> Result<Result<RawMember, End>, ReadError> {
+    pub(crate) fn step(&mut self) -> Result<Step, ReadError> {
         let mut extensions = Extensions::default();
         loop {
             self.skip_content()?;
@@ -90,7 +97,7 @@ impl<R: BufRead> Archive<R> {
             let Some(header) = self.read_header()? else {
                 let end = self.finish(at)?;
                 return if extensions.is_empty() {
-                    Ok(Err(end))
+                    Ok(Step::End(end))
                 } else {
                     Err(ReadError::Truncated { at })
                 };
@@ -110,7 +117,7 @@ impl<R: BufRead> Archive<R> {
                     let link = self.read_long(at, &header)?;
                     set_once(&mut extensions.link, link, at)?;
                 }
-                _ => return self.member(at, kind, &header, &extensions).map(Ok),
+                _ => return self.member(at, kind, &header, &extensions).map(Step::Member),
             }
         }
     }

@@ -5,9 +5,11 @@ use std::io::Read;
 
 use cairn_oci::{Digest, Hasher};
 
+use crate::entry::{Entry, EntryKind};
 use crate::escape::Escaped;
 use crate::limits::Limits;
-use crate::read::{Entry, EntryKind, ReadError, VisitError, read_layer};
+use crate::read::read_layer;
+use crate::read_error::{ReadError, VisitError};
 
 /// Lists a layer, one line for each entry in the order of the archive:
 ///

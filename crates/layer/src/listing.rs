@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 
+use crate::entry::{Entry, EntryKind};
 use crate::limits::Limits;
 use crate::path::TreePath;
-use crate::read::{Entry, EntryKind, ReadError, ReadSummary, VisitError, read_layer};
+use crate::read::{ReadSummary, read_layer};
+use crate::read_error::{ReadError, VisitError};
 use crate::tree::Attributes;
 
 /// How many symbolic links one path may lead through (Linux's own limit).

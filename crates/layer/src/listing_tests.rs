@@ -1,1 +1,307 @@
+//! What a stack of layers gives.
 
+use std::sync::Arc;
+
+use super::*;
+use crate::tree::{Node, Source, Tree};
+use crate::writer::{LayerOptions, write_layer};
+
+fn path(text: &str) -> TreePath {
+    TreePath::new(text).unwrap()
+}
+
+fn directory(mode: u32) -> Node {
+    Node::Directory(Attributes {
+        mode,
+        ..Attributes::default()
+    })
+}
+
+fn file(content: &[u8]) -> Node {
+    Node::File {
+        attributes: Attributes::file(false),
+        source: Source::Bytes(Arc::from(content)),
+    }
+}
+
+fn link(target: &str) -> Node {
+    Node::Symlink {
+        target: target.into(),
+        uid: 0,
+        gid: 0,
+    }
+}
+
+fn layer<const N: usize>(nodes: [(&str, Node); N]) -> Vec<u8> {
+    let mut tree = Tree::new();
+    for (at, node) in nodes {
+        tree.insert(path(at), node).unwrap();
+    }
+    let mut out = Vec::new();
+    write_layer(&tree, &LayerOptions::default(), &mut out).unwrap();
+    out
+}
+
+/// A layer that no tree of ours would give: entries by name and kind, in this order.
+fn foreign(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, kind, link) in entries {
+        let member = crate::header::Member {
+            path: name.as_bytes(),
+            kind: *kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 1,
+            link: link.as_bytes(),
+            xattrs: None,
+        };
+        out.extend(member.encode());
+    }
+    out.extend([0; 1024]);
+    out
+}
+
+fn stack(layers: &[Vec<u8>]) -> Listing {
+    let mut listing = Listing::new();
+    for layer in layers {
+        listing.apply_layer(&layer[..], &Limits::default()).unwrap();
+    }
+    listing
+}
+
+fn directories(listing: &Listing) -> Vec<String> {
+    listing.directories.keys().map(ToString::to_string).collect()
+}
+
+const DIRECTORY: tar::EntryType = tar::EntryType::Directory;
+const FILE: tar::EntryType = tar::EntryType::Regular;
+const LINK: tar::EntryType = tar::EntryType::Symlink;
+
+#[test]
+fn the_uppermost_entry_for_a_directory_counts() {
+    let base = layer([
+        ("tmp", directory(0o1777)),
+        ("etc", directory(0o755)),
+        ("etc/passwd", file(b"root")),
+    ]);
+    let top = layer([
+        ("tmp", directory(0o700)),
+        ("etc/group", file(b"wheel")),
+        ("srv/x", file(b"")),
+    ]);
+    let listing = stack(&[base, top]);
+    assert_eq!(directories(&listing), ["/etc", "/srv", "/tmp"]);
+    assert_eq!(listing.directories[&path("tmp")].mode, 0o700);
+    assert_eq!(
+        listing.directories[&path("srv")],
+        Attributes::directory(),
+        "only mentioned as a parent"
+    );
+    assert_eq!(
+        (listing.passwd.as_deref(), listing.group.as_deref()),
+        (Some(&b"root"[..]), Some(&b"wheel"[..]))
+    );
+}
+
+#[test]
+fn c10_whiteouts_remove_what_is_below_and_nothing_of_their_own_layer() {
+    let base = || {
+        layer([
+            ("a", directory(0o755)),
+            ("a/old", directory(0o755)),
+            ("a/old/deep", directory(0o755)),
+            ("a/old-too", directory(0o755)),
+            ("a/link", link("/x")),
+            ("etc/passwd", file(b"root")),
+        ])
+    };
+    let listing = stack(&[
+        base(),
+        layer([("a/old", Node::Whiteout), ("a/link", Node::Whiteout)]),
+    ]);
+    assert_eq!(directories(&listing), ["/a", "/a/old-too", "/etc"]);
+    assert!(listing.symlinks.is_empty());
+    assert_eq!(
+        stack(&[base(), layer([("etc/passwd", Node::Whiteout)])]).passwd,
+        None
+    );
+    assert_eq!(stack(&[base(), layer([("etc", Node::Whiteout)])]).passwd, None);
+
+    // Whatever the order, removals come first (image-spec, layer.md: they hide only what lower layers have).
+    for late in [
+        [("a/.wh.old", FILE, ""), ("a/old/new/", DIRECTORY, "")],
+        [("a/old/new/", DIRECTORY, ""), ("a/.wh.old", FILE, "")],
+    ] {
+        assert_eq!(
+            directories(&stack(&[base(), foreign(&late)])),
+            ["/a", "/a/old", "/a/old-too", "/a/old/new", "/etc"]
+        );
+    }
+}
+
+#[test]
+fn c10_an_opaque_marker_empties_its_directory_even_when_it_comes_late() {
+    let base = || {
+        layer([
+            ("a", directory(0o700)),
+            ("a/old", directory(0o755)),
+            ("b", directory(0o755)),
+        ])
+    };
+    for late in [
+        [("a/.wh..wh..opq", FILE, ""), ("a/new/", DIRECTORY, "")],
+        [("a/new/", DIRECTORY, ""), ("a/.wh..wh..opq", FILE, "")],
+    ] {
+        let listing = stack(&[base(), foreign(&late)]);
+        assert_eq!(directories(&listing), ["/a", "/a/new", "/b"]);
+        assert_eq!(
+            listing.directories[&path("a")].mode,
+            0o700,
+            "the directory itself stays"
+        );
+    }
+    assert_eq!(
+        stack(&[base(), foreign(&[(".wh..wh..opq", FILE, "")])]),
+        Listing::new()
+    );
+}
+
+#[test]
+fn c10_whiteouts_go_through_links_within_the_image() {
+    let base = layer([
+        ("lib", link("usr/lib")),
+        ("usr/lib/old", directory(0o755)),
+        ("out", link("../../usr")),
+    ]);
+    let through = |name: &str| directories(&stack(&[base.clone(), foreign(&[(name, FILE, "")])]));
+    assert_eq!(through("lib/.wh.old"), ["/usr", "/usr/lib"]);
+    assert_eq!(through("out/.wh.lib"), ["/usr"], "`..` ends at the root");
+    let gone = stack(&[base.clone(), foreign(&[(".wh.lib", FILE, "")])]);
+    assert_eq!(
+        directories(&gone),
+        ["/usr", "/usr/lib", "/usr/lib/old"],
+        "the link goes, not what is behind it"
+    );
+    assert!(!gone.symlinks.contains_key(&path("lib")));
+}
+
+#[test]
+fn c8_entries_below_links_stay_within_the_image() {
+    for target in ["/usr/lib", "usr/lib", "../../../usr/lib", "/../usr/./lib/"] {
+        let listing = stack(&[foreign(&[("lib", LINK, target), ("lib/x/", DIRECTORY, "")])]);
+        assert_eq!(
+            directories(&listing),
+            ["/usr", "/usr/lib", "/usr/lib/x"],
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn c8_links_that_do_not_end_are_refused() {
+    let mut listing = Listing::new();
+    let looping = foreign(&[("a", LINK, "b"), ("b", LINK, "a"), ("a/x", FILE, "")]);
+    let error = listing.apply_layer(&looping[..], &Limits::default()).unwrap_err();
+    assert!(matches!(error, ReadError::SymlinkLoop { .. }), "{error:?}");
+}
+
+#[test]
+fn an_entry_replaces_what_was_there() {
+    let base = || {
+        layer([
+            ("d", directory(0o755)),
+            ("d/sub", directory(0o755)),
+            ("l", link("d")),
+        ])
+    };
+    let by_file = stack(&[base(), layer([("d", file(b"")), ("l", file(b""))])]);
+    assert_eq!(by_file, Listing::new());
+    let by_link = stack(&[base(), layer([("d", link("/x"))])]);
+    assert_eq!(directories(&by_link), [""; 0]);
+    assert_eq!(by_link.symlinks[&path("d")], b"/x");
+    let by_directory = stack(&[base(), layer([("l", directory(0o711))])]);
+    assert_eq!(directories(&by_directory), ["/d", "/d/sub", "/l"]);
+    assert!(by_directory.symlinks.is_empty());
+    let hardlink = stack(&[
+        layer([("etc/passwd", file(b"root"))]),
+        foreign(&[("x", FILE, ""), ("etc/passwd", tar::EntryType::Link, "x")]),
+    ]);
+    assert_eq!(hardlink.passwd, None, "its content is not known");
+}
+
+#[test]
+fn paths_are_resolved_like_the_kernel_does() {
+    let symlinks = [
+        ("lib", "usr/lib"),
+        ("usr/lib/now", "v2"),
+        ("top", "/"),
+        ("up", "../.."),
+        ("abs", "/lib/now"),
+    ];
+    let symlinks = symlinks.map(|(at, target)| (path(at), target.as_bytes().to_vec()));
+    let listing = Listing {
+        symlinks: BTreeMap::from(symlinks),
+        ..Listing::new()
+    };
+    for (from, to) in [
+        ("x/y", "x/y"),
+        ("lib", "usr/lib"),
+        ("lib/now/x", "usr/lib/v2/x"),
+        ("abs", "usr/lib/v2"),
+        ("top/up/lib/a", "usr/lib/a"),
+    ] {
+        assert_eq!(listing.resolve(&path(from)), Ok(path(to)), "{from}");
+    }
+    assert_eq!(listing.resolve_parent(&path("abs")), Ok(path("abs")));
+    assert_eq!(listing.resolve_parent(&path("lib/now")), Ok(path("usr/lib/now")));
+    assert_eq!(
+        listing.resolve(&path("up")),
+        Err(ResolveError::Root { path: path("up") })
+    );
+}
+
+#[test]
+fn chains_of_links_end_at_forty() {
+    let chain = |length: usize| {
+        let link = |at: usize| (path(&at.to_string()), (at + 1).to_string().into_bytes());
+        Listing {
+            symlinks: (0..length).map(link).collect(),
+            ..Listing::new()
+        }
+    };
+    assert_eq!(chain(40).resolve(&path("0")), Ok(path("40")));
+    assert!(matches!(
+        chain(41).resolve(&path("0")),
+        Err(ResolveError::TooManyLinks { .. })
+    ));
+}
+
+#[test]
+fn a_huge_account_file_is_refused() {
+    let content = vec![b'x'; usize::try_from(MAX_ACCOUNT_FILE).unwrap() + 1];
+    let largest = layer([
+        ("etc/passwd", file(&content[1..])),
+        ("srv/passwd", file(&content)),
+    ]);
+    assert_eq!(
+        stack(&[largest]).passwd.map(|passwd| passwd.len()),
+        Some(content.len() - 1)
+    );
+    let mut listing = Listing::new();
+    let error = listing
+        .apply_layer(&layer([("etc/group", file(&content))])[..], &Limits::default())
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ReadError::AccountFile {
+                limit: MAX_ACCOUNT_FILE,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(listing, Listing::new());
+}

@@ -113,7 +113,7 @@ mod tests {
             ("size", "9"),
         ]);
         let content = format(&records);
-        assert!(content.starts_with(b"23 SCHILY.xattr.user.x=\n"));
+        assert!(content.starts_with(b"24 SCHILY.xattr.user.x=\n"));
         assert_eq!(parse(&content), Some(records));
     }
 

@@ -6,68 +6,14 @@ use std::io::{self, BufReader, Read, Write};
 use cairn_oci::{Digest, Hasher};
 use tar::EntryType;
 
-use crate::archive::{Archive, End, RawMember};
+use crate::archive::{Archive, End, RawMember, Step};
 use crate::compress::{CHUNK, Compression, LayerSink, WrittenLayer};
-use crate::decode::{DecodeError, Encoding, sniffing_decoder};
-use crate::escape::Escaped;
+use crate::decode::{Encoding, sniffing_decoder};
+use crate::entry::{Entry, EntryKind, attributes, checked_entry, member_kind, normalise};
 use crate::limits::Limits;
-use crate::path::{PathError, TreePath};
-use crate::tree::{Attributes, is_symlink_target};
-
-/// One entry of a layer, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its path. Of a whiteout, the path that it removes; of an opaque marker, the marker's own, so that its parent is
-    /// the directory that it empties.
-    pub path: TreePath,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Mode, owner and extended attributes, all as the layer has them. Of a hard link they mean nothing.
-    pub attributes: Attributes,
-    /// Length of the content in bytes; 0 of everything but a file.
-    pub size: u64,
-    /// Modification time in seconds since 1970.
-    pub mtime: i64,
-}
-
-/// What an entry of a layer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Symlink {
-        /// What it points at: any bytes.
-        target: Vec<u8>,
-    },
-    /// Another name of a file.
-    Hardlink {
-        /// The file's path.
-        to: TreePath,
-    },
-    /// A character device. Nothing in Cairn makes one.
-    CharacterDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A block device. Nothing in Cairn makes one.
-    BlockDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A named pipe.
-    Fifo,
-    /// Removes what lower layers have at the path.
-    Whiteout,
-    /// Removes what lower layers have below the path's parent.
-    Opaque,
-}
+use crate::path::TreePath;
+use crate::read_error::{OutputFailed, ReadError, VisitError};
+use crate::tree::Attributes;
 
 /// What was read, to the last byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,181 +32,6 @@ pub struct ReadSummary {
     pub encoding: Encoding,
     /// What the layer says of the root directory itself.
     pub root: Option<Attributes>,
-}
-
-/// Why a visitor does not want to go on.
-pub type VisitError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a layer cannot be read. `at` is a position in the tar archive; texts are escaped.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The bytes cannot be read or decompressed.
-    #[error("cannot read the layer")]
-    Input {
-        /// Why.
-        source: io::Error,
-    },
-    /// It decompresses to more than it may.
-    #[error("the layer is too large")]
-    Decode {
-        /// Which limit.
-        source: DecodeError,
-    },
-    /// The output of [`recompress`] does not take the bytes.
-    #[error("cannot write the layer")]
-    Output {
-        /// Why.
-        source: io::Error,
-    },
-    /// It ends in the middle, or without an end marker where nothing else tells the end.
-    #[error("the tar archive ends too early, at byte {at}")]
-    Truncated {
-        /// Where.
-        at: u64,
-    },
-    /// Something follows the end.
-    #[error("there is something at byte {at}, after the end of the tar archive")]
-    TrailingData {
-        /// Where.
-        at: u64,
-    },
-    /// A header is damaged, or contradicts itself.
-    #[error("the tar header at byte {at} has an impossible {field}")]
-    Header {
-        /// Where the header starts.
-        at: u64,
-        /// Which field.
-        field: &'static str,
-    },
-    /// A PAX header or long name is damaged, or there are two for one member.
-    #[error("the extended tar header for the member at byte {at} is damaged or ambiguous")]
-    Extension {
-        /// Where the header starts.
-        at: u64,
-    },
-    /// A PAX header or long name is too large.
-    #[error("the extended tar header at byte {at} is larger than {limit} bytes")]
-    ExtensionTooLarge {
-        /// Where the header starts.
-        at: u64,
-        /// The limit: [`Limits::max_extension`].
-        limit: u64,
-    },
-    /// A sparse file: readers disagree about them (image-spec, layer.md: layers should have none).
-    #[error("the member at byte {at} is a sparse file, which a layer should not have")]
-    Sparse {
-        /// Where the header starts.
-        at: u64,
-    },
-    /// A kind of member that is none of a file system.
-    #[error("`{path}` is of the unknown kind `{kind}`")]
-    Unsupported {
-        /// The member's name.
-        path: String,
-        /// The header's type flag.
-        kind: String,
-    },
-    /// A name leads out of the image.
-    #[error("`{path}` leads out of the image")]
-    Escapes {
-        /// The name.
-        path: String,
-    },
-    /// A hard link's target leads out of the image, is the root, or is the link itself.
-    #[error("the hard link `{path}` cannot lead to `{target}`")]
-    Hardlink {
-        /// The link's name.
-        path: String,
-        /// Its target.
-        target: String,
-    },
-    /// A name is no path.
-    #[error("the layer has an entry that cannot be in an image")]
-    Path {
-        /// What is wrong with it.
-        source: PathError,
-    },
-    /// A symbolic link has an impossible target.
-    #[error("the target of the symbolic link {path} is empty, too long, or has a NUL byte")]
-    SymlinkTarget {
-        /// The link.
-        path: TreePath,
-    },
-    /// Something named like a whiteout is none.
-    #[error("{path} is no whiteout: those are empty files named `.wh.` and the name that they remove")]
-    Whiteout {
-        /// The path, as named.
-        path: TreePath,
-    },
-    /// The root is something else than a directory.
-    #[error("the layer's root is not a directory")]
-    Root,
-    /// A path is there twice (image-spec, layer.md: it must not be), and not both times a directory.
-    #[error("{path} is there twice")]
-    Duplicate {
-        /// The path.
-        path: TreePath,
-    },
-    /// Something lies below what this layer says is a file.
-    #[error("{path} lies below {ancestor}, which is not a directory")]
-    NotADirectory {
-        /// What lies below.
-        path: TreePath,
-        /// What is no directory.
-        ancestor: TreePath,
-    },
-    /// A path leads through symbolic links that do not end.
-    #[error("{path} lies below symbolic links that do not end")]
-    SymlinkLoop {
-        /// The path.
-        path: TreePath,
-    },
-    /// `/etc/passwd` or `/etc/group` is too large.
-    #[error("{path} has more than {limit} bytes")]
-    AccountFile {
-        /// Which.
-        path: TreePath,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// Too many entries.
-    #[error("the layer has more than {limit} entries")]
-    TooManyEntries {
-        /// The limit: [`Limits::max_entries`].
-        limit: u64,
-    },
-    /// Too many bytes of names and attributes.
-    #[error("the names and attributes in the layer have more than {limit} bytes")]
-    Metadata {
-        /// The limit: [`Limits::max_metadata`].
-        limit: u64,
-    },
-    /// The visitor did not want to go on.
-    #[error("cannot use {path}")]
-    Visit {
-        /// The entry.
-        path: TreePath,
-        /// What the visitor said.
-        source: VisitError,
-    },
-}
-
-/// Wraps an error of the output, so that it is not taken for one of the input.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write")]
-struct OutputFailed(#[source] io::Error);
-
-impl ReadError {
-    pub(crate) fn from_input(error: io::Error) -> Self {
-        let error = match error.downcast::<DecodeError>() {
-            Ok(source) => return Self::Decode { source },
-            Err(error) => error,
-        };
-        match error.downcast::<OutputFailed>() {
-            Ok(OutputFailed(source)) => Self::Output { source },
-            Err(source) => Self::Input { source },
-        }
-    }
 }
 
 /// Reads a layer, or a root file system, in whatever of the four encodings it is, and shows each entry to `visit`.
@@ -405,9 +176,9 @@ impl<'a> Checker<'a> {
     ) -> Result<End, ReadError> {
         let mut archive = Archive::new(tar, self.limits);
         loop {
-            let member = match archive.next()? {
-                Ok(member) => member,
-                Err(end) => return Ok(end),
+            let member = match archive.step()? {
+                Step::Member(member) => member,
+                Step::End(end) => return Ok(end),
             };
             let Some(entry) = self.check(member)? else {
                 continue;
@@ -431,7 +202,7 @@ impl<'a> Checker<'a> {
         let Some(path) = normalise(&member.name)? else {
             return self.take_root(kind, member).map(|()| None);
         };
-        let entry = entry(path, kind, member)?;
+        let entry = checked_entry(path, kind, member)?;
         self.check_against_others(&entry)?;
         self.entries += 1;
         Ok(Some(entry))
@@ -526,133 +297,4 @@ impl<R: Read> Read for Latched<R> {
             shown
         })
     }
-}
-
-/// The member's kind, with the spellings of older formats resolved.
-fn member_kind(member: &RawMember) -> Result<EntryType, ReadError> {
-    let kind = match member.kind {
-        // Before POSIX, a slash was what made a directory.
-        EntryType::Regular | EntryType::Continuous if member.name.ends_with(b"/") => EntryType::Directory,
-        EntryType::Regular | EntryType::Continuous => EntryType::Regular,
-        EntryType::GNUSparse => return Err(ReadError::Sparse { at: member.at }),
-        kind @ (EntryType::Link
-        | EntryType::Symlink
-        | EntryType::Char
-        | EntryType::Block
-        | EntryType::Directory
-        | EntryType::Fifo) => kind,
-        other => {
-            let kind = Escaped(&[other.as_byte()]).to_string();
-            return Err(ReadError::Unsupported {
-                path: shown(&member.name),
-                kind,
-            });
-        }
-    };
-    if kind != EntryType::Regular && member.size > 0 {
-        // Some readers would skip this many bytes, and others would not.
-        return Err(ReadError::Header {
-            at: member.at,
-            field: "size",
-        });
-    }
-    Ok(kind)
-}
-
-/// The path that a name means; none for the root.
-fn normalise(name: &[u8]) -> Result<Option<TreePath>, ReadError> {
-    let mut components = name
-        .split(|byte| *byte == b'/')
-        .filter(|name| !matches!(*name, b"" | b"."));
-    if name.is_empty() || components.clone().any(|component| component == b"..") {
-        return Err(ReadError::Escapes { path: shown(name) });
-    }
-    let Some(first) = components.next() else {
-        return Ok(None);
-    };
-    let mut path = first.to_vec();
-    for component in components {
-        path.push(b'/');
-        path.extend_from_slice(component);
-    }
-    TreePath::new(path)
-        .map(Some)
-        .map_err(|source| ReadError::Path { source })
-}
-
-fn entry(path: TreePath, kind: EntryType, member: RawMember) -> Result<Entry, ReadError> {
-    let (major, minor) = member.device;
-    let (size, mtime) = (member.size, member.mtime);
-    let entry_kind = match kind {
-        EntryType::Directory => EntryKind::Directory,
-        EntryType::Symlink if is_symlink_target(&member.link) => EntryKind::Symlink {
-            target: member.link.clone(),
-        },
-        EntryType::Symlink => return Err(ReadError::SymlinkTarget { path }),
-        EntryType::Link => EntryKind::Hardlink {
-            to: hardlink_target(&path, &member)?,
-        },
-        EntryType::Char => EntryKind::CharacterDevice { major, minor },
-        EntryType::Block => EntryKind::BlockDevice { major, minor },
-        EntryType::Fifo => EntryKind::Fifo,
-        _ => EntryKind::File,
-    };
-    let (path, entry_kind) = whiteout(path, entry_kind, size)?;
-    Ok(Entry {
-        path,
-        kind: entry_kind,
-        attributes: attributes(member),
-        size,
-        mtime,
-    })
-}
-
-fn hardlink_target(path: &TreePath, member: &RawMember) -> Result<TreePath, ReadError> {
-    match normalise(&member.link) {
-        Ok(Some(to)) if to != *path => Ok(to),
-        _ => Err(ReadError::Hardlink {
-            path: shown(&member.name),
-            target: shown(&member.link),
-        }),
-    }
-}
-
-/// Names that start with `.wh.` are whiteouts and nothing else (image-spec, layer.md, "Whiteouts").
-fn whiteout(path: TreePath, kind: EntryKind, size: u64) -> Result<(TreePath, EntryKind), ReadError> {
-    if !path.components().any(|name| name.starts_with(b".wh.")) {
-        return Ok((path, kind));
-    }
-    let in_directory = path
-        .parent()
-        .is_some_and(|parent| parent.components().any(|n| n.starts_with(b".wh.")));
-    if in_directory || kind != EntryKind::File || size > 0 {
-        return Err(ReadError::Whiteout { path });
-    }
-    if path.file_name() == b".wh..wh..opq" {
-        return Ok((path, EntryKind::Opaque));
-    }
-    let removed = &path.file_name()[b".wh.".len()..];
-    // `.wh.`, `.wh..` and `.wh...` would remove nothing, the directory, and what is above it; names that start with
-    // `.wh..wh.` were an old driver's own.
-    if removed.starts_with(b".wh.") {
-        return Err(ReadError::Whiteout { path });
-    }
-    let directory = &path.as_bytes()[..path.as_bytes().len() - path.file_name().len()];
-    match TreePath::new([directory, removed].concat()) {
-        Ok(removed) => Ok((removed, EntryKind::Whiteout)),
-        Err(_) => Err(ReadError::Whiteout { path }),
-    }
-}
-
-fn attributes(member: RawMember) -> Attributes {
-    Attributes {
-        mode: member.mode,
-        uid: member.uid,
-        gid: member.gid,
-        xattrs: member.xattrs.into_iter().collect(),
-    }
-}
-
-fn shown(bytes: &[u8]) -> String {
-    Escaped(&bytes[..bytes.len().min(TreePath::MAX)]).to_string()
 }

@@ -91,7 +91,7 @@ pub enum Node {
         /// Group.
         gid: u32,
     },
-    /// Another name of a file of this tree that comes before it.
+    /// Another name of a file of this tree that comes before it, and whose attributes it shares.
     Hardlink {
         /// The first name.
         to: TreePath,
@@ -126,6 +126,12 @@ pub enum TreeError {
     /// A name starts with `.wh.`, which layers reserve for whiteouts (image-spec, layer.md).
     #[error("{path} cannot be in a layer: names that start with `.wh.` mean removals")]
     ReservedName {
+        /// The path.
+        path: TreePath,
+    },
+    /// A name is so long that it has no whiteout, whose name is four bytes longer.
+    #[error("{path} cannot be removed: its name is longer than 251 bytes, or its path than 4092")]
+    WhiteoutTooLong {
         /// The path.
         path: TreePath,
     },
@@ -358,8 +364,15 @@ fn check_node(path: &TreePath, node: &Node) -> Result<(), TreeError> {
         Node::Symlink { target, .. } if !is_symlink_target(target) => {
             Err(TreeError::SymlinkTarget { path: path.clone() })
         }
+        Node::Whiteout if !has_whiteout(path) => Err(TreeError::WhiteoutTooLong { path: path.clone() }),
         Node::Symlink { .. } | Node::Hardlink { .. } | Node::Whiteout => Ok(()),
     }
+}
+
+/// Whether `.wh.` fits before its name.
+fn has_whiteout(path: &TreePath) -> bool {
+    let more = b".wh.".len();
+    path.file_name().len() + more <= TreePath::MAX_COMPONENT && path.as_bytes().len() + more <= TreePath::MAX
 }
 
 fn check_attributes(path: &TreePath, attributes: &Attributes) -> Result<(), TreeError> {

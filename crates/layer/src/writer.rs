@@ -88,7 +88,7 @@ pub fn write_layer(
     };
     let mut entries = 0;
     for (path, node) in tree.iter() {
-        writer.node(path, node)?;
+        writer.node(tree, path, node)?;
         entries += 1;
     }
     writer.write(&[0; 2 * BLOCK])?;
@@ -106,7 +106,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn node(&mut self, path: &TreePath, node: &Node) -> Result<(), WriteError> {
+    fn node(&mut self, tree: &Tree, path: &TreePath, node: &Node) -> Result<(), WriteError> {
         match node {
             Node::Directory(attributes) => self.header(&self.member(path, EntryType::Directory, attributes)),
             Node::File { attributes, source } => {
@@ -118,7 +118,7 @@ impl Writer<'_> {
                 self.content(path, source)
             }
             Node::Symlink { target, uid, gid } => self.symlink(path, target, *uid, *gid),
-            Node::Hardlink { to } => self.hardlink(path, to),
+            Node::Hardlink { to } => self.hardlink(tree, path, to),
             Node::Whiteout => self.whiteout(path),
         }
     }
@@ -150,12 +150,19 @@ impl Writer<'_> {
         })
     }
 
-    /// A hard link has no attributes of its own; readers that apply them anyway find harmless ones.
-    fn hardlink(&mut self, path: &TreePath, to: &TreePath) -> Result<(), WriteError> {
-        let attributes = Attributes::file(false);
+    /// A hard link repeats its file's attributes: what unpacks layers sets those of each entry, and all names of a
+    /// file have one owner and mode.
+    fn hardlink(&mut self, tree: &Tree, path: &TreePath, to: &TreePath) -> Result<(), WriteError> {
+        let Some(Node::File { attributes, .. }) = tree.get(to) else {
+            let source = TreeError::Hardlink {
+                path: path.clone(),
+                to: to.clone(),
+            };
+            return Err(WriteError::Tree { source });
+        };
         self.header(&Member {
             link: to.as_bytes(),
-            ..self.member(path, EntryType::Link, &attributes)
+            ..self.member(path, EntryType::Link, attributes)
         })
     }
 

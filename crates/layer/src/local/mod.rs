@@ -155,18 +155,18 @@ impl Context {
 
     /// What `from` is. `from` is relative; `.` and the empty path are the context itself.
     ///
-    /// A symbolic link at the end of `from` is not followed, unless a slash comes after it; but one that leads out
+    /// A symbolic link at the end of `from` is not followed, unless `/` or `/.` comes after it; but one that leads out
     /// of the context is an error even so.
     ///
     /// # Errors
     ///
     /// [`LocalError`].
     pub fn kind(&self, from: &str) -> Result<LocalKind, LocalError> {
-        let real = self.resolve(from, from.ends_with('/'))?;
+        let real = self.resolve(from, means_directory(from))?;
         let kind = self.kind_at(&real)?;
         match &kind {
             LocalKind::Symlink { .. } => self.check_link_stays(from)?,
-            LocalKind::File { .. } if from.ends_with('/') => {
+            LocalKind::File { .. } if means_directory(from) => {
                 return Err(LocalError::NotADirectory {
                     from: from.to_owned(),
                 });
@@ -374,6 +374,11 @@ impl Context {
         let at = beneath::open(self.root.as_fd(), directory, beneath::PASS_THROUGH)?;
         Ok(rustix::fs::readlinkat(&at, name, Vec::new())?.into_bytes())
     }
+}
+
+/// Whether only a directory can be meant: a slash at the end, perhaps with a dot after it.
+fn means_directory(from: &str) -> bool {
+    matches!(from.rsplit('/').next(), Some("" | "."))
 }
 
 fn components(path: &[u8]) -> VecDeque<Vec<u8>> {

@@ -1,0 +1,10 @@
+//! Tests of the crate from outside: layers written and read back, and files and archives that mean harm.
+#![cfg(test)]
+
+mod compressed;
+mod determinism;
+mod golden;
+mod hostile;
+mod local;
+mod round_trip;
+mod support;
