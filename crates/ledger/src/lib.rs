@@ -1,1 +1,62 @@
-//! (being written)
+//! Entries, heads, view, fold and trust: the signed history of releases.
+//!
+//! A ledger lives beside the images it speaks of, as OCI artifacts in any [`cairn_store::Repository`]. It is small, and everybody reads
+//! and verifies all of it, so that no state that somebody else computed is ever believed.
+//!
+//! ```text
+//!   cli ──▶ operation ──▶ plan (pure) ──▶ append ──▶ project
+//!             │ query, audit                │           │
+//!             ▼                             ▼           ▼
+//!           open ──▶ view ──▶ fold ──▶   cairn-head   tags, referrers
+//!                     │       (pure)
+//!                     ▼
+//!             head ▶ pack ▶ envelope ▶ entry ▶ key
+//! ```
+//!
+//! Two rules hold everywhere: what was signed is stored and never serialised again; and there is no clock and no randomness
+//! here, both come in with a [`Context`].
+//!
+//! The format and the table of the fold's rules are in `docs/ledger-format.md`.
+
+pub mod append;
+pub mod audit;
+pub mod authority;
+mod causal;
+pub mod class;
+mod content;
+pub mod entry;
+pub mod envelope;
+pub mod finding;
+pub mod fold;
+pub mod head;
+pub mod image;
+pub mod key;
+pub mod memory;
+pub mod name;
+pub mod open;
+pub mod operation;
+pub mod pack;
+pub mod project;
+pub mod query;
+pub mod referrer;
+pub mod state;
+mod time;
+pub mod trust;
+pub mod view;
+
+pub use append::CommitError;
+pub use authority::Authority;
+pub use class::Class;
+pub use content::ContentError;
+pub use entry::{Actor, Entry, EntryName, How, Kind, Mode, Run, Source};
+pub use finding::Finding;
+pub use key::{Fingerprint, LocalKey, PublicKey, Signer};
+pub use memory::Remembered;
+pub use name::{Channel, ChannelError, Version, VersionError};
+pub use open::{Ledger, OpenError, Opened};
+pub use operation::{
+    Context, Done, OperationError, PromoteRequest, ReleaseRequest, RollbackRequest, RollbackTarget,
+};
+pub use project::ProjectError;
+pub use state::State;
+pub use trust::{HowTrusted, Pin, TrustPolicy};

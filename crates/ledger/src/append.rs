@@ -1,0 +1,403 @@
+//! Appending one entry: the commit.
+//!
+//! Linear mode has exactly one write that counts: the tag `cairn-head`, under the condition that it still points at the
+//! head which was read. Packs and config are written before it, by digest, and mean nothing without it.
+
+use bytes::Bytes;
+use cairn_oci::{Descriptor, Digest};
+use cairn_store::{Condition, RepositoryError, Target};
+use jiff::Timestamp;
+
+use crate::causal;
+use crate::class::Class;
+use crate::content;
+use crate::entry::{EntryName, Kind, Mode};
+use crate::envelope::Envelope;
+use crate::fold::{Outcome, Subject};
+use crate::head::{self, BuiltHead, HeadError, HeadInfo, HeadStatement};
+use crate::key::{SignError, Signer};
+use crate::open::{Ledger, OpenError, Opened};
+use crate::pack;
+use crate::view::View;
+
+/// How often the same head is sent when no answer comes.
+const SEND_LIMIT: usize = 5;
+/// How often the entry is put on top of what others appended first.
+const ROUND_LIMIT: usize = 256;
+/// How often heads are merged in causal mode.
+const MERGE_LIMIT: usize = 8;
+
+/// What became of an entry that was to be appended.
+#[derive(Debug)]
+pub(crate) enum Commit {
+    /// It is in the ledger, as opened now.
+    Appended(Box<Opened>),
+    /// It would have no effect any more, and was not appended.
+    Overtaken(Box<Opened>, Outcome),
+}
+
+/// Why it is not known to be in the ledger.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The ledger could not be read again.
+    #[error("the ledger could not be read again")]
+    Open(#[source] OpenError),
+    /// A part of the head could not be written: the entry was not appended.
+    #[error("the entry was not appended: {repository} could not be written")]
+    Write {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        source: RepositoryError,
+    },
+    /// No answer came to the write that counts, however often it was sent.
+    #[error("unknown whether the entry {entry} was appended: no answer about the head {head}")]
+    Unknown {
+        /// The name of the entry.
+        entry: EntryName,
+        /// The head that was sent.
+        head: Digest,
+        /// The last failure.
+        source: RepositoryError,
+    },
+    /// Others were faster each time.
+    #[error("the entry {entry} was not appended: others were faster {rounds} times")]
+    Contended {
+        /// The name of the entry.
+        entry: EntryName,
+        /// How often it was tried.
+        rounds: usize,
+    },
+    /// Causal mode: the entry is written, but heads of others kept appearing.
+    #[error("the entry {entry} is written in the head {head}, but other heads kept appearing")]
+    Unmerged {
+        /// The name of the entry.
+        entry: EntryName,
+        /// The last head that was written.
+        head: Digest,
+    },
+    /// The head could not be signed.
+    #[error("the head could not be signed")]
+    Sign(#[source] SignError),
+    /// The entry does not fit to the ledger as it is.
+    #[error("the entry does not fit to the ledger")]
+    Unfit(#[source] HeadError),
+}
+
+impl CommitError {
+    /// Where the cause lies.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Open(error) => error.class(),
+            Self::Write { source, .. } => Class::of(source),
+            Self::Unfit(_) => Class::Integrity,
+            Self::Contended { .. } => Class::Conflict,
+            Self::Unknown { .. } | Self::Unmerged { .. } | Self::Sign(_) => Class::Environment,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open(error) => error.hint(),
+            Self::Unknown { .. } | Self::Unmerged { .. } | Self::Contended { .. } => {
+                Some("run the same command again: it finds out, and completes what is unfinished".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether what an entry is for would happen: for a release, that its version is bound; for a move, that any channel moves.
+fn has_effect(kind: &Kind, outcome: &Outcome) -> bool {
+    let is_wanted = |subject: &Subject| match kind {
+        Kind::Release => matches!(subject, Subject::Version(_)),
+        Kind::Promote | Kind::Switch | Kind::Rollback | Kind::Resume => {
+            matches!(subject, Subject::Channel(_))
+        }
+        _ => true,
+    };
+    outcome
+        .effects
+        .iter()
+        .any(|(subject, verdict)| is_wanted(subject) && verdict.stands())
+}
+
+/// A head with the packs that are new in it, and the view that it makes.
+struct Next {
+    head: BuiltHead,
+    packs: Vec<Descriptor>,
+    blobs: Vec<Bytes>,
+    view: View,
+}
+
+/// Puts `envelope` (if any) on top of `view`.
+fn next(
+    view: &View,
+    envelope: Option<&Envelope>,
+    signer: &dyn Signer,
+    at: Timestamp,
+    covers: Vec<String>,
+) -> Result<Next, CommitError> {
+    let mut view = view.clone();
+    let shared = view.packs.clone();
+    let shared_size = view.head().map_or(0, |head| head.size);
+    if let Some(envelope) = envelope {
+        view.push(envelope.bytes()).map_err(CommitError::Unfit)?;
+    }
+    let (packs, blobs) = cut(&view, &shared, usize::try_from(shared_size).unwrap_or(usize::MAX));
+    let statement = HeadStatement {
+        ledger: view.state().map_or_else(|| Digest::of(b""), |state| state.ledger),
+        size: view.records.len() as u64,
+        packs: head::packs_digest(packs.iter().map(|pack| &pack.digest)),
+        at,
+        from: view.heads.iter().map(|head| head.digest).collect(),
+        covers,
+    };
+    let head = head::build(&statement, packs.clone(), signer).map_err(CommitError::Sign)?;
+    Ok(Next {
+        head,
+        packs,
+        blobs,
+        view,
+    })
+}
+
+/// The packs of `view`: those that it shares with the head it was read from, and new ones.
+fn cut(view: &View, shared: &[Descriptor], shared_size: usize) -> (Vec<Descriptor>, Vec<Bytes>) {
+    let old = pack::layout(shared_size);
+    let mut blobs = Vec::new();
+    let mut packs = Vec::new();
+    for range in pack::layout(view.records.len()) {
+        let known = old
+            .iter()
+            .position(|old| *old == range)
+            .and_then(|at| shared.get(at));
+        if let Some(known) = known {
+            packs.push(known.clone());
+            continue;
+        }
+        let bytes = pack::write(view.records[range].iter().map(|record| &record.envelope));
+        packs.push(pack::descriptor(&bytes));
+        blobs.push(bytes);
+    }
+    (packs, blobs)
+}
+
+impl Next {
+    /// The view that whoever reads this head will have.
+    fn into_view(self, signer: &dyn Signer, at: Timestamp) -> View {
+        let info = HeadInfo {
+            digest: self.head.manifest.digest(),
+            size: self.head.size,
+            at,
+            signer: signer.key().fingerprint(),
+        };
+        let mut view = self.view;
+        view.covered
+            .extend(view.heads.iter().map(|head| head::short(&head.digest)));
+        view.packs = self.packs;
+        view.heads = vec![info.clone()];
+        view.head = Some(info);
+        view
+    }
+}
+
+enum Sent {
+    Accepted,
+    Refused,
+}
+
+impl Ledger {
+    /// Appends `envelope`, which stands on what was opened.
+    pub(crate) async fn commit(
+        &self,
+        opened: &Opened,
+        envelope: &Envelope,
+        signer: &dyn Signer,
+        at: Timestamp,
+        mode: Mode,
+    ) -> Result<Commit, CommitError> {
+        match mode {
+            Mode::Linear => self.commit_linear(opened, envelope, signer, at).await,
+            Mode::Causal => self.commit_causal(opened, envelope, signer, at).await,
+        }
+    }
+
+    async fn commit_linear(
+        &self,
+        opened: &Opened,
+        envelope: &Envelope,
+        signer: &dyn Signer,
+        at: Timestamp,
+    ) -> Result<Commit, CommitError> {
+        let entry = envelope.name();
+        let mut current = opened.clone();
+        for _ in 0..ROUND_LIMIT {
+            let next = next(&current.view, Some(envelope), signer, at, Vec::new())?;
+            let Some(last) = next.view.records.last() else {
+                break;
+            };
+            let kind = last.entry.kind.clone();
+            if let Some(outcome) = next
+                .view
+                .outcomes
+                .last()
+                .filter(|outcome| !has_effect(&kind, outcome))
+            {
+                return Ok(Commit::Overtaken(Box::new(current), outcome.clone()));
+            }
+            self.write_parts(&next).await?;
+            let parent = current.head().map(|head| head.digest);
+            match self.send_linear(&next.head, parent, entry).await? {
+                Sent::Accepted => {
+                    let view = next.into_view(signer, at);
+                    return Ok(Commit::Appended(Box::new(Opened { view, ..current })));
+                }
+                Sent::Refused => {
+                    current = self.reopen(&current).await.map_err(CommitError::Open)?;
+                    if current.view.fold.position(&entry).is_some() {
+                        return Ok(Commit::Appended(Box::new(current)));
+                    }
+                }
+            }
+        }
+        Err(CommitError::Contended {
+            entry,
+            rounds: ROUND_LIMIT,
+        })
+    }
+
+    async fn write_parts(&self, next: &Next) -> Result<(), CommitError> {
+        for blob in next.blobs.iter().chain([&next.head.config]) {
+            content::write(&*self.home, blob)
+                .await
+                .map_err(|source| self.write_error(source))?;
+        }
+        Ok(())
+    }
+
+    fn write_error(&self, source: RepositoryError) -> CommitError {
+        let repository = self.home.label();
+        CommitError::Write { repository, source }
+    }
+
+    /// The one write that counts. The same head is sent again after an unknown answer: once the tag has moved on, none
+    /// of them can arrive late, because no tag ever points at the parent again.
+    async fn send_linear(
+        &self,
+        head: &BuiltHead,
+        parent: Option<Digest>,
+        entry: EntryName,
+    ) -> Result<Sent, CommitError> {
+        let tag = Target::Tag(head::linear_tag());
+        let condition = parent.map_or(Condition::IfAbsent, Condition::IfMatch);
+        let mut unknown = None;
+        for _ in 0..SEND_LIMIT {
+            match self.home.write_manifest(&tag, &head.manifest, &condition).await {
+                Ok(()) => return Ok(Sent::Accepted),
+                Err(RepositoryError::Condition {
+                    found: Some(found), ..
+                }) if found == head.manifest.digest() => {
+                    return Ok(Sent::Accepted);
+                }
+                Err(RepositoryError::Condition { .. }) => return Ok(Sent::Refused),
+                Err(source) if unknown.is_some() || is_unknown(&source) => unknown = Some(source),
+                Err(source) => return Err(self.write_error(source)),
+            }
+        }
+        match unknown {
+            Some(source) => Err(CommitError::Unknown {
+                entry,
+                head: head.manifest.digest(),
+                source,
+            }),
+            None => Ok(Sent::Refused),
+        }
+    }
+
+    async fn commit_causal(
+        &self,
+        opened: &Opened,
+        envelope: &Envelope,
+        signer: &dyn Signer,
+        at: Timestamp,
+    ) -> Result<Commit, CommitError> {
+        let entry = envelope.name();
+        let mut view = opened.view.clone();
+        let mut last = None;
+        for _ in 0..MERGE_LIMIT {
+            let mine = view.fold.position(&entry).is_none().then_some(envelope);
+            let tags = causal::list(self).await.map_err(CommitError::Open)?;
+            let next = next(&view, mine, signer, at, causal::covers(&view, &tags))?;
+            let kind = next
+                .view
+                .fold
+                .position(&entry)
+                .and_then(|at| next.view.records.get(usize::try_from(at).ok()?));
+            let kind = kind.map_or(Kind::Unknown(String::new()), |record| record.entry.kind.clone());
+            if let (Some(_), None, Some(outcome)) = (mine, last, next.view.outcomes.last())
+                && !has_effect(&kind, outcome)
+            {
+                return Ok(Commit::Overtaken(Box::new(opened.clone()), outcome.clone()));
+            }
+            self.write_parts(&next).await?;
+            self.send_causal(&next.head, entry).await?;
+            let digest = next.head.manifest.digest();
+            last = Some(digest);
+            let written = next.into_view(signer, at);
+            let expected = written.state().map(|state| state.ledger);
+            view = causal::read_view(self, expected)
+                .await
+                .map_err(CommitError::Open)?;
+            view = causal::with_own(view, written);
+            if view.heads.iter().all(|head| head.digest == digest) {
+                causal::prune(self, &view, &digest)
+                    .await
+                    .map_err(CommitError::Open)?;
+                return Ok(Commit::Appended(Box::new(Opened {
+                    view,
+                    ..opened.clone()
+                })));
+            }
+        }
+        let head = last.unwrap_or(entry);
+        Err(CommitError::Unmerged { entry, head })
+    }
+
+    async fn send_causal(&self, head: &BuiltHead, entry: EntryName) -> Result<(), CommitError> {
+        let digest = head.manifest.digest();
+        let tag = Target::Tag(head::causal_tag(head.size, &digest));
+        let mut unknown = None;
+        for _ in 0..SEND_LIMIT {
+            match self
+                .home
+                .write_manifest(&tag, &head.manifest, &Condition::Always)
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(source) if unknown.is_some() || is_unknown(&source) => unknown = Some(source),
+                Err(source) => return Err(self.write_error(source)),
+            }
+        }
+        match unknown {
+            Some(source) => Err(CommitError::Unknown {
+                entry,
+                head: digest,
+                source,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the write may have been done although it failed.
+const fn is_unknown(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::OutcomeUnknown { .. } | RepositoryError::ConditionIgnored { .. }
+    )
+}

@@ -1,0 +1,314 @@
+//! Who may do what: keys with their roles, the threshold, the rules of channels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Kind;
+use crate::key::{Fingerprint, PublicKey};
+use crate::name::{Channel, Version};
+use crate::time;
+
+/// Most keys of a ledger: their list must fit into one entry.
+pub const KEY_LIMIT: usize = 16;
+
+/// The keys of a ledger, as the genesis and each `keys` entry state them whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// The keys and what each may do.
+    pub keys: Vec<Grant>,
+    /// How many of them must sign a `keys` or `rules` entry; at least 1.
+    pub threshold: u32,
+    /// A key kept in a safe, which alone may state a new list of keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<PublicKey>,
+}
+
+/// One key and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The key.
+    pub key: PublicKey,
+    /// What it may do; nothing if empty.
+    pub roles: Vec<Role>,
+    /// Entries and heads whose own time is later do not count.
+    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// Kinds of entries, on some channels.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// Which kinds of entries; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<Vec<Kind>>,
+    /// Moves of which channels; absent: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<Channel>>,
+}
+
+impl Role {
+    /// Everything, everywhere.
+    #[must_use]
+    pub const fn owner() -> Self {
+        Self {
+            kinds: None,
+            channels: None,
+        }
+    }
+
+    fn covers(&self, kind: &Kind, channel: Option<&Channel>) -> bool {
+        let kind = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
+        let listed = |channels: &Vec<Channel>| channel.is_none_or(|channel| channels.contains(channel));
+        kind && self.channels.as_ref().is_none_or(listed)
+    }
+}
+
+impl Grant {
+    /// A key that may do everything, without an end.
+    #[must_use]
+    pub fn owner(key: PublicKey) -> Self {
+        Self {
+            key,
+            roles: vec![Role::owner()],
+            until: None,
+        }
+    }
+
+    fn is_valid_at(&self, at: Timestamp) -> bool {
+        self.until.is_none_or(|until| at <= until)
+    }
+
+    /// Whether the key may make entries of `kind`, and with them move `channel` if one is given.
+    #[must_use]
+    pub fn may(&self, kind: &Kind, channel: Option<&Channel>, at: Timestamp) -> bool {
+        self.is_valid_at(at) && self.roles.iter().any(|role| role.covers(kind, channel))
+    }
+}
+
+/// Why a list of keys cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// No key, or too many.
+    #[error("{count} keys: there must be 1 to {KEY_LIMIT}")]
+    Count {
+        /// How many were given.
+        count: usize,
+    },
+    /// A key is listed twice.
+    #[error("the key {key} is listed twice")]
+    Twice {
+        /// Which key.
+        key: Fingerprint,
+    },
+    /// The threshold cannot be reached.
+    #[error("the threshold is {threshold}, but {able} keys may change the keys")]
+    Threshold {
+        /// What was given.
+        threshold: u32,
+        /// How many keys may sign a `keys` entry.
+        able: usize,
+    },
+}
+
+impl Authority {
+    /// One key that may do everything.
+    #[must_use]
+    pub fn single(key: PublicKey) -> Self {
+        Self {
+            keys: vec![Grant::owner(key)],
+            threshold: 1,
+            recovery: None,
+        }
+    }
+
+    /// Whether the list can be used at all.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`]: also when nobody could ever change it again.
+    pub fn check(&self) -> Result<(), AuthorityError> {
+        if !(1..=KEY_LIMIT).contains(&self.keys.len()) {
+            return Err(AuthorityError::Count {
+                count: self.keys.len(),
+            });
+        }
+        let mut seen = BTreeSet::new();
+        for key in self.public_keys().map(PublicKey::fingerprint) {
+            if !seen.insert(key) {
+                return Err(AuthorityError::Twice { key });
+            }
+        }
+        let may_change = |grant: &&Grant| grant.roles.iter().any(|role| role.covers(&Kind::Keys, None));
+        let able = self.keys.iter().filter(may_change).count();
+        if self.threshold == 0 || self.threshold as usize > able {
+            let threshold = self.threshold;
+            return Err(AuthorityError::Threshold { threshold, able });
+        }
+        Ok(())
+    }
+
+    /// Every key that is named, the recovery key last.
+    pub fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.iter().map(|grant| &grant.key).chain(&self.recovery)
+    }
+
+    /// What `key` may do.
+    #[must_use]
+    pub fn grant(&self, key: &Fingerprint) -> Option<&Grant> {
+        self.keys.iter().find(|grant| grant.key.fingerprint() == *key)
+    }
+
+    /// Whether `key` may make entries of `kind`, and with them move `channel` if one is given.
+    #[must_use]
+    pub fn may(&self, key: &Fingerprint, kind: &Kind, channel: Option<&Channel>, at: Timestamp) -> bool {
+        self.grant(key).is_some_and(|grant| grant.may(kind, channel, at))
+    }
+
+    /// Whether a head signed by `key` at `at` counts: any listed key will do, for a head states no intent.
+    #[must_use]
+    pub fn may_write_heads(&self, key: &Fingerprint, at: Timestamp) -> bool {
+        self.grant(key).is_some_and(|grant| grant.is_valid_at(at))
+    }
+
+    /// Whether `signers` suffice for an entry of `kind` that changes keys or rules.
+    #[must_use]
+    pub fn threshold_met(&self, signers: &BTreeSet<Fingerprint>, kind: &Kind, at: Timestamp) -> bool {
+        let recovered = self
+            .recovery
+            .as_ref()
+            .is_some_and(|key| *kind == Kind::Keys && signers.contains(&key.fingerprint()));
+        let able = signers.iter().filter(|key| self.may(key, kind, None, at)).count();
+        recovered || (able > 0 && able >= self.threshold as usize)
+    }
+
+    /// Who may do it: fingerprints with the kinds that each may make on `channel`.
+    #[must_use]
+    pub fn who_may(&self, channel: Option<&Channel>, at: Timestamp) -> Vec<(Fingerprint, Vec<Kind>)> {
+        let kinds = |grant: &Grant| -> Vec<Kind> {
+            let may = |kind: &&Kind| grant.may(kind, channel, at);
+            Kind::ALL.iter().filter(may).cloned().collect()
+        };
+        self.keys
+            .iter()
+            .map(|grant| (grant.key.fingerprint(), kinds(grant)))
+            .filter(|(_, kinds)| !kinds.is_empty())
+            .collect()
+    }
+}
+
+/// What holds for channels, whoever moves them; each `rules` entry states it whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// By channel; a channel without rules is free.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<Channel, ChannelRules>,
+}
+
+/// The rules of one channel. They bind forward moves; only the floor also binds a rollback.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelRules {
+    /// What is moved here must have been shown by this channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Channel>,
+    /// When nothing moves forward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<Freeze>,
+    /// Nothing that was released before this version may be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Version>,
+}
+
+/// From when until when nothing moves forward; both ends belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// Its beginning.
+    #[serde(with = "time")]
+    pub from: Timestamp,
+    /// Its end.
+    #[serde(with = "time")]
+    pub until: Timestamp,
+}
+
+impl ChannelRules {
+    /// Whether `at` lies in a freeze.
+    #[must_use]
+    pub fn is_frozen(&self, at: Timestamp) -> bool {
+        self.freeze
+            .iter()
+            .any(|freeze| freeze.from <= at && at <= freeze.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{LocalKey, Signer as _};
+
+    fn key(seed: u8) -> PublicKey {
+        LocalKey::from_seed(&[seed; 32]).unwrap().key().clone()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn roles_bind_kind_channel_and_time() {
+        let grant = Grant {
+            key: key(1),
+            roles: vec![Role {
+                kinds: Some(vec![Kind::Rollback]),
+                channels: Some(vec!["prod".parse().unwrap()]),
+            }],
+            until: Some(at("2026-01-01T00:00:00Z")),
+        };
+        let prod = "prod".parse().unwrap();
+        let other = "staging".parse().unwrap();
+        let early = at("2025-12-31T00:00:00Z");
+        assert!(grant.may(&Kind::Rollback, Some(&prod), early));
+        assert!(!grant.may(&Kind::Rollback, Some(&other), early));
+        assert!(!grant.may(&Kind::Release, Some(&prod), early));
+        assert!(!grant.may(&Kind::Rollback, Some(&prod), at("2026-01-01T00:00:01Z")));
+    }
+
+    #[test]
+    fn lists_that_lock_everybody_out_are_refused() {
+        let mut authority = Authority::single(key(1));
+        assert_eq!(authority.check(), Ok(()));
+        authority.threshold = 2;
+        assert!(matches!(
+            authority.check(),
+            Err(AuthorityError::Threshold { able: 1, .. })
+        ));
+        authority.threshold = 1;
+        authority.recovery = Some(key(1));
+        assert!(matches!(authority.check(), Err(AuthorityError::Twice { .. })));
+        authority.keys.clear();
+        assert!(matches!(
+            authority.check(),
+            Err(AuthorityError::Count { count: 0 })
+        ));
+    }
+
+    #[test]
+    fn the_recovery_key_alone_changes_keys_and_nothing_else() {
+        let mut authority = Authority::single(key(1));
+        authority.keys.push(Grant::owner(key(2)));
+        authority.threshold = 2;
+        authority.recovery = Some(key(3));
+        let now = at("2026-01-01T00:00:00Z");
+        let signers = |seeds: &[u8]| seeds.iter().map(|seed| key(*seed).fingerprint()).collect();
+        assert!(authority.threshold_met(&signers(&[3]), &Kind::Keys, now));
+        assert!(!authority.threshold_met(&signers(&[3]), &Kind::Rules, now));
+        assert!(!authority.threshold_met(&signers(&[1]), &Kind::Keys, now));
+        assert!(authority.threshold_met(&signers(&[1, 2]), &Kind::Rules, now));
+    }
+}

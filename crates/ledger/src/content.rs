@@ -1,0 +1,114 @@
+//! Small blobs of the ledger, read whole and verified.
+
+use bytes::Bytes;
+use cairn_oci::{Descriptor, Digest};
+use cairn_store::stream::{ReadBytes, unwrap_verified};
+use cairn_store::{Repository, RepositoryError, collect, from_bytes, verified};
+
+/// Why a blob could not be read whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The repository does not have it.
+    #[error("the blob {digest} is missing")]
+    Missing {
+        /// Which blob.
+        digest: Digest,
+    },
+    /// It is longer than such a blob may be.
+    #[error("the blob {digest} has {size} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// Which blob.
+        digest: Digest,
+        /// Its stated length in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The repository failed, or gave other bytes than the digest names.
+    #[error("the blob {digest} cannot be read")]
+    Repository {
+        /// Which blob.
+        digest: Digest,
+        /// Why not.
+        source: RepositoryError,
+    },
+    /// It broke off.
+    #[error("the blob {digest} broke off")]
+    Broken {
+        /// Which blob.
+        digest: Digest,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ContentError {
+    /// Whether the content is wrong, rather than the way to it.
+    #[must_use]
+    pub const fn is_integrity(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::TooLarge { .. } => true,
+            Self::Repository { source, .. } => is_integrity(source),
+            Self::Broken { .. } => false,
+        }
+    }
+}
+
+/// Whether a repository's error says that content is wrong, rather than that the repository cannot be used.
+pub(crate) const fn is_integrity(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Digest { .. }
+            | RepositoryError::Size { .. }
+            | RepositoryError::Manifest { .. }
+            | RepositoryError::BlobUnknown { .. }
+            | RepositoryError::TooLarge { .. }
+            | RepositoryError::Damaged { .. }
+    )
+}
+
+/// Reads the blob that `descriptor` names, at most `limit` bytes.
+pub(crate) async fn read(
+    repository: &dyn Repository,
+    descriptor: &Descriptor,
+    limit: u64,
+) -> Result<Bytes, ContentError> {
+    let (digest, size) = (descriptor.digest, descriptor.size);
+    if size > limit {
+        return Err(ContentError::TooLarge { digest, size, limit });
+    }
+    let failed = |source| ContentError::Repository { digest, source };
+    let blob = repository.read_blob(&digest, None).await.map_err(failed)?;
+    let blob = blob.ok_or(ContentError::Missing { digest })?;
+    let content = verified(blob.content, digest, size);
+    collect(content, limit).await.map_err(|error| match error {
+        ReadBytes::TooLarge { limit } => ContentError::TooLarge { digest, size, limit },
+        ReadBytes::Broken(source) => broken(digest, source),
+    })
+}
+
+fn broken(digest: Digest, error: std::io::Error) -> ContentError {
+    if error.get_ref().is_some_and(|inner| inner.is::<RepositoryError>()) {
+        let other = |source| RepositoryError::Content { digest, source };
+        return ContentError::Repository {
+            digest,
+            source: unwrap_verified(error, other),
+        };
+    }
+    ContentError::Broken {
+        digest,
+        source: error,
+    }
+}
+
+/// Writes a blob, if it is not there.
+pub(crate) async fn write(repository: &dyn Repository, bytes: &Bytes) -> Result<(), RepositoryError> {
+    let digest = Digest::of(bytes);
+    if repository.stat_blob(&digest).await?.is_some() {
+        return Ok(());
+    }
+    repository
+        .write_blob(&digest, bytes.len() as u64, from_bytes(bytes.clone()))
+        .await
+        .map(drop)
+}

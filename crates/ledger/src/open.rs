@@ -1,0 +1,398 @@
+//! Opening a ledger: reading all of it, and deciding whether it is the right one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cairn_oci::Digest;
+use cairn_store::{RawManifest, Repository, RepositoryError, Target};
+
+use crate::causal;
+use crate::class::Class;
+use crate::entry::{EntryName, Mode};
+use crate::finding::Finding;
+use crate::head::{self, HeadError, HeadInfo};
+use crate::memory::{Memory, Remembered};
+use crate::state::State;
+use crate::trust::{HowTrusted, TrustPolicy};
+use crate::view::{PackCache, VerifiedHead, View, read_head};
+
+/// A ledger and the images that it speaks of. Both may be the same repository.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(crate) home: Arc<dyn Repository>,
+    pub(crate) images: Arc<dyn Repository>,
+    pub(crate) cache: Option<Arc<dyn PackCache>>,
+}
+
+/// A ledger as it was read.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub(crate) view: View,
+    pub(crate) policy: TrustPolicy,
+    pub(crate) how: HowTrusted,
+}
+
+/// Why a ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The repository cannot be read.
+    #[error("cannot read the ledger of {repository}")]
+    Repository {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        source: RepositoryError,
+    },
+    /// A head's content cannot be reached.
+    #[error("cannot read the head {digest} of the ledger of {repository}")]
+    Unreadable {
+        /// Which repository.
+        repository: String,
+        /// Which head.
+        digest: Digest,
+        /// Why not.
+        source: HeadError,
+    },
+    /// The head does not count: a key is missing, or a byte is wrong.
+    #[error("the head {digest} of the ledger of {repository} does not count")]
+    Refused {
+        /// Which repository.
+        repository: String,
+        /// Which head.
+        digest: Digest,
+        /// Why not.
+        source: HeadError,
+    },
+    /// There are only heads that do not count.
+    #[error("no head of the ledger of {repository} counts")]
+    NoHead {
+        /// Which repository.
+        repository: String,
+        /// Why not, one for each.
+        findings: Vec<Finding>,
+    },
+    /// Two ledgers, and nothing says which one is meant.
+    #[error("{repository} has two ledgers: {first} and {second}")]
+    TwoLedgers {
+        /// Which repository.
+        repository: String,
+        /// The name of one genesis.
+        first: EntryName,
+        /// The name of another.
+        second: EntryName,
+    },
+    /// A ledger is expected and there is none.
+    #[error("{repository} has no ledger; expected {expected}")]
+    Gone {
+        /// Which repository.
+        repository: String,
+        /// The name of the genesis that was pinned or remembered.
+        expected: EntryName,
+    },
+    /// The pin names another ledger.
+    #[error("the ledger of {repository} is {found}, but {pinned} is pinned")]
+    NotPinned {
+        /// Which repository.
+        repository: String,
+        /// The name of the genesis that was pinned.
+        pinned: EntryName,
+        /// The name of the one that is there.
+        found: EntryName,
+    },
+    /// An entry of the pin is not there.
+    #[error("ROLLBACK: the ledger of {repository} lacks the pinned entry {entry}")]
+    PinnedEntry {
+        /// Which repository.
+        repository: String,
+        /// Which entry.
+        entry: EntryName,
+    },
+    /// The ledger is not a continuation of what was remembered.
+    #[error("{}", remembered_text(repository, memory))]
+    Remembered {
+        /// Which repository.
+        repository: String,
+        /// How it differs, with both sides.
+        memory: Box<Memory>,
+    },
+}
+
+fn remembered_text(repository: &str, memory: &Memory) -> String {
+    let head = |head: &Option<Digest>| head.map_or_else(|| "none".to_owned(), |head| head.to_string());
+    match memory {
+        Memory::Continues => format!("the ledger of {repository} continues what is remembered"),
+        Memory::OtherGenesis { remembered, found } => {
+            format!("FORK: the ledger of {repository} is {found}; remembered is {remembered}")
+        }
+        Memory::Rollback {
+            remembered,
+            remembered_size,
+            missing,
+            found,
+            found_size,
+        } => format!(
+            "ROLLBACK: the ledger of {repository} has {found_size} entries (head {}); remembered are {remembered_size} (head {remembered}); the first that is missing is {missing}",
+            head(found)
+        ),
+        Memory::Fork {
+            remembered,
+            remembered_size,
+            position,
+            expected,
+            found,
+            found_size,
+        } => format!(
+            "FORK: the ledger of {repository} has {found_size} entries (head {}) and not {expected} at position {position}, as remembered ({remembered_size} entries, head {remembered})",
+            head(found)
+        ),
+    }
+}
+
+impl OpenError {
+    /// Where the cause lies.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Repository { source, .. } => Class::of(source),
+            Self::Unreadable { .. } => Class::Environment,
+            _ => Class::Integrity,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository { .. } | Self::Unreadable { .. } => None,
+            Self::Refused { .. } | Self::NoHead { .. } => Some(
+                "somebody without an allowed key wrote it, or content is damaged; nothing is appended to it".to_owned(),
+            ),
+            Self::TwoLedgers { .. } => {
+                Some("pin the right one: [ledger] trust = \"sha256:…\", --trust or CAIRN_TRUST".to_owned())
+            }
+            Self::Gone { .. } | Self::PinnedEntry { .. } | Self::Remembered { .. } => Some(
+                "an older copy was put in place, or another ledger: find out before you go on; nothing is appended to it".to_owned(),
+            ),
+            Self::NotPinned { .. } => Some("correct the pin, or find out who began another ledger".to_owned()),
+        }
+    }
+}
+
+impl Opened {
+    /// All entries, and what follows from them.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What the ledger says; none if there is no ledger.
+    #[must_use]
+    pub const fn state(&self) -> Option<&State> {
+        self.view.state()
+    }
+
+    /// How appending works; none if there is no ledger.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        self.state().map(|state| state.mode)
+    }
+
+    /// The head that was read.
+    #[must_use]
+    pub const fn head(&self) -> Option<&HeadInfo> {
+        self.view.head()
+    }
+
+    /// What did not count, and why.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        self.view.findings()
+    }
+
+    /// Why the ledger is believed to be the right one.
+    #[must_use]
+    pub const fn how_trusted(&self) -> HowTrusted {
+        self.how
+    }
+
+    /// What is to be remembered; none if there is no ledger.
+    #[must_use]
+    pub fn remember(&self) -> Option<Remembered> {
+        Remembered::of(&self.view)
+    }
+
+    /// The same policy, from now on with all that was seen.
+    pub(crate) fn policy_from_here(&self) -> TrustPolicy {
+        TrustPolicy {
+            pin: self.policy.pin.clone(),
+            remembered: self.remember(),
+        }
+    }
+}
+
+impl fmt::Display for HowTrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pinned => "pinned",
+            Self::Remembered => "remembered",
+            Self::FirstSeen => "first seen",
+        })
+    }
+}
+
+impl Ledger {
+    /// A ledger in `home` that speaks of the images in `images`.
+    pub fn new(home: Arc<dyn Repository>, images: Arc<dyn Repository>) -> Self {
+        Self {
+            home,
+            images,
+            cache: None,
+        }
+    }
+
+    /// A ledger beside the images that it speaks of.
+    pub fn beside(images: Arc<dyn Repository>) -> Self {
+        Self::new(Arc::clone(&images), images)
+    }
+
+    /// The same, with packs kept in `cache`.
+    #[must_use]
+    pub fn with_cache(self, cache: Arc<dyn PackCache>) -> Self {
+        Self {
+            cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// The repository of the ledger.
+    #[must_use]
+    pub fn home(&self) -> &Arc<dyn Repository> {
+        &self.home
+    }
+
+    /// The repository of the images.
+    #[must_use]
+    pub fn images(&self) -> &Arc<dyn Repository> {
+        &self.images
+    }
+
+    /// Reads the whole ledger, verifies every signature, and holds it against what is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]. That there is no ledger is none, unless one is pinned or remembered.
+    pub async fn open(&self, policy: &TrustPolicy) -> Result<Opened, OpenError> {
+        let view = self.read_view(policy.genesis()).await?;
+        self.check_trust(&view, policy)?;
+        Ok(Opened {
+            view,
+            policy: policy.clone(),
+            how: policy.how(),
+        })
+    }
+
+    /// Reads again what was opened, which must be a continuation.
+    pub(crate) async fn reopen(&self, opened: &Opened) -> Result<Opened, OpenError> {
+        let how = opened.how;
+        let policy = opened.policy_from_here();
+        Ok(Opened {
+            how,
+            ..self.open(&policy).await?
+        })
+    }
+
+    /// Whether the ledger is still the one that was opened, without reading it.
+    pub(crate) async fn is_current(&self, opened: &Opened) -> Result<bool, OpenError> {
+        if opened.mode() != Some(Mode::Linear) {
+            return Ok(false);
+        }
+        let stat = self.home.stat_manifest(&Target::Tag(head::linear_tag())).await;
+        let found = stat.map_err(|source| self.repository_error(source))?;
+        Ok(found.map(|found| found.digest) == opened.head().map(|head| head.digest))
+    }
+
+    pub(crate) fn repository_error(&self, source: RepositoryError) -> OpenError {
+        let repository = self.home.label();
+        OpenError::Repository { repository, source }
+    }
+
+    /// Reads what `cairn-head` names, else the heads of causal mode.
+    pub(crate) async fn read_view(&self, expected: Option<EntryName>) -> Result<View, OpenError> {
+        let tag = Target::Tag(head::linear_tag());
+        let manifest = self.home.read_manifest(&tag).await;
+        match manifest.map_err(|source| self.repository_error(source))? {
+            Some(manifest) => self.read_linear(&manifest).await,
+            None => causal::read_view(self, expected).await,
+        }
+    }
+
+    async fn read_linear(&self, manifest: &RawManifest) -> Result<View, OpenError> {
+        let head = self.read_one_head(manifest).await?;
+        let digest = manifest.digest();
+        let head = head.map_err(|source| OpenError::Refused {
+            repository: self.home.label(),
+            digest,
+            source,
+        })?;
+        Ok(View::of(head))
+    }
+
+    /// Reads one head; the inner error says that it does not count.
+    pub(crate) async fn read_one_head(
+        &self,
+        manifest: &RawManifest,
+    ) -> Result<Result<VerifiedHead, HeadError>, OpenError> {
+        match read_head(&*self.home, manifest, self.cache.as_deref()).await {
+            Err(source) if source.is_environment() => Err(OpenError::Unreadable {
+                repository: self.home.label(),
+                digest: manifest.digest(),
+                source,
+            }),
+            head => Ok(head),
+        }
+    }
+
+    fn check_trust(&self, view: &View, policy: &TrustPolicy) -> Result<(), OpenError> {
+        let repository = || self.home.label();
+        let found = view.state().map(|state| state.ledger);
+        let Some(found) = found else {
+            return match policy.genesis() {
+                Some(expected) => Err(OpenError::Gone {
+                    repository: repository(),
+                    expected,
+                }),
+                None => Ok(()),
+            };
+        };
+        if let Some(pin) = &policy.pin {
+            let pinned = pin.genesis;
+            if pinned != found {
+                return Err(OpenError::NotPinned {
+                    repository: repository(),
+                    pinned,
+                    found,
+                });
+            }
+            if let Some(entry) = pin.entries.iter().find(|name| view.fold.position(name).is_none()) {
+                return Err(OpenError::PinnedEntry {
+                    repository: repository(),
+                    entry: *entry,
+                });
+            }
+        }
+        // A pin overrules the memory of another ledger, and nothing else.
+        let memory = policy
+            .remembered
+            .as_ref()
+            .map(|remembered| remembered.check(view));
+        match memory {
+            None | Some(Memory::Continues) => Ok(()),
+            Some(Memory::OtherGenesis { .. }) if policy.pin.is_some() => Ok(()),
+            Some(memory) => Err(OpenError::Remembered {
+                repository: repository(),
+                memory: Box::new(memory),
+            }),
+        }
+    }
+}

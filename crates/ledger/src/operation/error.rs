@@ -1,0 +1,348 @@
+//! Why an operation was not done.
+
+use cairn_oci::Digest;
+
+use crate::append::CommitError;
+use crate::authority::AuthorityError;
+use crate::class::Class;
+use crate::entry::{EntryError, EntryName, Kind};
+use crate::fold::Why;
+use crate::image::ImageError;
+use crate::key::Fingerprint;
+use crate::name::{Channel, Version};
+use crate::open::OpenError;
+use crate::operation::Done;
+use crate::project::ProjectError;
+use crate::state::{Hold, Shown};
+
+/// Why an operation was not done, or not done whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// There is no ledger.
+    #[error("{repository} has no ledger")]
+    NoLedger {
+        /// Which repository.
+        repository: String,
+    },
+    /// There is one already.
+    #[error("{repository} has a ledger already: {ledger}")]
+    Exists {
+        /// Which repository.
+        repository: String,
+        /// The name of its genesis.
+        ledger: EntryName,
+    },
+    /// The ledger is a copy; its home is elsewhere.
+    #[error("the ledger in {here} is a copy: its home is {home}")]
+    Copy {
+        /// The repository that was opened.
+        here: String,
+        /// Where the ledger is appended to.
+        home: String,
+    },
+    /// The ledger has entries of a kind that this program does not know.
+    #[error("the ledger has an entry of the kind `{kind}` at {position}, which this Cairn does not know")]
+    Newer {
+        /// Its kind.
+        kind: String,
+        /// Its position.
+        position: u64,
+    },
+    /// The list of keys for a new ledger cannot be used.
+    #[error("the list of keys cannot be used")]
+    Authority(#[source] AuthorityError),
+    /// The key may not do this.
+    #[error("key {key} may not {}", not_allowed_text(kind, channel.as_ref()))]
+    NotAllowed {
+        /// The key that would sign.
+        key: Fingerprint,
+        /// What it was to make.
+        kind: Kind,
+        /// For which channel.
+        channel: Option<Channel>,
+        /// Who may make which kinds there.
+        may: Vec<(Fingerprint, Vec<Kind>)>,
+    },
+    /// Nobody released this version.
+    #[error("{version} was never released")]
+    UnknownVersion {
+        /// What was named.
+        version: Version,
+        /// Versions with similar names, the nearest first.
+        nearest: Vec<Version>,
+    },
+    /// The channel shows nothing.
+    #[error("{channel} shows nothing")]
+    UnknownChannel {
+        /// What was named.
+        channel: Channel,
+        /// Channels with similar names, the nearest first.
+        nearest: Vec<Channel>,
+    },
+    /// The digest names neither an image nor an entry of this ledger.
+    #[error("{digest} is neither an image that was released nor an entry that moved {channel}")]
+    UnknownTarget {
+        /// What was named.
+        digest: Digest,
+        /// The channel that was to go there.
+        channel: Channel,
+    },
+    /// There is nothing to go back to.
+    #[error("{channel} shows {now} and has no way back: it showed nothing else that may be shown")]
+    NoWayBack {
+        /// The channel.
+        channel: Channel,
+        /// What it shows.
+        now: String,
+    },
+    /// The version is bound to another digest.
+    #[error("{version} is already {bound}; this is {given}")]
+    VersionTaken {
+        /// The version.
+        version: Version,
+        /// The digest that it is bound to.
+        bound: Digest,
+        /// The digest that was to be released.
+        given: Digest,
+    },
+    /// The version is barred.
+    #[error("{version} was yanked by the entry {entry}")]
+    Yanked {
+        /// The version.
+        version: Version,
+        /// The entry that barred it.
+        entry: EntryName,
+    },
+    /// The version was bound to several digests at once.
+    #[error("{version} is contested: it was released as {}", digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
+    Contested {
+        /// The version.
+        version: Version,
+        /// The digests.
+        digests: Vec<Digest>,
+    },
+    /// The image, or a blob of it, is missing or damaged. Nothing was appended.
+    #[error("{target} is not whole; nothing was changed")]
+    Image {
+        /// The version or digest that was to be shown.
+        target: String,
+        /// What is missing.
+        source: ImageError,
+    },
+    /// The entry cannot be made.
+    #[error("the entry cannot be made")]
+    Entry(#[source] EntryError),
+    /// The ledger cannot be read.
+    #[error("the ledger cannot be used")]
+    Open(#[source] OpenError),
+    /// The entry was not appended, or it is not known whether it was.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A tag stopped it before anything was appended.
+    #[error("nothing was appended")]
+    Tags(#[source] ProjectError),
+    /// It is in the ledger, and tags or referrers are not complete.
+    #[error("the ledger is complete, but not what others see of it")]
+    Unfinished {
+        /// What was done.
+        done: Box<Done>,
+        /// What stopped it.
+        source: ProjectError,
+    },
+    /// Channels were not moved. What else was asked for is done.
+    #[error("{}", blocked.iter().map(Blocked::text).collect::<Vec<_>>().join("; "))]
+    Blocked {
+        /// What was done.
+        done: Box<Done>,
+        /// The channels, and why each was not moved; at least one.
+        blocked: Vec<Blocked>,
+    },
+}
+
+/// A channel that was not moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// Which channel.
+    pub channel: Channel,
+    /// Why.
+    pub why: Obstacle,
+}
+
+/// What keeps a channel from moving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is held.
+    Held(Box<Hold>),
+    /// Another entry came first.
+    Overtaken {
+        /// Which entry.
+        by: EntryName,
+        /// Its kind.
+        kind: Option<Kind>,
+        /// By which key.
+        key: Option<Fingerprint>,
+        /// What the channel shows now.
+        now: Option<Shown>,
+    },
+    /// A rule, or something else that the fold found.
+    Void(Why),
+}
+
+impl Blocked {
+    /// One sentence.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let channel = &self.channel;
+        match &self.why {
+            Obstacle::Held(hold) => {
+                let reason = hold
+                    .reason
+                    .as_ref()
+                    .map(|reason| format!(": \"{reason}\""))
+                    .unwrap_or_default();
+                let left = hold
+                    .left
+                    .as_ref()
+                    .map(|left| format!(" (left {})", left.label()))
+                    .unwrap_or_default();
+                format!(
+                    "{channel} is held since {} by key {}{reason}{left}",
+                    hold.at, hold.by
+                )
+            }
+            Obstacle::Overtaken { by, kind, key, now } => {
+                let kind = kind
+                    .as_ref()
+                    .map_or_else(|| "entry".to_owned(), |kind| format!("{kind} entry"));
+                let key = key.map(|key| format!(" by key {key}")).unwrap_or_default();
+                let now = now.as_ref().map_or_else(|| "nothing".to_owned(), Shown::label);
+                format!("{channel} was not moved: the {kind} {by}{key} came first; it shows {now}")
+            }
+            Obstacle::Void(why) => format!("{channel} was not moved: {why}"),
+        }
+    }
+}
+
+fn not_allowed_text(kind: &Kind, channel: Option<&Channel>) -> String {
+    let verb = match kind {
+        Kind::Rollback => "roll back",
+        Kind::Release => "release",
+        Kind::Promote => "promote",
+        Kind::Switch => "switch",
+        Kind::Resume => "resume",
+        Kind::Yank => "yank",
+        Kind::Keys => "change keys",
+        Kind::Rules => "change rules",
+        Kind::Genesis | Kind::Unknown(_) => "do this",
+    };
+    match (kind, channel) {
+        (Kind::Release | Kind::Promote, Some(channel)) => format!("{verb} to {channel}"),
+        (_, Some(channel)) => format!("{verb} {channel}"),
+        (_, None) => verb.to_owned(),
+    }
+}
+
+impl OperationError {
+    /// Where the cause lies.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::NoLedger { .. }
+            | Self::Exists { .. }
+            | Self::Copy { .. }
+            | Self::Authority(_)
+            | Self::NotAllowed { .. }
+            | Self::UnknownVersion { .. }
+            | Self::UnknownChannel { .. }
+            | Self::UnknownTarget { .. }
+            | Self::NoWayBack { .. } => Class::Input,
+            Self::Entry(EntryError::Sign(_)) | Self::Newer { .. } => Class::Environment,
+            Self::Entry(_) => Class::Input,
+            Self::VersionTaken { .. }
+            | Self::Yanked { .. }
+            | Self::Contested { .. }
+            | Self::Blocked { .. } => Class::Conflict,
+            Self::Image { source, .. } => source.class(),
+            Self::Open(error) => error.class(),
+            Self::Commit(error) => error.class(),
+            Self::Tags(error) | Self::Unfinished { source: error, .. } => error.class(),
+        }
+    }
+
+    /// What was done although the operation failed.
+    #[must_use]
+    pub fn done(&self) -> Option<&Done> {
+        match self {
+            Self::Unfinished { done, .. } | Self::Blocked { done, .. } => Some(done),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoLedger { .. } => "`cairn ledger init` starts one; so does the first release".to_owned(),
+            Self::Exists { .. } => "nothing to do: release to it".to_owned(),
+            Self::Copy { home, .. } => format!("run this with --repository {home}"),
+            Self::Newer { .. } => "use a newer Cairn".to_owned(),
+            Self::NotAllowed { may, .. } => return may_text(may),
+            Self::UnknownVersion { nearest, .. } => return nearest_text(nearest),
+            Self::UnknownChannel { nearest, .. } => return nearest_text(nearest),
+            Self::UnknownTarget { .. } => "`cairn history` shows what there is".to_owned(),
+            Self::NoWayBack { channel, .. } => format!("name a target: cairn rollback {channel} VERSION"),
+            Self::VersionTaken { version, .. } => {
+                format!(
+                    "a version never changes: choose another, or see what differs: cairn diff {version} built"
+                )
+            }
+            Self::Contested { version, .. } => format!("yank one of them: cairn yank {version}"),
+            Self::Yanked { .. } => "choose another version".to_owned(),
+            Self::Image { .. } => "push what is missing again, or choose another target".to_owned(),
+            Self::Entry(error) => return error.hint(),
+            Self::Open(error) => return error.hint(),
+            Self::Commit(error) => return error.hint(),
+            Self::Tags(error) | Self::Unfinished { source: error, .. } => return error.hint(),
+            Self::Blocked { done, blocked } => {
+                return blocked.first().and_then(|one| blocked_hint(done, one));
+            }
+            Self::Authority(_) => return None,
+        };
+        Some(text)
+    }
+}
+
+fn may_text(may: &[(Fingerprint, Vec<Kind>)]) -> Option<String> {
+    let one = |(key, kinds): &(Fingerprint, Vec<Kind>)| {
+        let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
+        format!("{key} ({})", kinds.join(", "))
+    };
+    let all: Vec<String> = may.iter().map(one).collect();
+    (!all.is_empty()).then(|| format!("may: {}; ask one of them", all.join(", ")))
+}
+
+fn nearest_text<T: ToString>(nearest: &[T]) -> Option<String> {
+    let names: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
+}
+
+fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
+    let (channel, version) = (&blocked.channel, done.version.as_ref()?);
+    match (&blocked.why, &done.kind) {
+        (Obstacle::Held(_), Kind::Release) => Some(format!(
+            "{version} is released, but {channel} was not moved; cairn resume {channel}, then cairn promote {version} {channel}"
+        )),
+        (Obstacle::Held(_), _) => Some(format!(
+            "cairn resume {channel}, or the same command with --resume"
+        )),
+        (Obstacle::Overtaken { .. }, Kind::Rollback) => Some(format!(
+            "see what it shows now: cairn status; then run the command again if {channel} is still wrong"
+        )),
+        (Obstacle::Overtaken { .. }, Kind::Release) => Some(format!(
+            "{version} is released; if it is still to be shown: cairn promote {version} {channel}"
+        )),
+        (Obstacle::Overtaken { .. }, _) => Some("see what it shows now: cairn status".to_owned()),
+        (Obstacle::Void(_), _) => None,
+    }
+}

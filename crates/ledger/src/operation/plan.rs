@@ -1,0 +1,637 @@
+//! What an operation would do, from the state alone: the same for a dry run and for the real one.
+
+use cairn_oci::Digest;
+use jiff::Timestamp;
+
+use crate::entry::{Actor, Entry, EntryName, Kind, Move, Nonce};
+use crate::key::Fingerprint;
+use crate::name::{Channel, Version};
+use crate::open::Opened;
+use crate::operation::{
+    Blocked, Context, Obstacle, OperationError, PromoteRequest, ReleaseRequest, RollbackRequest,
+    RollbackTarget,
+};
+use crate::state::{ChannelState, Shown, Standing, State};
+
+/// How many similar names are given for one that is not known.
+const NEAREST: usize = 3;
+
+/// What would happen.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What was asked for.
+    pub kind: Kind,
+    /// The entry that would be appended; none if the ledger has it already.
+    pub entry: Option<Entry>,
+    /// The version that it is about.
+    pub version: Option<Version>,
+    /// The digest that it is about.
+    pub digest: Option<Digest>,
+    /// The channels that were named, moved or not.
+    pub channels: Vec<PlannedMove>,
+    /// Channels that would not be moved, and why.
+    pub blocked: Vec<Blocked>,
+    /// What there is to say about it.
+    pub notes: Vec<Note>,
+}
+
+/// What a channel shows and would show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedMove {
+    /// Which channel.
+    pub channel: Channel,
+    /// What it shows.
+    pub previous: Option<Shown>,
+    /// The digest that it would show.
+    pub next: Option<Digest>,
+    /// As which version.
+    pub version: Option<Version>,
+}
+
+/// Something to tell that is not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The version was released as this before.
+    AlreadyReleased {
+        /// Which version.
+        version: Version,
+        /// By which entry.
+        entry: EntryName,
+    },
+    /// The channel shows it already.
+    AlreadyShows {
+        /// Which channel.
+        channel: Channel,
+        /// What it shows.
+        now: Shown,
+    },
+    /// The channel showed it since it was released, and shows something else now: a release never moves it again.
+    MovedOn {
+        /// Which channel.
+        channel: Channel,
+        /// What it shows now.
+        now: Shown,
+    },
+    /// The last thing that happened to the channel is a rollback: nothing to do.
+    AlreadyRolledBack {
+        /// Which channel.
+        channel: Channel,
+        /// When it was rolled back.
+        at: Timestamp,
+        /// By which key.
+        by: Option<Fingerprint>,
+        /// By whom.
+        actor: Actor,
+        /// What it showed before, if that is known.
+        left: Option<Shown>,
+        /// What it shows now: one further back is `--leave` this.
+        now: Shown,
+    },
+    /// The channel does not show the version that was to be left: nothing to do.
+    AlreadyLeft {
+        /// Which channel.
+        channel: Channel,
+        /// The version that was to be left.
+        leave: Version,
+        /// What it shows.
+        now: Shown,
+    },
+    /// The channel is not held: nothing to do.
+    NotHeld {
+        /// Which channel.
+        channel: Channel,
+    },
+}
+
+impl Plan {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            entry: None,
+            version: None,
+            digest: None,
+            channels: Vec::new(),
+            blocked: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// The state of a ledger that can be written by this program.
+pub(crate) fn state<'a>(opened: &'a Opened, repository: &str) -> Result<&'a State, OperationError> {
+    let state = opened.state().ok_or_else(|| OperationError::NoLedger {
+        repository: repository.to_owned(),
+    })?;
+    for (position, record) in (0..).zip(opened.view().records()) {
+        if let Kind::Unknown(kind) = &record.entry.kind {
+            return Err(OperationError::Newer {
+                kind: kind.clone(),
+                position,
+            });
+        }
+    }
+    Ok(state)
+}
+
+/// An entry of `kind` with everything that the context gives.
+pub(crate) fn draft(context: &Context<'_>, kind: Kind) -> Entry {
+    Entry {
+        kind,
+        ledger: None,
+        chain: None,
+        version: None,
+        digest: None,
+        moves: Vec::new(),
+        from: None,
+        hold: None,
+        resume: false,
+        actor: context.actor.clone(),
+        reason: context.reason.clone(),
+        source: context.source.clone(),
+        record: None,
+        run: context.run.clone(),
+        authority: None,
+        rules: None,
+        mode: None,
+        home: None,
+        at: context.at,
+        nonce: Nonce(context.nonce),
+    }
+}
+
+fn draft_in(state: &State, context: &Context<'_>, kind: Kind) -> Entry {
+    Entry {
+        ledger: Some(state.ledger),
+        chain: Some(state.chain),
+        ..draft(context, kind)
+    }
+}
+
+/// Whether the context's key may make this entry.
+fn check_key(state: &State, context: &Context<'_>, entry: &Entry) -> Result<(), OperationError> {
+    let key = context.signer.key().fingerprint();
+    let may = |channel: Option<&Channel>| state.authority.may(&key, &entry.kind, channel, context.at);
+    let refused = |channel: Option<&Channel>| OperationError::NotAllowed {
+        key,
+        kind: entry.kind.clone(),
+        channel: channel.cloned(),
+        may: state.authority.who_may(channel, context.at),
+    };
+    if entry.moves.is_empty() && !may(None) {
+        return Err(refused(None));
+    }
+    match entry.moves.iter().find(|one| !may(Some(&one.channel))) {
+        Some(one) => Err(refused(Some(&one.channel))),
+        None => Ok(()),
+    }
+}
+
+fn move_of(state: &State, channel: &Channel) -> Move {
+    Move {
+        channel: channel.clone(),
+        after: state.last_entry(channel),
+    }
+}
+
+/// A forward move of `channel` to `digest`, sorted into what moves, what is blocked and what is there already.
+struct Forward<'a> {
+    state: &'a State,
+    digest: Digest,
+    version: &'a Version,
+    resume: bool,
+    /// A release that is run again does not move what has moved on.
+    again: bool,
+}
+
+impl Forward<'_> {
+    fn plan(&self, plan: &mut Plan, channel: &Channel) -> Option<Move> {
+        let unknown = ChannelState::default();
+        let current = self.state.channels.get(channel).unwrap_or(&unknown);
+        plan.channels.push(PlannedMove {
+            channel: channel.clone(),
+            previous: current.shows.clone(),
+            next: Some(self.digest),
+            version: Some(self.version.clone()),
+        });
+        let lifts = self.resume && current.hold.is_some();
+        if let Some(now) = current.shows.as_ref().filter(|_| !lifts) {
+            let channel = channel.clone();
+            if now.digest == self.digest && now.version.as_ref() == Some(self.version) {
+                plan.notes.push(Note::AlreadyShows {
+                    channel,
+                    now: now.clone(),
+                });
+                return None;
+            }
+            if self.again && current.shown.contains(&self.digest) {
+                plan.notes.push(Note::MovedOn {
+                    channel,
+                    now: now.clone(),
+                });
+                return None;
+            }
+        }
+        if let Some(hold) = current.hold.as_ref().filter(|_| !self.resume) {
+            let why = Obstacle::Held(Box::new(hold.clone()));
+            plan.blocked.push(Blocked {
+                channel: channel.clone(),
+                why,
+            });
+            return None;
+        }
+        Some(move_of(self.state, channel))
+    }
+}
+
+/// Plans a release.
+///
+/// # Errors
+///
+/// [`OperationError`]: no ledger, a version that is bound to another digest, a key that may not.
+pub fn release(
+    opened: &Opened,
+    repository: &str,
+    context: &Context<'_>,
+    request: &ReleaseRequest,
+) -> Result<Plan, OperationError> {
+    let state = state(opened, repository)?;
+    let mut plan = Plan::new(Kind::Release);
+    plan.version = Some(request.version.clone());
+    plan.digest = Some(request.digest);
+    let released = released(state, request)?;
+    let forward = Forward {
+        state,
+        digest: request.digest,
+        version: &request.version,
+        resume: request.resume,
+        again: released.is_some(),
+    };
+    let moves: Vec<Move> = request
+        .channels
+        .iter()
+        .filter_map(|channel| forward.plan(&mut plan, channel))
+        .collect();
+    let kind = match released {
+        Some(entry) => {
+            let version = request.version.clone();
+            plan.notes.insert(0, Note::AlreadyReleased { version, entry });
+            Kind::Promote
+        }
+        None => Kind::Release,
+    };
+    if kind == Kind::Promote && moves.is_empty() {
+        return Ok(plan);
+    }
+    let lifts = lifts_a_hold(state, &moves, request.resume);
+    let entry = Entry {
+        version: Some(request.version.clone()),
+        digest: Some(request.digest),
+        moves,
+        resume: lifts,
+        record: request.record.filter(|_| kind == Kind::Release),
+        ..draft_in(state, context, kind)
+    };
+    check_key(state, context, &entry)?;
+    plan.entry = Some(entry);
+    Ok(plan)
+}
+
+fn lifts_a_hold(state: &State, moves: &[Move], resume: bool) -> bool {
+    let is_held = |one: &Move| {
+        state
+            .channels
+            .get(&one.channel)
+            .is_some_and(|channel| channel.hold.is_some())
+    };
+    resume && moves.iter().any(is_held)
+}
+
+/// The entry that released the version as this digest, if one did.
+fn released(state: &State, request: &ReleaseRequest) -> Result<Option<EntryName>, OperationError> {
+    let version = request.version.clone();
+    let Some(binding) = state.versions.get(&version) else {
+        return Ok(None);
+    };
+    match binding.standing() {
+        Standing::Named(bound) if bound.digest == request.digest => Ok(Some(bound.entry)),
+        Standing::Named(bound) => {
+            let (bound, given) = (bound.digest, request.digest);
+            Err(OperationError::VersionTaken {
+                version,
+                bound,
+                given,
+            })
+        }
+        standing => Err(not_named(
+            version,
+            standing,
+            binding.bound.iter().map(|bound| bound.digest).collect(),
+        )),
+    }
+}
+
+fn not_named(version: Version, standing: Standing<'_>, digests: Vec<Digest>) -> OperationError {
+    match standing {
+        Standing::Yanked(bound) => {
+            let entry = bound.yanked.unwrap_or(bound.entry);
+            OperationError::Yanked { version, entry }
+        }
+        _ => OperationError::Contested { version, digests },
+    }
+}
+
+/// What a version names.
+fn resolve(state: &State, version: &Version) -> Result<Digest, OperationError> {
+    let Some(binding) = state.versions.get(version) else {
+        return Err(OperationError::UnknownVersion {
+            version: version.clone(),
+            nearest: nearest(version.as_str(), state.versions.keys(), Version::as_str),
+        });
+    };
+    match binding.standing() {
+        Standing::Named(bound) => Ok(bound.digest),
+        standing => {
+            let digests = binding.bound.iter().map(|bound| bound.digest).collect();
+            Err(not_named(version.clone(), standing, digests))
+        }
+    }
+}
+
+/// The names most like `text`, the most similar first.
+fn nearest<'a, T: Clone + 'a>(
+    text: &str,
+    names: impl Iterator<Item = &'a T>,
+    as_str: impl Fn(&T) -> &str,
+) -> Vec<T> {
+    let score = |name: &T| strsim::jaro_winkler(text, as_str(name));
+    let mut scored: Vec<(f64, &T)> = names
+        .map(|name| (score(name), name))
+        .filter(|(score, _)| *score > 0.6)
+        .collect();
+    scored.sort_by(|(a, left), (b, right)| b.total_cmp(a).then_with(|| as_str(left).cmp(as_str(right))));
+    scored
+        .into_iter()
+        .take(NEAREST)
+        .map(|(_, name)| name.clone())
+        .collect()
+}
+
+/// Plans a promotion.
+///
+/// # Errors
+///
+/// [`OperationError`]: no ledger, an unknown, barred or contested version, a key that may not.
+pub fn promote(
+    opened: &Opened,
+    repository: &str,
+    context: &Context<'_>,
+    request: &PromoteRequest,
+) -> Result<Plan, OperationError> {
+    let state = state(opened, repository)?;
+    let digest = resolve(state, &request.version)?;
+    let mut plan = Plan::new(Kind::Promote);
+    plan.version = Some(request.version.clone());
+    plan.digest = Some(digest);
+    let forward = Forward {
+        state,
+        digest,
+        version: &request.version,
+        resume: request.resume,
+        again: false,
+    };
+    let moves: Vec<Move> = request
+        .channels
+        .iter()
+        .filter_map(|channel| forward.plan(&mut plan, channel))
+        .collect();
+    if moves.is_empty() {
+        return Ok(plan);
+    }
+    let lifts = lifts_a_hold(state, &moves, request.resume);
+    let entry = Entry {
+        version: Some(request.version.clone()),
+        digest: Some(digest),
+        moves,
+        resume: lifts,
+        ..draft_in(state, context, Kind::Promote)
+    };
+    check_key(state, context, &entry)?;
+    plan.entry = Some(entry);
+    Ok(plan)
+}
+
+/// Plans a rollback.
+///
+/// # Errors
+///
+/// [`OperationError`]: no ledger, an unknown channel or target, nothing to go back to, a key that may not.
+pub fn rollback(
+    opened: &Opened,
+    repository: &str,
+    context: &Context<'_>,
+    request: &RollbackRequest,
+) -> Result<Plan, OperationError> {
+    let state = state(opened, repository)?;
+    let channel = &request.channel;
+    let current = state.channels.get(channel);
+    let Some((current, now)) = current.and_then(|current| Some((current, current.shows.as_ref()?))) else {
+        let shown = state
+            .channels
+            .iter()
+            .filter(|(_, channel)| channel.shows.is_some())
+            .map(|(name, _)| name);
+        let nearest = nearest(channel.as_str(), shown, Channel::as_str);
+        return Err(OperationError::UnknownChannel {
+            channel: channel.clone(),
+            nearest,
+        });
+    };
+    let mut plan = Plan::new(Kind::Rollback);
+    let note = nothing_to_roll_back(opened, request, current, now);
+    let target = match (&note, &request.target) {
+        (Some(_), _) => now.clone(),
+        (None, Some(target)) => rollback_target(opened, state, channel, target)?,
+        (None, None) => state
+            .way_back(channel)
+            .cloned()
+            .ok_or_else(|| OperationError::NoWayBack {
+                channel: channel.clone(),
+                now: now.label(),
+            })?,
+    };
+    plan.version.clone_from(&target.version);
+    plan.digest = Some(target.digest);
+    plan.channels.push(PlannedMove {
+        channel: channel.clone(),
+        previous: Some(now.clone()),
+        next: Some(target.digest),
+        version: target.version.clone(),
+    });
+    plan.notes.extend(note);
+    if !plan.notes.is_empty() {
+        return Ok(plan);
+    }
+    if target.digest == now.digest {
+        plan.notes.push(already(opened, channel, current, now));
+        return Ok(plan);
+    }
+    let entry = Entry {
+        version: target.version,
+        digest: Some(target.digest),
+        moves: vec![move_of(state, channel)],
+        hold: Some(!request.no_hold),
+        ..draft_in(state, context, Kind::Rollback)
+    };
+    check_key(state, context, &entry)?;
+    plan.entry = Some(entry);
+    Ok(plan)
+}
+
+/// Why there is nothing to do, so that a rollback can be repeated: while the last entry that touched the channel is a
+/// rollback and neither a target nor a version to leave is named; or when that version is left already.
+fn nothing_to_roll_back(
+    opened: &Opened,
+    request: &RollbackRequest,
+    current: &ChannelState,
+    now: &Shown,
+) -> Option<Note> {
+    let channel = request.channel.clone();
+    if let Some(leave) = &request.leave {
+        let is_left = now.version.as_ref() != Some(leave);
+        return is_left.then(|| Note::AlreadyLeft {
+            channel,
+            leave: leave.clone(),
+            now: now.clone(),
+        });
+    }
+    let is_rollback = current
+        .last
+        .as_ref()
+        .is_some_and(|last| last.kind == Kind::Rollback);
+    (is_rollback && request.target.is_none()).then(|| already(opened, &channel, current, now))
+}
+
+/// The channel shows the target: by a rollback, or some other way.
+fn already(opened: &Opened, channel: &Channel, current: &ChannelState, now: &Shown) -> Note {
+    let channel = channel.clone();
+    let now = now.clone();
+    let last = current.last.as_ref().filter(|last| last.kind == Kind::Rollback);
+    let Some((_, record, _)) = last.and_then(|last| opened.view().find(&last.entry)) else {
+        return Note::AlreadyShows { channel, now };
+    };
+    Note::AlreadyRolledBack {
+        channel,
+        at: record.entry.at,
+        by: record.signers.first().copied(),
+        actor: record.entry.actor.clone(),
+        left: current.hold.as_ref().and_then(|hold| hold.left.clone()),
+        now,
+    }
+}
+
+fn rollback_target(
+    opened: &Opened,
+    state: &State,
+    channel: &Channel,
+    target: &RollbackTarget,
+) -> Result<Shown, OperationError> {
+    let (digest, version) = match target {
+        RollbackTarget::Version(version) => (resolve(state, version)?, Some(version.clone())),
+        RollbackTarget::Digest(digest) => resolve_digest(opened, state, channel, digest)?,
+    };
+    let version = version.or_else(|| version_of(state, channel, &digest));
+    Ok(Shown {
+        digest,
+        version,
+        entry: state.ledger,
+        at: Timestamp::UNIX_EPOCH,
+    })
+}
+
+/// An image that was released or shown; or an entry that moved the channel, and then what it moved it to.
+fn resolve_digest(
+    opened: &Opened,
+    state: &State,
+    channel: &Channel,
+    digest: &Digest,
+) -> Result<(Digest, Option<Version>), OperationError> {
+    let was_shown = state
+        .channels
+        .values()
+        .any(|channel| channel.shown.contains(digest));
+    if was_shown || state.versions_of(digest).next().is_some() {
+        return Ok((*digest, None));
+    }
+    let entry = opened.view().find(digest).map(|(_, record, _)| &record.entry);
+    let moved = entry.filter(|entry| entry.move_of(channel).is_some());
+    let target = moved.and_then(|entry| Some((entry.digest?, entry.version.clone())));
+    target.ok_or_else(|| OperationError::UnknownTarget {
+        digest: *digest,
+        channel: channel.clone(),
+    })
+}
+
+/// The version under which the channel showed a digest, else any that names it now.
+fn version_of(state: &State, channel: &Channel, digest: &Digest) -> Option<Version> {
+    let trail = state
+        .channels
+        .get(channel)
+        .into_iter()
+        .flat_map(|channel| channel.trail.iter().rev());
+    let mut shown = trail.filter(|shown| shown.digest == *digest);
+    let is_named = |version: &Version| {
+        let binding = state.versions.get(version);
+        matches!(binding.map(crate::state::Binding::standing), Some(Standing::Named(bound)) if bound.digest == *digest)
+    };
+    let on_trail = shown.find_map(|shown| shown.version.clone().filter(|version| is_named(version)));
+    on_trail.or_else(|| {
+        state
+            .versions_of(digest)
+            .map(|(version, _)| version.clone())
+            .find(is_named)
+    })
+}
+
+/// Plans to lift the hold of a channel.
+///
+/// # Errors
+///
+/// [`OperationError`]: no ledger, an unknown channel, a key that may not.
+pub fn resume(
+    opened: &Opened,
+    repository: &str,
+    context: &Context<'_>,
+    channel: &Channel,
+) -> Result<Plan, OperationError> {
+    let state = state(opened, repository)?;
+    let Some(current) = state.channels.get(channel) else {
+        let nearest = nearest(channel.as_str(), state.channels.keys(), Channel::as_str);
+        return Err(OperationError::UnknownChannel {
+            channel: channel.clone(),
+            nearest,
+        });
+    };
+    let mut plan = Plan::new(Kind::Resume);
+    let shown = current.shows.as_ref();
+    plan.version = shown.and_then(|shown| shown.version.clone());
+    plan.digest = shown.map(|shown| shown.digest);
+    plan.channels.push(PlannedMove {
+        channel: channel.clone(),
+        previous: current.shows.clone(),
+        next: plan.digest,
+        version: plan.version.clone(),
+    });
+    if current.hold.is_none() {
+        plan.notes.push(Note::NotHeld {
+            channel: channel.clone(),
+        });
+        return Ok(plan);
+    }
+    let entry = Entry {
+        moves: vec![move_of(state, channel)],
+        ..draft_in(state, context, Kind::Resume)
+    };
+    check_key(state, context, &entry)?;
+    plan.entry = Some(entry);
+    Ok(plan)
+}

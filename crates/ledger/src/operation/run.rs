@@ -1,0 +1,322 @@
+//! Doing what was planned.
+
+use std::collections::BTreeSet;
+
+use cairn_oci::Reference;
+
+use crate::append::Commit;
+use crate::entry::{EntryName, Kind};
+use crate::fold::{Outcome, Subject, Why};
+use crate::image::{self, Depth, Parts};
+use crate::name::{Channel, Version};
+use crate::open::{Ledger, Opened};
+use crate::operation::plan::{self, Plan};
+use crate::operation::{
+    Appended, Blocked, ChannelDone, Context, Done, Obstacle, OperationError, PromoteRequest, ReleaseRequest,
+    RollbackRequest,
+};
+use crate::project::Named;
+use crate::state::State;
+
+impl Ledger {
+    /// Releases a version: binds it to an image that is there whole, and moves channels to it.
+    ///
+    /// Repeated with the same digest it appends nothing for the version and completes what is unfinished.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`]; [`OperationError::Blocked`] if the version is released and a channel was not moved.
+    pub async fn release(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        request: &ReleaseRequest,
+    ) -> Result<Done, OperationError> {
+        let named = Named {
+            versions: BTreeSet::from([request.version.clone()]),
+            channels: request.channels.clone(),
+        };
+        let label = self.home.label();
+        self.run(opened, context, &named, |opened| {
+            plan::release(opened, &label, context, request)
+        })
+        .await
+    }
+
+    /// Moves channels to a version that was released.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`].
+    pub async fn promote(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        request: &PromoteRequest,
+    ) -> Result<Done, OperationError> {
+        let named = Named {
+            versions: BTreeSet::from([request.version.clone()]),
+            channels: request.channels.clone(),
+        };
+        let label = self.home.label();
+        self.run(opened, context, &named, |opened| {
+            plan::promote(opened, &label, context, request)
+        })
+        .await
+    }
+
+    /// Moves a channel back to what it showed, and holds it.
+    ///
+    /// Safe to repeat: while the last entry that touched the channel is a rollback and no target is named, it appends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`]; [`OperationError::Image`] names a blob that the target lacks, and then nothing was changed.
+    pub async fn rollback(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        request: &RollbackRequest,
+    ) -> Result<Done, OperationError> {
+        let named = Named {
+            channels: BTreeSet::from([request.channel.clone()]),
+            ..Named::default()
+        };
+        let label = self.home.label();
+        self.run(opened, context, &named, |opened| {
+            plan::rollback(opened, &label, context, request)
+        })
+        .await
+    }
+
+    /// Lifts the hold of a channel.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`].
+    pub async fn resume(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        channel: &Channel,
+    ) -> Result<Done, OperationError> {
+        let named = Named {
+            channels: BTreeSet::from([channel.clone()]),
+            ..Named::default()
+        };
+        let label = self.home.label();
+        self.run(opened, context, &named, |opened| {
+            plan::resume(opened, &label, context, channel)
+        })
+        .await
+    }
+
+    /// Plan, check, append, project.
+    async fn run(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        named: &Named,
+        plan: impl Fn(&Opened) -> Result<Plan, OperationError>,
+    ) -> Result<Done, OperationError> {
+        self.check_home(plan::state(opened, &self.home.label())?)?;
+        let first = plan(opened)?;
+        let opened = self
+            .check_tags(opened.clone(), &named.channels)
+            .await
+            .map_err(OperationError::Tags)?;
+        let before = opened.clone();
+        let checked = self.check_image(&first).await?;
+        let mut done = Finished {
+            plan: first,
+            entry: None,
+            outcome: None,
+            opened,
+        };
+        if let Some(entry) = done.plan.entry.take() {
+            let envelope = entry.sign(context.signer).map_err(OperationError::Entry)?;
+            let mode = done.opened.mode().unwrap_or(crate::entry::Mode::Linear);
+            match self
+                .commit(&done.opened, &envelope, context.signer, context.at, mode)
+                .await?
+            {
+                Commit::Appended(now) => {
+                    let found = now.view().find(&envelope.name());
+                    done.outcome = found.map(|(_, _, outcome)| outcome.clone());
+                    done.entry = found.map(|(seq, record, _)| Appended {
+                        seq,
+                        name: record.name,
+                    });
+                    done.opened = *now;
+                }
+                Commit::Overtaken(now, outcome) => {
+                    let again = plan(&now)?;
+                    // What was wanted may be there by somebody else's hand; else its author is told.
+                    let is_there = again.entry.is_none();
+                    done.outcome = (!is_there).then_some(outcome);
+                    done.plan = Plan { entry: None, ..again };
+                    done.opened = *now;
+                }
+            }
+        }
+        self.finish(done, &before, named, checked).await
+    }
+
+    async fn finish(
+        &self,
+        finished: Finished,
+        before: &Opened,
+        named: &Named,
+        checked: Option<Parts>,
+    ) -> Result<Done, OperationError> {
+        let blocked = finished.blocked();
+        let projected = self.project(finished.opened.clone(), named).await;
+        let (opened, failed) = match projected {
+            Ok(opened) => (opened, None),
+            Err(error) => (finished.opened.clone(), Some(error)),
+        };
+        let done = finished.into_done(before, opened, named, checked, failed.is_none());
+        match failed {
+            Some(source) => Err(OperationError::Unfinished {
+                done: Box::new(done),
+                source,
+            }),
+            None if blocked.is_empty() => Ok(done),
+            None => Err(OperationError::Blocked {
+                done: Box::new(done),
+                blocked,
+            }),
+        }
+    }
+
+    /// Everything that would be shown must be there before anything is appended.
+    async fn check_image(&self, plan: &Plan) -> Result<Option<Parts>, OperationError> {
+        let is_needed = plan
+            .entry
+            .as_ref()
+            .is_some_and(|entry| entry.kind != Kind::Resume);
+        let Some(digest) = plan.digest.filter(|_| is_needed) else {
+            return Ok(None);
+        };
+        let target = plan
+            .version
+            .as_ref()
+            .map_or_else(|| digest.to_string(), Version::to_string);
+        match image::check(&*self.images, digest, Depth::Presence).await {
+            Ok(parts) => Ok(Some(parts)),
+            Err(source) => Err(OperationError::Image { target, source }),
+        }
+    }
+
+    /// A ledger that was copied elsewhere is read there, and appended to only at its home.
+    fn check_home(&self, state: &State) -> Result<(), OperationError> {
+        let here = self.home.label();
+        if is_same_home(&state.home, &here) {
+            return Ok(());
+        }
+        Err(OperationError::Copy {
+            here,
+            home: state.home.clone(),
+        })
+    }
+}
+
+/// Whether two labels may name the same repository. A local store has no host, and is served under any loopback address.
+fn is_same_home(home: &str, here: &str) -> bool {
+    let (Ok(home), Ok(here)) = (home.parse::<Reference>(), here.parse::<Reference>()) else {
+        return home == here;
+    };
+    let is_local = |reference: &Reference| reference.host.as_deref().is_none_or(is_loopback);
+    home.name == here.name && (home.host == here.host || (is_local(&home) && is_local(&here)))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.starts_with("127.")
+        || host.starts_with("[::1]")
+        || host == "localhost"
+        || host.starts_with("localhost:")
+}
+
+/// An operation whose entry, if any, is in the ledger.
+struct Finished {
+    plan: Plan,
+    entry: Option<Appended>,
+    /// What became of the entry, or would have.
+    outcome: Option<Outcome>,
+    opened: Opened,
+}
+
+impl Finished {
+    /// The channels that were not moved: by the plan, or because the entry's effect is void.
+    fn blocked(&self) -> Vec<Blocked> {
+        let mut blocked = self.plan.blocked.clone();
+        for (subject, why, by) in self.outcome.iter().flat_map(Outcome::void) {
+            if let Subject::Channel(channel) = subject {
+                let why = self.obstacle(channel, why, by);
+                blocked.push(Blocked {
+                    channel: channel.clone(),
+                    why,
+                });
+            }
+        }
+        blocked
+    }
+
+    fn obstacle(&self, channel: &Channel, why: Why, by: Option<EntryName>) -> Obstacle {
+        let state = self.opened.state();
+        let channel = state.and_then(|state| state.channels.get(channel));
+        let hold = channel.and_then(|channel| channel.hold.as_ref());
+        let is_release = self.plan.kind.is_forward();
+        if let (Why::Held | Why::Overtaken, true, Some(hold)) = (why, is_release, hold) {
+            return Obstacle::Held(Box::new(hold.clone()));
+        }
+        let (Why::Overtaken | Why::SlotMoved, Some(by)) = (why, by) else {
+            return Obstacle::Void(why);
+        };
+        let record = self.opened.view().find(&by).map(|(_, record, _)| record);
+        Obstacle::Overtaken {
+            by,
+            kind: record.map(|record| record.entry.kind.clone()),
+            key: record.and_then(|record| record.signers.first().copied()),
+            now: channel.and_then(|channel| channel.shows.clone()),
+        }
+    }
+
+    fn into_done(
+        self,
+        before: &Opened,
+        opened: Opened,
+        named: &Named,
+        checked: Option<Parts>,
+        projected: bool,
+    ) -> Done {
+        let channels = named
+            .channels
+            .iter()
+            .map(|channel| channel_done(before, &opened, channel, projected));
+        Done {
+            kind: self.plan.kind,
+            changed: self.entry.is_some(),
+            entry: self.entry,
+            version: self.plan.version,
+            digest: self.plan.digest,
+            channels: channels.collect(),
+            mode: opened.mode().unwrap_or(crate::entry::Mode::Linear),
+            checked,
+            notes: self.plan.notes,
+            opened,
+        }
+    }
+}
+
+fn channel_done(before: &Opened, now: &Opened, channel: &Channel, projected: bool) -> ChannelDone {
+    let shows = |opened: &Opened| opened.state().and_then(|state| state.shows(channel)).cloned();
+    let current = now.state().and_then(|state| state.channels.get(channel));
+    ChannelDone {
+        channel: channel.clone(),
+        previous: shows(before),
+        now: shows(now),
+        held: current.is_some_and(|channel| channel.hold.is_some()),
+        projected,
+    }
+}

@@ -1,0 +1,342 @@
+//! Projections: what others see of the ledger, in the repository of the images.
+//!
+//! A version tag (sealed), a channel's tag, a release's referrer. All of them follow from the ledger, and all can be
+//! written again. A tag that shows what the ledger does not know is somebody's hand or a stale view, and is left alone.
+
+use std::collections::BTreeSet;
+
+use cairn_oci::{Digest, Tag};
+use cairn_store::{Condition, RawManifest, RepositoryError, Target};
+
+use crate::class::Class;
+use crate::entry::Mode;
+use crate::image::{self, ImageError};
+use crate::name::{Channel, Version};
+use crate::open::{Ledger, OpenError, Opened};
+use crate::referrer::Referrer;
+use crate::state::{ChannelState, Standing};
+
+/// How often a channel is written again because it moved meanwhile.
+const ROUND_LIMIT: usize = 8;
+
+/// Why a projection is not complete. What was appended stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectError {
+    /// The ledger cannot be read again.
+    #[error("the ledger could not be read again")]
+    Open(#[source] OpenError),
+    /// The image's manifest is not there.
+    #[error("{subject} cannot be shown")]
+    Image {
+        /// The channel or version.
+        subject: String,
+        /// What is missing.
+        source: ImageError,
+    },
+    /// A tag cannot be read or written.
+    #[error("the tag {tag} in {repository} was not written")]
+    Tag {
+        /// Which repository.
+        repository: String,
+        /// Which tag.
+        tag: Tag,
+        /// Why not.
+        source: RepositoryError,
+    },
+    /// A channel's tag shows what the ledger does not know.
+    #[error("the tag {channel} shows {found}, which the ledger never put there")]
+    UnknownTag {
+        /// The channel.
+        channel: Channel,
+        /// What its tag shows.
+        found: Digest,
+        /// Nothing is known of the ledger but what it says itself: then it may be an old copy.
+        first_seen: bool,
+    },
+    /// A version's tag shows another digest.
+    #[error("the tag {version} shows {found}, but {version} is {expected}")]
+    VersionTag {
+        /// The version.
+        version: Version,
+        /// What the ledger says.
+        expected: Digest,
+        /// What the tag shows.
+        found: Digest,
+    },
+    /// The referrer of a release cannot be written.
+    #[error("the release {version} was not attached to its image in {repository}")]
+    Referrer {
+        /// Which repository.
+        repository: String,
+        /// The version.
+        version: Version,
+        /// Why not.
+        source: RepositoryError,
+    },
+    /// A channel moved each time while its tag was written.
+    #[error("{channel} kept moving while its tag was written")]
+    Moving {
+        /// The channel.
+        channel: Channel,
+    },
+}
+
+impl ProjectError {
+    /// Where the cause lies.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Open(error) => error.class(),
+            Self::Image { source, .. } => source.class(),
+            Self::Tag { source, .. } | Self::Referrer { source, .. } => Class::of(source),
+            Self::UnknownTag { first_seen: true, .. } => Class::Integrity,
+            Self::UnknownTag { .. } | Self::VersionTag { .. } | Self::Moving { .. } => Class::Conflict,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownTag { first_seen: true, .. } => Some(
+                "the ledger may be an old copy: pin an entry that you know with --trust sha256:GENESIS+sha256:ENTRY".to_owned(),
+            ),
+            Self::UnknownTag { channel, .. } => Some(format!(
+                "somebody moved the tag by hand: `cairn record {channel}` accepts what it shows, `cairn repair {channel} --forward` puts back what the ledger says"
+            )),
+            Self::VersionTag { version, .. } => {
+                Some(format!("somebody moved the tag {version} by hand; the ledger says what it was released as"))
+            }
+            _ => Some("run the same command again: it completes what is unfinished".to_owned()),
+        }
+    }
+}
+
+/// What a command named: only that is completed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) versions: BTreeSet<Version>,
+    pub(crate) channels: BTreeSet<Channel>,
+}
+
+impl Ledger {
+    /// Brings the tags and referrers of what was named in line with the ledger, until it did not change meanwhile.
+    pub(crate) async fn project(&self, opened: Opened, named: &Named) -> Result<Opened, ProjectError> {
+        let mut opened = opened;
+        for version in &named.versions {
+            self.project_version(&opened, version).await?;
+        }
+        for _ in 0..ROUND_LIMIT {
+            for channel in &named.channels {
+                self.project_channel(&opened, channel).await?;
+            }
+            let now = self.look_again(&opened).await?;
+            let is_same = |channel: &&Channel| shows(&opened, channel) == shows(&now, channel);
+            let moved = named.channels.iter().find(|channel| !is_same(channel)).cloned();
+            opened = now;
+            if moved.is_none() {
+                return Ok(opened);
+            }
+        }
+        match named.channels.first() {
+            Some(channel) => Err(ProjectError::Moving {
+                channel: channel.clone(),
+            }),
+            None => Ok(opened),
+        }
+    }
+
+    async fn look_again(&self, opened: &Opened) -> Result<Opened, ProjectError> {
+        if self.is_current(opened).await.map_err(ProjectError::Open)? {
+            return Ok(opened.clone());
+        }
+        if opened.mode() == Some(Mode::Linear) {
+            return self.reopen(opened).await.map_err(ProjectError::Open);
+        }
+        // A list of tags may be late: what was seen before still counts.
+        let expected = opened.state().map(|state| state.ledger);
+        let view = self.read_view(expected).await.map_err(ProjectError::Open)?;
+        let view = crate::causal::with_own(view, opened.view.clone());
+        Ok(Opened {
+            view,
+            ..opened.clone()
+        })
+    }
+
+    async fn manifest(&self, subject: &str, digest: Digest) -> Result<RawManifest, ProjectError> {
+        let manifest = image::read_manifest(&*self.images, digest).await;
+        manifest.map_err(|source| ProjectError::Image {
+            subject: subject.to_owned(),
+            source,
+        })
+    }
+
+    fn tag_error(&self, tag: &Tag, source: RepositoryError) -> ProjectError {
+        ProjectError::Tag {
+            repository: self.images.label(),
+            tag: tag.clone(),
+            source,
+        }
+    }
+
+    async fn tag_shows(&self, tag: &Tag) -> Result<Option<Digest>, ProjectError> {
+        let stat = self.images.stat_manifest(&Target::Tag(tag.clone())).await;
+        let stat = stat.map_err(|source| self.tag_error(tag, source))?;
+        Ok(stat.map(|descriptor| descriptor.digest))
+    }
+
+    /// The version's tag, sealed where that is possible, and the release's referrer.
+    async fn project_version(&self, opened: &Opened, version: &Version) -> Result<(), ProjectError> {
+        let binding = opened.state().and_then(|state| state.versions.get(version));
+        let Some(Standing::Named(bound)) = binding.map(crate::state::Binding::standing) else {
+            return Ok(());
+        };
+        let expected = bound.digest;
+        let manifest = self.manifest(version.as_str(), expected).await?;
+        let tag = version.tag();
+        let differs = |found| ProjectError::VersionTag {
+            version: version.clone(),
+            expected,
+            found,
+        };
+        match self.tag_shows(&tag).await? {
+            Some(found) if found != expected => return Err(differs(found)),
+            found => self.seal(&tag, &manifest, found).await?,
+        }
+        let referrer = opened.view.find(&bound.entry);
+        let subject = manifest.descriptor();
+        let referrer = referrer.and_then(|(_, record, _)| Referrer::of(record, subject.clone()));
+        let Some(referrer) = referrer else { return Ok(()) };
+        referrer
+            .write(&*self.images, &subject)
+            .await
+            .map_err(|source| ProjectError::Referrer {
+                repository: self.images.label(),
+                version: version.clone(),
+                source,
+            })
+    }
+
+    /// Seals a tag that shows nothing or already the right digest.
+    async fn seal(
+        &self,
+        tag: &Tag,
+        manifest: &RawManifest,
+        found: Option<Digest>,
+    ) -> Result<(), ProjectError> {
+        let capabilities = self
+            .images
+            .capabilities()
+            .await
+            .map_err(|source| self.tag_error(tag, source))?;
+        let condition = match (capabilities.seal, found) {
+            (true, _) => Condition::Seal,
+            (false, Some(_)) => return Ok(()),
+            (false, None) if capabilities.conditions => Condition::IfAbsent,
+            (false, None) => Condition::Always,
+        };
+        let written = self
+            .images
+            .write_manifest(&Target::Tag(tag.clone()), manifest, &condition)
+            .await;
+        match written {
+            Err(
+                RepositoryError::Condition {
+                    found: Some(found), ..
+                }
+                | RepositoryError::Sealed {
+                    found: Some(found), ..
+                },
+            ) if found == manifest.digest() => Ok(()),
+            Err(source) => Err(self.tag_error(tag, source)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A channel's tag: read before it is written, and left alone if it shows what the ledger does not know.
+    async fn project_channel(&self, opened: &Opened, channel: &Channel) -> Result<(), ProjectError> {
+        let state = opened.state().and_then(|state| state.channels.get(channel));
+        let Some((state, shown)) = state.and_then(|state| Some((state, state.shows.as_ref()?))) else {
+            return Ok(());
+        };
+        let tag = channel.tag();
+        let found = self.tag_shows(&tag).await?;
+        if found == Some(shown.digest) {
+            return Ok(());
+        }
+        check_known(opened, channel, state, found)?;
+        let manifest = self.manifest(channel.as_str(), shown.digest).await?;
+        let capabilities = self
+            .images
+            .capabilities()
+            .await
+            .map_err(|source| self.tag_error(&tag, source))?;
+        let condition = match (capabilities.conditions, found) {
+            (false, _) => Condition::Always,
+            (true, None) => Condition::IfAbsent,
+            (true, Some(found)) => Condition::IfMatch(found),
+        };
+        match self
+            .images
+            .write_manifest(&Target::Tag(tag.clone()), &manifest, &condition)
+            .await
+        {
+            // Somebody else was there: the next round reads the ledger and the tag again.
+            Ok(()) | Err(RepositoryError::Condition { .. }) => Ok(()),
+            Err(source) => Err(self.tag_error(&tag, source)),
+        }
+    }
+
+    /// Looks at the tags of channels before anything is appended: one that the ledger does not know stops it. Returns the
+    /// ledger as it is now, for what looks unknown may only be new.
+    pub(crate) async fn check_tags(
+        &self,
+        opened: Opened,
+        channels: &BTreeSet<Channel>,
+    ) -> Result<Opened, ProjectError> {
+        let mut opened = opened;
+        for channel in channels {
+            let found = self.tag_shows(&channel.tag()).await?;
+            if self.is_known(&opened, channel, found) {
+                continue;
+            }
+            opened = self.look_again(&opened).await?;
+            let unknown = ChannelState::default();
+            let state = opened.state().and_then(|state| state.channels.get(channel));
+            check_known(
+                &opened,
+                channel,
+                state.unwrap_or(&unknown),
+                self.tag_shows(&channel.tag()).await?,
+            )?;
+        }
+        Ok(opened)
+    }
+
+    #[expect(clippy::unused_self, reason = "reads like its sibling")]
+    fn is_known(&self, opened: &Opened, channel: &Channel, found: Option<Digest>) -> bool {
+        let state = opened.state().and_then(|state| state.channels.get(channel));
+        found.is_none_or(|found| state.is_some_and(|state| state.wanted.contains(&found)))
+    }
+}
+
+fn shows<'a>(opened: &'a Opened, channel: &Channel) -> Option<&'a Digest> {
+    Some(&opened.state()?.shows(channel)?.digest)
+}
+
+fn check_known(
+    opened: &Opened,
+    channel: &Channel,
+    state: &ChannelState,
+    found: Option<Digest>,
+) -> Result<(), ProjectError> {
+    match found.filter(|found| !state.wanted.contains(found)) {
+        None => Ok(()),
+        Some(found) => Err(ProjectError::UnknownTag {
+            channel: channel.clone(),
+            found,
+            first_seen: opened.how == crate::trust::HowTrusted::FirstSeen,
+        }),
+    }
+}

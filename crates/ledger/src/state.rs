@@ -1,0 +1,208 @@
+//! What a ledger says, after all its entries: the result of the [fold](crate::fold).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cairn_oci::Digest;
+use jiff::Timestamp;
+
+use crate::authority::{Authority, Rules};
+use crate::entry::{Actor, EntryName, Kind, Mode};
+use crate::key::Fingerprint;
+use crate::name::{Channel, Version};
+
+/// Everything that follows from the entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The name of the genesis.
+    pub ledger: EntryName,
+    /// How appending works.
+    pub mode: Mode,
+    /// The repository in which the ledger is appended to.
+    pub home: String,
+    /// The last entry that changed keys or rules, or the genesis.
+    pub chain: EntryName,
+    /// Who may do what.
+    pub authority: Authority,
+    /// What holds for channels.
+    pub rules: Rules,
+    /// The channels.
+    pub channels: BTreeMap<Channel, ChannelState>,
+    /// The versions.
+    pub versions: BTreeMap<Version, Binding>,
+}
+
+/// What a channel showed, or shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Which manifest or index.
+    pub digest: Digest,
+    /// As which version.
+    pub version: Option<Version>,
+    /// The entry that put it there.
+    pub entry: EntryName,
+    /// That entry's own time.
+    pub at: Timestamp,
+}
+
+impl Shown {
+    /// The version if there is one, else the digest.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.version {
+            Some(version) => version.to_string(),
+            None => self.digest.to_string(),
+        }
+    }
+}
+
+/// Why nothing moves a channel forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The rollback that holds it.
+    pub entry: EntryName,
+    /// The key that signed it.
+    pub by: Fingerprint,
+    /// Who that is.
+    pub actor: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Option<String>,
+    /// What the channel showed before.
+    pub left: Option<Shown>,
+}
+
+/// One channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChannelState {
+    /// What it shows.
+    pub shows: Option<Shown>,
+    /// What it showed before, oldest first: the way back.
+    pub trail: Vec<Shown>,
+    /// Why it does not move forward.
+    pub hold: Option<Hold>,
+    /// The entry that last moved, held or resumed it.
+    pub last: Option<Touch>,
+    /// Every digest that it showed at some position.
+    pub shown: BTreeSet<Digest>,
+    /// Every digest that an allowed entry wanted it to show, also in vain: a tag with one of these is ours.
+    pub wanted: BTreeSet<Digest>,
+}
+
+/// An entry that moved, held or resumed a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// Its name.
+    pub entry: EntryName,
+    /// What it is.
+    pub kind: Kind,
+    /// The state that its author saw.
+    pub after: Option<EntryName>,
+}
+
+impl ChannelState {
+    /// The name of the entry that last moved, held or resumed it: what the next move stands on.
+    #[must_use]
+    pub fn last_entry(&self) -> Option<EntryName> {
+        self.last.as_ref().map(|touch| touch.entry)
+    }
+}
+
+/// What a version was bound to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// One, or several if they could not see each other.
+    pub bound: Vec<Bound>,
+}
+
+/// One binding of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// To which manifest or index.
+    pub digest: Digest,
+    /// By which release.
+    pub entry: EntryName,
+    /// At which position.
+    pub position: u64,
+    /// That entry's own time.
+    pub at: Timestamp,
+    /// The entry that barred it.
+    pub yanked: Option<EntryName>,
+}
+
+/// What a version is worth now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// It names exactly this.
+    Named(&'a Bound),
+    /// It is barred.
+    Yanked(&'a Bound),
+    /// It was bound to several digests, and names none of them.
+    Contested,
+}
+
+impl Binding {
+    /// What the version is worth now. A binding always has at least one member.
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        let mut live = self.bound.iter().filter(|bound| bound.yanked.is_none());
+        match (live.next(), live.next(), self.bound.last()) {
+            (Some(only), None, _) => Standing::Named(only),
+            (None, _, Some(last)) => Standing::Yanked(last),
+            _ => Standing::Contested,
+        }
+    }
+
+    /// The binding to `digest`, barred or not.
+    #[must_use]
+    pub fn to(&self, digest: &Digest) -> Option<&Bound> {
+        self.bound.iter().find(|bound| bound.digest == *digest)
+    }
+}
+
+impl State {
+    /// A channel, if it was ever named.
+    #[must_use]
+    pub fn channel(&self, channel: &Channel) -> Option<&ChannelState> {
+        self.channels.get(channel)
+    }
+
+    /// What a channel shows.
+    #[must_use]
+    pub fn shows(&self, channel: &Channel) -> Option<&Shown> {
+        self.channels.get(channel)?.shows.as_ref()
+    }
+
+    /// The name of the entry that the next move of `channel` stands on.
+    #[must_use]
+    pub fn last_entry(&self, channel: &Channel) -> Option<EntryName> {
+        self.channels.get(channel)?.last_entry()
+    }
+
+    /// The versions that were ever bound to `digest`.
+    pub fn versions_of<'a>(&'a self, digest: &'a Digest) -> impl Iterator<Item = (&'a Version, &'a Bound)> {
+        self.versions
+            .iter()
+            .filter_map(move |(version, binding)| Some((version, binding.to(digest)?)))
+    }
+
+    /// Whether `digest` is barred: a version of it was yanked, and none that names it is left.
+    #[must_use]
+    pub fn is_barred(&self, digest: &Digest) -> bool {
+        let mut all = self.versions_of(digest).peekable();
+        all.peek().is_some() && all.all(|(_, bound)| bound.yanked.is_some())
+    }
+
+    /// What a channel goes back to when nothing else is named: the nearest digest on its trail that is neither
+    /// barred nor what it shows now.
+    #[must_use]
+    pub fn way_back(&self, channel: &Channel) -> Option<&Shown> {
+        let state = self.channels.get(channel)?;
+        let current = state.shows.as_ref().map(|shown| shown.digest);
+        state
+            .trail
+            .iter()
+            .rev()
+            .find(|shown| Some(shown.digest) != current && !self.is_barred(&shown.digest))
+    }
+}
