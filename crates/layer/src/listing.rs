@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::path::TreePath;
 use crate::read::{ReadSummary, read_layer};
 use crate::read_error::{ReadError, VisitError};
-use crate::tree::Attributes;
+use crate::tree::{Attributes, Node, Source, Tree};
 
 /// How many symbolic links one path may lead through (Linux's own limit).
 const MAX_LINKS: usize = 40;
@@ -92,6 +92,20 @@ impl Listing {
         let summary = read_layer(reader, limits, &mut |entry, content| changes.take(entry, content))?;
         self.apply(changes)?;
         Ok(summary)
+    }
+
+    /// Puts a layer on top that is still a tree: the same as writing it and applying what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::SymlinkLoop`], [`ReadError::AccountFile`], and [`ReadError::Visit`] if a local `/etc/passwd` or
+    /// `/etc/group` cannot be read.
+    pub fn apply_tree(&mut self, tree: &Tree) -> Result<(), ReadError> {
+        let mut changes = Changes::default();
+        for (path, node) in tree.iter() {
+            changes.take_node(path, node)?;
+        }
+        self.apply(changes)
     }
 
     /// Where `path` leads when every symbolic link in it is followed, its last component included.
@@ -280,23 +294,62 @@ impl Changes {
         }
         Ok(())
     }
+
+    fn take_node(&mut self, path: &TreePath, node: &Node) -> Result<(), ReadError> {
+        let change = match node {
+            Node::Whiteout => {
+                self.whiteouts.push(path.clone());
+                return Ok(());
+            }
+            Node::Directory(attributes) => Change::Directory(attributes.clone()),
+            Node::Symlink { target, .. } => Change::Symlink(target.clone()),
+            Node::File { source, .. } => Change::File(account_content(path, source)?),
+            Node::Hardlink { .. } => Change::File(None),
+        };
+        self.additions.push((path.clone(), change));
+        Ok(())
+    }
+}
+
+fn is_account_file(path: &TreePath) -> bool {
+    matches!(path.as_bytes(), PASSWD | GROUP)
+}
+
+fn check_account_size(path: &TreePath, size: u64) -> Result<(), ReadError> {
+    if size > MAX_ACCOUNT_FILE {
+        return Err(ReadError::AccountFile {
+            path: path.clone(),
+            limit: MAX_ACCOUNT_FILE,
+        });
+    }
+    Ok(())
 }
 
 fn read_account_file(entry: &Entry, content: &mut dyn Read) -> Result<Option<Vec<u8>>, VisitError> {
-    if !matches!(entry.path.as_bytes(), PASSWD | GROUP) {
+    if !is_account_file(&entry.path) {
         return Ok(None);
     }
-    if entry.size > MAX_ACCOUNT_FILE {
-        let path = entry.path.clone();
-        return Err(ReadError::AccountFile {
-            path,
-            limit: MAX_ACCOUNT_FILE,
-        }
-        .into());
-    }
+    check_account_size(&entry.path, entry.size)?;
     let mut bytes = Vec::new();
     content.read_to_end(&mut bytes)?;
     Ok(Some(bytes))
+}
+
+fn account_content(path: &TreePath, source: &Source) -> Result<Option<Vec<u8>>, ReadError> {
+    if !is_account_file(path) {
+        return Ok(None);
+    }
+    check_account_size(path, source.size())?;
+    match source {
+        Source::Bytes(bytes) => Ok(Some(bytes.to_vec())),
+        Source::Local(file) => match file.read_to_end() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(source) => Err(ReadError::Visit {
+                path: path.clone(),
+                source: source.into(),
+            }),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::tree::{Node, Source, Tree};
 use crate::writer::{LayerOptions, write_layer};
 
 fn path(text: &str) -> TreePath {
@@ -32,11 +31,16 @@ fn link(target: &str) -> Node {
     }
 }
 
-fn layer<const N: usize>(nodes: [(&str, Node); N]) -> Vec<u8> {
+fn tree<const N: usize>(nodes: [(&str, Node); N]) -> Tree {
     let mut tree = Tree::new();
     for (at, node) in nodes {
         tree.insert(path(at), node).unwrap();
     }
+    tree
+}
+
+fn layer<const N: usize>(nodes: [(&str, Node); N]) -> Vec<u8> {
+    let tree = tree(nodes);
     let mut out = Vec::new();
     write_layer(&tree, &LayerOptions::default(), &mut out).unwrap();
     out
@@ -304,4 +308,32 @@ fn a_huge_account_file_is_refused() {
         "{error:?}"
     );
     assert_eq!(listing, Listing::new());
+}
+
+#[test]
+fn a_tree_on_top_is_the_same_as_its_layer_on_top() {
+    let base = layer([
+        ("etc", directory(0o700)),
+        ("etc/passwd", file(b"root")),
+        ("etc/group", file(b"root")),
+        ("old", directory(0o755)),
+        ("lib", link("usr/lib")),
+    ]);
+    let nodes = || {
+        [
+            ("etc/passwd", file(b"root\napp")),
+            ("etc/group", Node::Whiteout),
+            ("old", Node::Whiteout),
+            ("tmp", directory(0o1777)),
+            ("lib", file(b"")),
+            ("lib64", link("lib")),
+        ]
+    };
+    let mut listing = stack(std::slice::from_ref(&base));
+    listing.apply_tree(&tree(nodes())).unwrap();
+    assert_eq!(listing, stack(&[base, layer(nodes())]));
+    assert_eq!(
+        (listing.passwd.as_deref(), listing.group),
+        (Some(&b"root\napp"[..]), None)
+    );
 }

@@ -80,6 +80,17 @@ impl LocalFile {
         Ok(reader)
     }
 
+    /// Reads all of it. Its size is known before, and is for the caller to judge.
+    pub(crate) fn read_to_end(&self) -> Result<Vec<u8>, LocalError> {
+        let (mut reader, mut bytes, mut buffer) = (self.open()?, Vec::new(), [0; 16 * 1024]);
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(bytes),
+                count => bytes.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+
     fn open_error(&self, error: Errno) -> LocalError {
         match error {
             Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::XDEV => self.changed(),

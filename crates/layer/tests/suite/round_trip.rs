@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
-use cairn_layer::{Attributes, Compression, Entry, EntryKind, Listing, Node, Source, Tree, TreePath};
+use cairn_layer::{Attributes, Compression, Entry, EntryKind, Limits, Listing, Node, Source, Tree, TreePath};
 use proptest::prelude::*;
 
 use crate::support::{read, write};
@@ -192,6 +192,93 @@ fn by_gnu_tar(tar: &[u8]) -> Option<Vec<Vec<u8>>> {
     )
 }
 
+/// What GNU tar writes in each of its formats, read by us.
+#[test]
+fn b5_what_gnu_tar_writes_is_read_whatever_its_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join("root").join(name);
+    let long = format!("{}/{}", "d".repeat(90), "n".repeat(60));
+    let longer = format!("{}/{}", "d".repeat(90), "n".repeat(200));
+    std::fs::create_dir_all(at(&long).parent().unwrap()).unwrap();
+    std::fs::write(at("file"), vec![b'x'; 1000]).unwrap();
+    std::fs::hard_link(at("file"), at("other")).unwrap();
+    std::os::unix::fs::symlink("t".repeat(150), at("link")).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        at("pipe"),
+        rustix::fs::Mode::from_raw_mode(0o640),
+    )
+    .unwrap();
+    std::fs::write(at(&long), "long").unwrap();
+    std::fs::write(at(&longer), "longer").unwrap();
+    for format in ["gnu", "oldgnu", "posix", "ustar", "v7"] {
+        let mut create = Command::new("tar");
+        create.args([
+            "--create",
+            "--sort=name",
+            "--format",
+            format,
+            "--file=-",
+            "--directory",
+        ]);
+        let tar = create
+            .arg(at(""))
+            .arg(".")
+            .output()
+            .map_or_else(|_| Vec::new(), |output| output.stdout);
+        let Some(listed) = (!tar.is_empty()).then(|| by_gnu_tar(&tar)).flatten() else {
+            println!("skipped: there is no GNU tar");
+            return;
+        };
+        let entries: Vec<_> = read(&tar).unwrap().into_iter().map(|(entry, _)| entry).collect();
+        // The older formats leave out what they cannot say; the root is listed first, and is no entry.
+        let trim = |name: &Vec<u8>| {
+            let name = name.strip_prefix(b"./").unwrap();
+            name.strip_suffix(b"/").unwrap_or(name).to_vec()
+        };
+        let names: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.path.as_bytes().to_vec())
+            .collect();
+        assert_eq!(
+            names,
+            listed[1..].iter().map(trim).collect::<Vec<_>>(),
+            "{format}"
+        );
+        let is = |name: &str, kind: EntryKind| {
+            entries
+                .iter()
+                .any(|entry| entry.path.as_bytes() == name.as_bytes() && entry.kind == kind)
+        };
+        assert!(is("file", EntryKind::File), "{format}");
+        assert!(is("pipe", EntryKind::Fifo) || format == "v7", "{format}");
+        assert!(
+            is(
+                "other",
+                EntryKind::Hardlink {
+                    to: TreePath::new("file").unwrap()
+                }
+            ),
+            "{format}"
+        );
+        if matches!(format, "gnu" | "oldgnu" | "posix") {
+            assert!(
+                is(&long, EntryKind::File) && is(&longer, EntryKind::File),
+                "{format}"
+            );
+            assert!(
+                is(
+                    "link",
+                    EntryKind::Symlink {
+                        target: vec![b't'; 150]
+                    }
+                ),
+                "{format}"
+            );
+        }
+    }
+}
+
 /// Undoes the quoting style `escape` of GNU tar.
 fn unescape(line: &[u8]) -> Vec<u8> {
     let mut bytes = line.strip_suffix(b"\n").unwrap().iter().copied();
@@ -234,6 +321,15 @@ proptest! {
             prop_assert_eq!(&entries, &expected);
             prop_assert_eq!(written.entries, expected.len() as u64);
         }
+    }
+
+    #[test]
+    fn a_tree_gives_the_listing_that_its_layer_gives(tree in any_tree(b"")) {
+        let (mut by_tree, mut by_layer) = (Listing::new(), Listing::new());
+        by_tree.apply_tree(&tree).unwrap();
+        let (layer, _) = write(&tree, Compression::Gzip);
+        by_layer.apply_layer(&layer[..], &Limits::default()).unwrap();
+        prop_assert_eq!(by_tree, by_layer);
     }
 
     #[test]
