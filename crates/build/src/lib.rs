@@ -13,9 +13,18 @@
 //! Nothing here knows a network, the environment, the clock or the working directory: locking asks [`Sources`],
 //! a build asks [`Inputs`], and both are handed in. So the same spec, lock and files give the same bytes.
 
+mod blocking;
+pub mod build;
 mod document;
 pub mod finding;
+pub mod inputs;
+pub mod lock;
+pub mod resolve;
 pub mod spec;
 
+pub use build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, build};
 pub use finding::{Finding, Located};
+pub use inputs::{Inputs, RepositoryInputs, Sources};
+pub use lock::Lock;
+pub use resolve::{Dates, LockChange, LockError, LockRequest, PinChange, Update, resolve_lock};
 pub use spec::Spec;

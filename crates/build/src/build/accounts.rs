@@ -1,0 +1,154 @@
+//! The users and groups of the image: the base's and the spec's.
+
+use std::collections::BTreeMap;
+
+use cairn_layer::{Attributes, Node, Source, Tree, TreeError, TreePath};
+
+use crate::finding::{Finding, Located};
+use crate::lock::BaseListing;
+use crate::spec::{Owner, Principal, Spec, User};
+
+/// A base without users has this one, so that the file that the spec's users go into is a whole one.
+const ROOT_USER: &str = "root:x:0:0:root:/root:/sbin/nologin";
+const ROOT_GROUP: &str = "root:x:0:";
+
+/// The lines of `/etc/passwd` and `/etc/group`, and what is found in them.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    passwd: Vec<String>,
+    group: Vec<String>,
+    users: BTreeMap<String, (u32, u32)>,
+    groups: BTreeMap<String, u32>,
+}
+
+impl Accounts {
+    /// The base's accounts with those of the spec added. Clashes become findings, and the user is then left out.
+    pub(super) fn merge(spec: &Spec, base: &BaseListing, findings: &mut Vec<Finding>) -> Self {
+        let mut accounts = Self::default();
+        let lines = |lines: &[String], root: &str| match lines {
+            [] => vec![root.to_owned()],
+            lines => lines.to_vec(),
+        };
+        for line in lines(&base.users, ROOT_USER) {
+            accounts.add_passwd_line(line);
+        }
+        for line in lines(&base.groups, ROOT_GROUP) {
+            accounts.add_group_line(line);
+        }
+        for user in &spec.users {
+            if let Err(finding) = accounts.add_user(user) {
+                findings.push(finding);
+            }
+        }
+        accounts
+    }
+
+    /// Lines that are damaged stay as they are, and nothing is found in them. The first of a name counts.
+    fn add_passwd_line(&mut self, line: String) {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [name, _, uid, gid, ..] = fields[..]
+            && let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse())
+        {
+            self.users.entry(name.to_owned()).or_insert((uid, gid));
+        }
+        self.passwd.push(line);
+    }
+
+    fn add_group_line(&mut self, line: String) {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [name, _, gid, ..] = fields[..]
+            && let Ok(gid) = gid.parse()
+        {
+            self.groups.entry(name.to_owned()).or_insert(gid);
+        }
+        self.group.push(line);
+    }
+
+    fn add_user(&mut self, user: &User) -> Result<(), Finding> {
+        let (name, uid) = (&user.name.value, user.uid.value);
+        if self.users.contains_key(name) {
+            let message = format!("the base has a user `{name}` already");
+            return Err(Finding::new(message, user.name.span.clone())
+                .with_hint("owners and `user` can name it as it is"));
+        }
+        if let Some((other, _)) = self.users.iter().find(|(_, ids)| ids.0 == uid) {
+            let message = format!("the uid {uid} belongs to `{other}` of the base");
+            return Err(Finding::new(message, user.uid.span.clone()));
+        }
+        let gid = self.group_of(user)?;
+        let (home, shell) = (&user.home, &user.shell);
+        self.add_passwd_line(format!("{name}:x:{uid}:{gid}::{home}:{shell}"));
+        Ok(())
+    }
+
+    /// The user's group: the one with the given number, which is added under the user's name if there is none.
+    fn group_of(&mut self, user: &User) -> Result<u32, Finding> {
+        let name = &user.name.value;
+        let gid = user.gid.as_ref().unwrap_or(&user.uid);
+        if let Some((other, _)) = self
+            .groups
+            .iter()
+            .find(|(other, id)| **id == gid.value && *other != name)
+        {
+            if user.gid.is_some() {
+                return Ok(gid.value);
+            }
+            let message = format!(
+                "the group {} of `{name}` would be the group `{other}`, which is there already",
+                gid.value
+            );
+            let hint = format!("write `gid = {}` if that is what you want", gid.value);
+            return Err(Finding::new(message, gid.span.clone()).with_hint(hint));
+        }
+        match self.groups.get(name) {
+            Some(other) if *other != gid.value => {
+                let message = format!("there is a group `{name}` already, with the gid {other}");
+                let finding = Finding::new(message, gid.span.clone());
+                Err(finding.with_hint(format!("write `gid = {other}` to use it")))
+            }
+            Some(_) => Ok(gid.value),
+            None => {
+                self.add_group_line(format!("{name}:x:{}:", gid.value));
+                Ok(gid.value)
+            }
+        }
+    }
+
+    /// Numbers of an owner, or a finding that names who is not there.
+    pub(super) fn resolve(&self, owner: Option<&Located<Owner>>) -> Result<Option<(u32, u32)>, Finding> {
+        let Some(owner) = owner else {
+            return Ok(None);
+        };
+        let unknown = |kind, name: &str| {
+            let message = format!("the {kind} `{name}` is neither in the spec nor in the base");
+            Finding::new(message, owner.span.clone()).with_hint("add it as [[user]], or give its number")
+        };
+        let (uid, own_group) = match &owner.value.user {
+            Principal::Id(uid) => (*uid, *uid),
+            Principal::Name(name) => *self.users.get(name).ok_or_else(|| unknown("user", name))?,
+        };
+        let gid = match &owner.value.group {
+            None => own_group,
+            Some(Principal::Id(gid)) => *gid,
+            Some(Principal::Name(name)) => *self.groups.get(name).ok_or_else(|| unknown("group", name))?,
+        };
+        Ok(Some((uid, gid)))
+    }
+
+    /// The layer that brings the accounts: both files, whole.
+    pub(super) fn tree(&self) -> Result<Tree, TreeError> {
+        let mut tree = Tree::new();
+        for (path, lines) in [("etc/passwd", &self.passwd), ("etc/group", &self.group)] {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let node = Node::File {
+                attributes: Attributes::file(false),
+                source: Source::Bytes(text.into_bytes().into()),
+            };
+            // Both are paths by their form.
+            if let Ok(path) = TreePath::new(path) {
+                tree.insert(path, node)?;
+            }
+        }
+        Ok(tree)
+    }
+}

@@ -1,0 +1,194 @@
+//! The base goes into the output byte for byte.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use cairn_layer::{Limits, recompress};
+use cairn_oci::{Descriptor, Digest, Hasher, ImageConfig, Platform, config};
+use cairn_store::files::{self, TemporaryFile};
+use cairn_store::transfer::Transferred;
+use cairn_store::{Written, collect, verified};
+use futures_util::TryStreamExt;
+
+use super::{Build, BuildError};
+use crate::blocking::{file_stream, run};
+use crate::lock::{LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
+use crate::resolve::RECOMPRESSION;
+use crate::spec::BaseSource;
+
+/// What messages call the layer that a root file system becomes.
+const ROOTFS: &str = "base";
+
+impl Build<'_> {
+    fn locked(&self, platform: &Platform) -> Option<&LockedPlatform> {
+        let base = self.request.lock.base.as_ref()?;
+        base.platforms.get(platform).map(|locked| &locked.value)
+    }
+
+    /// The base's configuration; none for a root file system, and without a base.
+    pub(super) async fn base_config(&self, platform: &Platform) -> Result<Option<ImageConfig>, BuildError> {
+        let Some(LockedPlatform {
+            origin: LockedOrigin::Image { config, .. },
+            ..
+        }) = self.locked(platform)
+        else {
+            return Ok(None);
+        };
+        let digest = config.digest;
+        let content = self.open_input(config).await?;
+        let bytes = collect(verified(content, digest, config.size), config::LIMIT as u64).await;
+        let bytes = bytes.map_err(|source| BuildError::ConfigContent { digest, source })?;
+        let config = ImageConfig::parse(&bytes).map_err(|source| BuildError::Config { digest, source })?;
+        Ok(Some(config))
+    }
+
+    /// From the output if it has the blob, else from the inputs.
+    async fn open_input(&self, blob: &Descriptor) -> Result<cairn_store::ByteStream, BuildError> {
+        let digest = blob.digest;
+        let failed = |source| BuildError::Input { digest, source };
+        if let Some(found) = self.output.read_blob(&digest, None).await.map_err(failed)? {
+            return Ok(found.content);
+        }
+        self.inputs
+            .open(blob)
+            .await
+            .map_err(failed)?
+            .ok_or(BuildError::InputMissing { digest })
+    }
+
+    /// Makes sure that the base's layers are in the output, and gives their descriptors.
+    pub(super) async fn pass_base_on(
+        &self,
+        platform: &Platform,
+        transferred: &mut Transferred,
+    ) -> Result<Vec<Descriptor>, BuildError> {
+        let Some(locked) = self.locked(platform) else {
+            return Ok(Vec::new());
+        };
+        let mut descriptors = Vec::new();
+        for layer in &locked.layers {
+            let written = match &locked.origin {
+                LockedOrigin::Image { .. } => self.pass_blob_on(&layer.descriptor).await?,
+                LockedOrigin::File { digest } => self.pass_rootfs_on(platform, *digest, layer).await?,
+            };
+            transferred.count(layer.descriptor.size, written);
+            self.progress
+                .base_layer(platform, &layer.descriptor, written == Written::Present);
+            descriptors.push(layer.descriptor.clone());
+        }
+        Ok(descriptors)
+    }
+
+    async fn pass_blob_on(&self, blob: &Descriptor) -> Result<Written, BuildError> {
+        let digest = blob.digest;
+        let failed = |source| self.write_error(digest, source);
+        if self.output.stat_blob(&digest).await.map_err(failed)? == Some(blob.size) {
+            return Ok(Written::Present);
+        }
+        for sibling in self.inputs.siblings() {
+            if self.output.mount_blob(&digest, sibling).await.map_err(failed)? {
+                return Ok(Written::Present);
+            }
+        }
+        let opened = self
+            .inputs
+            .open(blob)
+            .await
+            .map_err(|source| BuildError::Input { digest, source })?;
+        let content = opened.ok_or(BuildError::InputMissing { digest })?;
+        self.output
+            .write_blob(&digest, blob.size, content)
+            .await
+            .map_err(failed)
+    }
+
+    /// The file is always read, even if the output has the layer: it must still be the one that is pinned.
+    async fn pass_rootfs_on(
+        &self,
+        platform: &Platform,
+        pinned: Digest,
+        layer: &LockedLayer,
+    ) -> Result<Written, BuildError> {
+        let Some(path) = self.rootfs_path(platform) else {
+            return Err(BuildError::InputMissing { digest: pinned });
+        };
+        check_file(&path, pinned).await?;
+        let digest = layer.descriptor.digest;
+        if digest == pinned {
+            let content = file_stream(&path)
+                .await
+                .map_err(|source| BuildError::OpenRootFs { path, source })?;
+            let written = self
+                .output
+                .write_blob(&digest, layer.descriptor.size, content)
+                .await;
+            return written.map_err(|source| self.write_error(digest, source));
+        }
+        let (limits, scratch) = (self.request.limits.clone(), self.request.scratch.to_owned());
+        let file = run(move || recompress_file(&path, &limits, &scratch)).await?;
+        self.store_spooled(ROOTFS, &layer.descriptor, &file).await
+    }
+
+    fn rootfs_path(&self, platform: &Platform) -> Option<PathBuf> {
+        let spec = self.request.spec.base.as_ref()?;
+        let locked = self.request.lock.base.as_ref()?;
+        match (&spec.source.value, &locked.source.value) {
+            (BaseSource::RootFs(path), LockedSource::RootFs { .. }) => {
+                Some(self.request.directory.join(path.expand(platform)))
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn check_file(path: &Path, pinned: Digest) -> Result<(), BuildError> {
+    let failed = |source| BuildError::OpenRootFs {
+        path: path.to_owned(),
+        source,
+    };
+    if !tokio::fs::metadata(path).await.map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is not a regular file")));
+    }
+    let mut content = file_stream(path).await.map_err(failed)?;
+    let mut hasher = Hasher::new();
+    while let Some(piece) = content.try_next().await.map_err(failed)? {
+        hasher.update(&piece);
+    }
+    let found = hasher.finish();
+    if found == pinned {
+        return Ok(());
+    }
+    Err(BuildError::RootFsChanged {
+        path: path.to_owned(),
+        expected: pinned,
+        found,
+    })
+}
+
+/// The same archive in the compression that its pinned layer has.
+fn recompress_file(path: &Path, limits: &Limits, scratch: &Path) -> Result<TemporaryFile, BuildError> {
+    let failed = |source| BuildError::OpenRootFs {
+        path: path.to_owned(),
+        source,
+    };
+    let file = files::temporary(scratch);
+    let file = file.map_err(|source| BuildError::Scratch {
+        layer: ROOTFS.to_owned(),
+        source,
+    })?;
+    let mut buffered = BufWriter::new(file);
+    let archive = File::open(path).map_err(failed)?;
+    recompress(archive, limits, RECOMPRESSION, &mut buffered).map_err(|source| BuildError::RootFs {
+        path: path.to_owned(),
+        source,
+    })?;
+    let flushed = buffered
+        .flush()
+        .and_then(|()| buffered.into_inner().map_err(std::io::IntoInnerError::into_error));
+    flushed.map_err(|source| BuildError::ReadScratch {
+        layer: ROOTFS.to_owned(),
+        path: scratch.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,149 @@
+//! Why an image was not built.
+
+use std::io;
+use std::path::PathBuf;
+
+use cairn_layer::{LocalError, ReadError, WriteError};
+use cairn_oci::json::JsonError;
+use cairn_oci::{Digest, Platform};
+use cairn_store::files::FileError;
+use cairn_store::{ReadBytes, RepositoryError};
+
+use crate::finding::Finding;
+
+/// Why an image was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The spec asks for what cannot be; the places are in the spec's text.
+    #[error("the spec cannot be built")]
+    Spec {
+        /// Where, and what is wrong.
+        findings: Vec<Finding>,
+    },
+    /// The lock contradicts the spec; the places are in the lock's text.
+    #[error("the lock does not fit the spec")]
+    Conflict {
+        /// Where, and what to do.
+        findings: Vec<Finding>,
+    },
+    /// The lock lacks pins.
+    #[error("the lock does not pin {}", missing.join(", "))]
+    Unlocked {
+        /// What it does not pin.
+        missing: Vec<String>,
+    },
+    /// The platform is none of the spec's.
+    #[error("{platform} is not one of the spec's platforms: {}", shown(known))]
+    UnknownPlatform {
+        /// What was asked for.
+        platform: Platform,
+        /// The spec's platforms.
+        known: Vec<Platform>,
+    },
+    /// The spec's directory cannot be opened.
+    #[error("cannot open the spec's directory")]
+    Context {
+        /// Why not.
+        source: LocalError,
+    },
+    /// Content of the base is neither in the output nor to be had.
+    #[error("{digest} of the base is not here")]
+    InputMissing {
+        /// What is missing.
+        digest: Digest,
+    },
+    /// Content of the base cannot be read.
+    #[error("cannot read {digest} of the base")]
+    Input {
+        /// Which content.
+        digest: Digest,
+        /// Why not.
+        source: RepositoryError,
+    },
+    /// The base's configuration cannot be had whole.
+    #[error("cannot read the configuration {digest} of the base")]
+    ConfigContent {
+        /// Which configuration.
+        digest: Digest,
+        /// Why not.
+        source: ReadBytes,
+    },
+    /// The base's configuration is none.
+    #[error("the configuration {digest} of the base is not one")]
+    Config {
+        /// Which configuration.
+        digest: Digest,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// The file with the root file system cannot be read.
+    #[error("cannot read the root file system {}", path.display())]
+    OpenRootFs {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file with the root file system is no archive that can be a layer.
+    #[error("cannot read the root file system {}", path.display())]
+    RootFs {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: ReadError,
+    },
+    /// The file with the root file system is not the one that the lock pins.
+    #[error("the root file system {} is {found}, and the lock pins {expected}", path.display())]
+    RootFsChanged {
+        /// Which file.
+        path: PathBuf,
+        /// What the lock pins.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// A layer cannot be written.
+    #[error("cannot write the layer `{layer}`")]
+    Layer {
+        /// Its name.
+        layer: String,
+        /// Why not.
+        source: WriteError,
+    },
+    /// A scratch file cannot be made.
+    #[error("cannot keep the layer `{layer}` until it is whole")]
+    Scratch {
+        /// Which layer.
+        layer: String,
+        /// Why not.
+        source: FileError,
+    },
+    /// A scratch file cannot be written or read back.
+    #[error("cannot read the layer `{layer}` back from {}", path.display())]
+    ReadScratch {
+        /// Which layer.
+        layer: String,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The output does not take something.
+    #[error("cannot write {digest} to {repository}")]
+    Write {
+        /// The output.
+        repository: String,
+        /// What was written.
+        digest: Digest,
+        /// Why not.
+        source: RepositoryError,
+    },
+}
+
+fn shown(platforms: &[Platform]) -> String {
+    platforms
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,413 @@
+//! One layer of the spec becomes a tree, and a tree becomes a blob.
+
+use std::io::{BufWriter, Write as _};
+use std::ops::Range;
+use std::sync::Arc;
+
+use cairn_layer::{
+    Attributes, Compression, Context, GlobFilter, LayerOptions, Listing, LocalEntry, LocalError, LocalKind,
+    Node, Source, Tree, TreeError, TreePath, WriteError, WrittenLayer, write_layer,
+};
+use cairn_oci::{Descriptor, Platform};
+use cairn_store::Written;
+use cairn_store::files::{self, FileError, TemporaryFile};
+use cairn_store::transfer::Transferred;
+
+use super::accounts::Accounts;
+use super::plan::PlannedLayer;
+use super::{Build, BuildError, BuiltLayer};
+use crate::blocking::{file_stream, run};
+use crate::document::chain;
+use crate::finding::{Finding, Located};
+use crate::spec::{Copy, Destination, Directory, Layer, Owner, Write};
+
+/// How many names a finding lists.
+const NAMES_SHOWN: usize = 8;
+/// How many bytes wait in memory before they go to a scratch file.
+const BUFFER: usize = 256 << 10;
+
+/// Puts one layer's tree together.
+pub(super) struct LayerPlanner<'a> {
+    layer: &'a Layer,
+    platform: &'a Platform,
+    context: &'a Context,
+    accounts: &'a Accounts,
+    lower: &'a Listing,
+    tree: Tree,
+}
+
+impl<'a> LayerPlanner<'a> {
+    pub(super) fn new(
+        layer: &'a Layer,
+        platform: &'a Platform,
+        context: &'a Context,
+        accounts: &'a Accounts,
+        lower: &'a Listing,
+    ) -> Self {
+        let tree = Tree::new();
+        Self {
+            layer,
+            platform,
+            context,
+            accounts,
+            lower,
+            tree,
+        }
+    }
+
+    /// The tree as far as it could be made, with a finding for each part of the layer that could not.
+    pub(super) fn plan(mut self, findings: &mut Vec<Finding>) -> Tree {
+        let layer = self.layer;
+        let mut note = |result: Result<(), Finding>| findings.extend(result.err());
+        layer.copies.iter().for_each(|copy| note(self.copy(copy)));
+        layer.writes.iter().for_each(|write| note(self.write(write)));
+        for link in &layer.links {
+            let target = link.to.clone().into_bytes();
+            let node = Node::Symlink {
+                target,
+                uid: 0,
+                gid: 0,
+            };
+            note(self.put(link.from.value.clone(), node, &link.from.span));
+        }
+        layer
+            .directories
+            .iter()
+            .for_each(|directory| note(self.directory(directory)));
+        layer.removals.iter().for_each(|path| note(self.remove(path)));
+        if findings.is_empty()
+            && let Err(error) = self.tree.complete_parents(self.lower)
+        {
+            findings.push(Finding::new(error.to_string(), layer.name.span.clone()));
+        }
+        self.tree
+    }
+
+    fn copy(&mut self, copy: &Copy) -> Result<(), Finding> {
+        let from = copy.from.value.expand(self.platform);
+        let owner = self.owner(copy.owner.as_ref())?;
+        let exclude = GlobFilter::new(&copy.exclude);
+        let exclude = exclude.map_err(|error| Finding::new(chain(&error), copy.from.span.clone()))?;
+        let entries = self.context.walk(&from, &exclude);
+        let entries = entries.map_err(|error| self.local_finding(&from, &error, copy.from.span.clone()))?;
+        let start_is_directory = matches!(
+            entries.first(),
+            Some(LocalEntry {
+                kind: LocalKind::Directory,
+                ..
+            })
+        );
+        let target = target(&copy.to, &from, start_is_directory)?;
+        for entry in entries {
+            let Some(path) = target.path_of(entry.path, &copy.to)? else {
+                continue;
+            };
+            let node = self.copied_node(entry.kind, &path, copy.mode, owner);
+            self.put(path, node, &copy.to.span)?;
+        }
+        Ok(())
+    }
+
+    fn copied_node(
+        &self,
+        kind: LocalKind,
+        path: &TreePath,
+        mode: Option<u32>,
+        owner: Option<(u32, u32)>,
+    ) -> Node {
+        let (uid, gid) = owner.unwrap_or_default();
+        match kind {
+            LocalKind::Directory => {
+                let below = self.lower.directories.get(path).cloned();
+                let below = below.unwrap_or_else(Attributes::directory);
+                let (uid, gid) = owner.unwrap_or((below.uid, below.gid));
+                Node::Directory(Attributes { uid, gid, ..below })
+            }
+            LocalKind::File { file, executable } => {
+                let usual = Attributes::file(executable);
+                let mode = mode.unwrap_or(usual.mode);
+                Node::File {
+                    attributes: Attributes {
+                        mode,
+                        uid,
+                        gid,
+                        ..usual
+                    },
+                    source: Source::Local(file),
+                }
+            }
+            LocalKind::Symlink { target } => Node::Symlink { target, uid, gid },
+        }
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), Finding> {
+        let (uid, gid) = self.owner(write.owner.as_ref())?.unwrap_or_default();
+        let attributes = Attributes {
+            mode: write.mode,
+            uid,
+            gid,
+            ..Attributes::default()
+        };
+        let source = Source::Bytes(Arc::from(write.text.as_bytes()));
+        self.put(
+            write.to.value.clone(),
+            Node::File { attributes, source },
+            &write.to.span,
+        )
+    }
+
+    fn directory(&mut self, directory: &Directory) -> Result<(), Finding> {
+        let (uid, gid) = self.owner(directory.owner.as_ref())?.unwrap_or_default();
+        let node = Node::Directory(Attributes {
+            mode: directory.mode,
+            uid,
+            gid,
+            ..Attributes::default()
+        });
+        let (path, span) = (&directory.to.value, &directory.to.span);
+        self.check_links(path, true, span)?;
+        let inserted = self.tree.insert_over_directory(path.clone(), node);
+        inserted.map_err(|error| self.tree_finding(&error, span))
+    }
+
+    fn remove(&mut self, path: &Located<TreePath>) -> Result<(), Finding> {
+        let span = &path.span;
+        self.check_links(&path.value, false, span)?;
+        self.tree
+            .insert(path.value.clone(), Node::Whiteout)
+            .map_err(|error| match error {
+                TreeError::Duplicate { path } | TreeError::NotADirectory { path, .. } => {
+                    let message = format!(
+                        "the layer `{}` both removes and adds {path}",
+                        self.layer.name.value
+                    );
+                    Finding::new(message, span.clone())
+                }
+                other => self.tree_finding(&other, span),
+            })
+    }
+
+    fn put(&mut self, path: TreePath, node: Node, span: &Range<usize>) -> Result<(), Finding> {
+        self.check_links(&path, matches!(node, Node::Directory(_)), span)?;
+        self.tree
+            .insert(path, node)
+            .map_err(|error| self.tree_finding(&error, span))
+    }
+
+    /// A destination below a symbolic link of a lower layer would take the link's place and hide what is behind it.
+    fn check_links(&self, path: &TreePath, is_directory: bool, span: &Range<usize>) -> Result<(), Finding> {
+        if self.lower.symlinks.is_empty() {
+            return Ok(());
+        }
+        let itself = is_directory.then(|| path.clone());
+        let mut places = path.ancestors().chain(itself);
+        let Some(link) = places.find(|place| self.lower.symlinks.contains_key(place)) else {
+            return Ok(());
+        };
+        let message = format!("{path} cannot be there: {link} is a symbolic link of a lower layer");
+        let finding = Finding::new(message, span.clone());
+        let resolved = if is_directory {
+            self.lower.resolve(path)
+        } else {
+            self.lower.resolve_parent(path)
+        };
+        Err(match resolved {
+            Ok(real) => finding.with_hint(format!("its real path is {real}")),
+            Err(_) => finding,
+        })
+    }
+
+    fn tree_finding(&self, error: &TreeError, span: &Range<usize>) -> Finding {
+        Finding::new(
+            format!("{error} in the layer `{}`", self.layer.name.value),
+            span.clone(),
+        )
+    }
+
+    fn owner(&self, owner: Option<&Located<Owner>>) -> Result<Option<(u32, u32)>, Finding> {
+        self.accounts.resolve(owner)
+    }
+
+    fn local_finding(&self, from: &str, error: &LocalError, span: Range<usize>) -> Finding {
+        let layer = &self.layer.name.value;
+        if !matches!(error, LocalError::Missing { .. }) {
+            return Finding::new(
+                format!("layer `{layer}` cannot copy {from}: {}", chain(error)),
+                span,
+            );
+        }
+        let finding = Finding::new(
+            format!("layer `{layer}` copies {from}, which does not exist"),
+            span,
+        );
+        match nearest_names(self.context, from) {
+            Some(label) => finding.with_label(label),
+            None => finding,
+        }
+    }
+}
+
+/// What there is in the nearest directory above `from` that has anything.
+fn nearest_names(context: &Context, from: &str) -> Option<String> {
+    let mut directory = from.trim_end_matches('/');
+    loop {
+        directory = directory.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let names = context.names(if directory.is_empty() { "." } else { directory });
+        if names.is_empty() && !directory.is_empty() {
+            continue;
+        }
+        let place = if directory.is_empty() {
+            "the spec's directory"
+        } else {
+            directory
+        };
+        let more = if names.len() > NAMES_SHOWN { ", …" } else { "" };
+        let shown = &names[..names.len().min(NAMES_SHOWN)];
+        return (!names.is_empty()).then(|| format!("{place} has: {}{more}", shown.join(", ")));
+    }
+}
+
+/// Where the entries of a copy go.
+enum Target {
+    /// The start of the walk is this path.
+    Itself(TreePath),
+    /// What is in the start of the walk goes here; none: into the root.
+    Content(Option<TreePath>),
+}
+
+/// See the table of the module [`crate::spec`].
+fn target(to: &Located<Destination>, from: &str, is_directory: bool) -> Result<Target, Finding> {
+    if is_directory && from.ends_with('/') {
+        return Ok(Target::Content(match &to.value {
+            Destination::Exactly(path) => Some(path.clone()),
+            Destination::Into(directory) => directory.clone(),
+        }));
+    }
+    let directory = match &to.value {
+        Destination::Exactly(path) => return Ok(Target::Itself(path.clone())),
+        Destination::Into(directory) => directory,
+    };
+    let name = from.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let name = TreePath::new(name).map_err(|_| {
+        let finding = Finding::new(
+            format!("`{from}` has no name of its own to go by"),
+            to.span.clone(),
+        );
+        finding.with_hint("end `from` with a slash to copy what is in it")
+    })?;
+    let path = match directory {
+        Some(directory) => directory.join(&name),
+        None => Ok(name),
+    };
+    path.map(Target::Itself)
+        .map_err(|error| Finding::new(chain(&error), to.span.clone()))
+}
+
+impl Target {
+    /// The path of an entry; none for the start of the walk if only its content is copied.
+    fn path_of(
+        &self,
+        below: Option<TreePath>,
+        to: &Located<Destination>,
+    ) -> Result<Option<TreePath>, Finding> {
+        let joined = match (self, below) {
+            (Self::Itself(path), None) => Ok(path.clone()),
+            (Self::Itself(path) | Self::Content(Some(path)), Some(below)) => path.join(&below),
+            (Self::Content(None), Some(below)) => Ok(below),
+            (Self::Content(_), None) => return Ok(None),
+        };
+        joined
+            .map(Some)
+            .map_err(|error| Finding::new(chain(&error), to.span.clone()))
+    }
+}
+
+/// Why a layer did not get into its scratch file.
+enum SpoolError {
+    Scratch(FileError),
+    Layer(WriteError),
+    Flush(std::io::Error),
+}
+
+impl Build<'_> {
+    /// Writes a layer to a scratch file and, unless the output has it, from there to the output.
+    pub(super) async fn write_own_layer(
+        &self,
+        layer: PlannedLayer,
+        transferred: &mut Transferred,
+    ) -> Result<(Descriptor, BuiltLayer), BuildError> {
+        let PlannedLayer { name, tree } = layer;
+        let files = tree
+            .iter()
+            .filter(|(_, node)| matches!(node, Node::File { .. }))
+            .count() as u64;
+        let options = LayerOptions {
+            mtime: self.request.spec.layer_mtime(),
+            compression: Compression::Gzip,
+        };
+        let scratch = self.request.scratch.to_owned();
+        let spooled = run(move || spool(&scratch, &tree, &options)).await;
+        let (written, file) = spooled.map_err(|error| match error {
+            SpoolError::Scratch(source) => BuildError::Scratch {
+                layer: name.clone(),
+                source,
+            },
+            SpoolError::Layer(source) => BuildError::Layer {
+                layer: name.clone(),
+                source,
+            },
+            SpoolError::Flush(source) => BuildError::ReadScratch {
+                layer: name.clone(),
+                path: self.request.scratch.to_owned(),
+                source,
+            },
+        })?;
+        let descriptor = Descriptor::new(options.compression.media_type(), written.digest, written.size);
+        let stored = self.store_spooled(&name, &descriptor, &file).await?;
+        transferred.count(written.size, stored);
+        let layer = BuiltLayer {
+            name,
+            digest: written.digest,
+            size: written.size,
+            diff_id: written.diff_id,
+            uncompressed: written.uncompressed_size,
+            files,
+            reused: stored == Written::Present,
+        };
+        Ok((descriptor, layer))
+    }
+
+    /// Writes what is in a scratch file to the output, unless it is there.
+    pub(super) async fn store_spooled(
+        &self,
+        name: &str,
+        descriptor: &Descriptor,
+        file: &TemporaryFile,
+    ) -> Result<Written, BuildError> {
+        let digest = descriptor.digest;
+        let content = file_stream(file.path())
+            .await
+            .map_err(|source| BuildError::ReadScratch {
+                layer: name.to_owned(),
+                path: file.path().to_owned(),
+                source,
+            })?;
+        let written = self.output.write_blob(&digest, descriptor.size, content).await;
+        written.map_err(|source| self.write_error(digest, source))
+    }
+}
+
+fn spool(
+    scratch: &std::path::Path,
+    tree: &Tree,
+    options: &LayerOptions,
+) -> Result<(WrittenLayer, TemporaryFile), SpoolError> {
+    let file = files::temporary(scratch).map_err(SpoolError::Scratch)?;
+    let mut buffered = BufWriter::with_capacity(BUFFER, file);
+    let written = write_layer(tree, options, &mut buffered).map_err(SpoolError::Layer)?;
+    buffered.flush().map_err(SpoolError::Flush)?;
+    let file = buffered
+        .into_inner()
+        .map_err(|error| SpoolError::Flush(error.into_error()))?;
+    Ok((written, file))
+}

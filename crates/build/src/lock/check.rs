@@ -1,0 +1,98 @@
+//! Whether a lock is the lock of a spec.
+
+use std::collections::BTreeSet;
+
+use cairn_oci::Platform;
+
+use super::{Lock, LockedSource};
+use crate::finding::Finding;
+use crate::spec::{BaseSource, Created, Spec};
+
+const HINT: &str = "cairn lock";
+
+/// What the lock would call the spec's base.
+pub(crate) fn source_text(source: &BaseSource) -> (&'static str, String) {
+    match source {
+        BaseSource::Image(reference) => ("image", reference.to_string()),
+        BaseSource::Layout {
+            directory,
+            tag: Some(tag),
+        } => ("oci", format!("{directory}:{tag}")),
+        BaseSource::Layout { directory, tag: None } => ("oci", directory.clone()),
+        BaseSource::RootFs(path) => ("rootfs", path.as_str().to_owned()),
+    }
+}
+
+fn locked_text(source: &LockedSource) -> (&'static str, String) {
+    match source {
+        LockedSource::Image { reference, .. } => ("image", reference.clone()),
+        LockedSource::Layout { layout, .. } => ("oci", layout.clone()),
+        LockedSource::RootFs { path } => ("rootfs", path.clone()),
+    }
+}
+
+impl Lock {
+    /// Whether the lock pins the very base that the spec names.
+    pub(crate) fn has_base_of(&self, spec: &Spec) -> bool {
+        match (&self.base, &spec.base) {
+            (Some(locked), Some(base)) => {
+                locked_text(&locked.source.value) == source_text(&base.source.value)
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn check(lock: &Lock, spec: &Spec) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Created::At(time) = spec.image.created.value
+        && time != lock.created.value
+    {
+        let message = format!(
+            "the lock says that the image is of {}, the spec says {time}",
+            lock.created.value
+        );
+        findings.push(Finding::new(message, lock.created.span.clone()).with_hint(HINT));
+    }
+    if let Some(base) = &lock.base {
+        if lock.has_base_of(spec) {
+            findings.extend(surplus_platforms(lock, spec));
+        } else {
+            let pinned = locked_text(&base.source.value).1;
+            let message = match &spec.base {
+                Some(base) => format!(
+                    "the lock pins the base `{pinned}`, the spec has `{}`",
+                    source_text(&base.source.value).1
+                ),
+                None => format!("the lock pins the base `{pinned}`, the spec has none"),
+            };
+            findings.push(Finding::new(message, base.source.span.clone()).with_hint(HINT));
+        }
+    }
+    findings.sort_by_key(|finding| finding.span.start);
+    findings
+}
+
+fn surplus_platforms(lock: &Lock, spec: &Spec) -> Vec<Finding> {
+    let wanted: BTreeSet<&Platform> = spec.platforms().collect();
+    let pinned = lock.base.iter().flat_map(|base| &base.platforms);
+    let surplus = pinned.filter(|(platform, _)| !wanted.contains(platform));
+    let finding = |(platform, locked): (&Platform, &crate::finding::Located<_>)| {
+        let message = format!("the lock pins the base for {platform}, which is not a platform of the spec");
+        Finding::new(message, locked.span.clone()).with_hint(HINT)
+    };
+    surplus.map(finding).collect()
+}
+
+pub(super) fn missing(lock: &Lock, spec: &Spec) -> Vec<String> {
+    let Some(base) = &spec.base else {
+        return Vec::new();
+    };
+    let name = source_text(&base.source.value).1;
+    let pinned = lock.base.as_ref().filter(|_| lock.has_base_of(spec));
+    let is_pinned = |platform: &&Platform| pinned.is_some_and(|base| base.platforms.contains_key(*platform));
+    let platforms = spec.platforms().filter(|platform| !is_pinned(platform));
+    platforms
+        .map(|platform| format!("the base {name} for {platform}"))
+        .collect()
+}

@@ -1,0 +1,309 @@
+//! From text to lock, strictly: what [`Lock`] would not write is refused.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use cairn_layer::{Attributes, TreePath};
+use cairn_oci::{Descriptor, Digest, MediaType, Platform, media_type};
+use cairn_packages::Installed;
+use jiff::Timestamp;
+
+use super::text::{path, unescape};
+use super::{
+    BaseListing, LIMIT, Lock, LockedBase, LockedLayer, LockedOrigin, LockedPlatform, LockedSource,
+    OUTPUT_VERSION,
+};
+use crate::document::{self, Findings, Keys, Problem, Section, chain};
+use crate::finding::{Finding, Located};
+use crate::spec::values;
+
+const ROOT: Keys = Keys::all(&["output", "created", "base"]);
+const BASE: Keys = Keys::all(&["image", "oci", "rootfs", "digest", "platform"]);
+const PLATFORM: Keys = Keys::all(&[
+    "platform",
+    "manifest",
+    "config",
+    "file",
+    "layers",
+    "directories",
+    "links",
+    "users",
+    "groups",
+    "packages",
+]);
+const DESCRIPTOR: Keys = Keys::all(&["digest", "size", "media-type"]);
+const LAYER: Keys = Keys::all(&["digest", "size", "media-type", "diff-id"]);
+const DIRECTORY: Keys = Keys::all(&["path", "mode", "owner", "xattrs"]);
+const LINK: Keys = Keys::all(&["path", "to"]);
+
+const HINT: &str = "`cairn lock` writes the lock anew; what it pinned before is in your version control";
+
+pub(super) fn read(text: &str) -> Result<Lock, Vec<Finding>> {
+    let findings = Findings::default();
+    let lock = document::parse(text, LIMIT, &findings).and_then(|table| {
+        let root = Section::root(&table, &ROOT, &findings);
+        read_root(&root)
+    });
+    match lock {
+        Some(lock) if findings.is_empty() => Ok(lock),
+        _ => Err(with_hints(findings.into_sorted())),
+    }
+}
+
+fn with_hints(findings: Vec<Finding>) -> Vec<Finding> {
+    let hinted = |finding: Finding| {
+        if finding.hint.is_some() {
+            finding
+        } else {
+            finding.with_hint(HINT)
+        }
+    };
+    findings.into_iter().map(hinted).collect()
+}
+
+fn read_root(root: &Section<'_>) -> Option<Lock> {
+    let output = root.required_integer("output");
+    if let Some(output) = output
+        .as_ref()
+        .filter(|output| output.value != i64::from(OUTPUT_VERSION))
+    {
+        let message = format!(
+            "the lock is for output version {}; this Cairn makes {OUTPUT_VERSION}",
+            output.value
+        );
+        root.report(Finding::new(message, output.span.clone()));
+    }
+    let created = root.required("created", created);
+    let base = root
+        .table("base", "[base]", &BASE)
+        .map(|section| read_base(&section));
+    output?;
+    Some(Lock {
+        output: OUTPUT_VERSION,
+        created: created?,
+        base: match base {
+            Some(base) => Some(base?),
+            None => None,
+        },
+    })
+}
+
+fn created(text: &str) -> Result<Timestamp, Problem> {
+    let time = text.parse::<Timestamp>().ok();
+    let time =
+        time.filter(|time| time.to_string() == text && time.subsec_nanosecond() == 0 && time.as_second() > 0);
+    time.ok_or_else(|| Problem::new(format!("`{text}` is not a date as the lock writes it")))
+}
+
+fn digest(text: &str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error| Problem::new(chain(&error)))
+}
+
+fn text(text: &str) -> Result<String, Problem> {
+    Ok(text.to_owned())
+}
+
+fn read_base(section: &Section<'_>) -> Option<LockedBase> {
+    let source = read_source(section);
+    let mut platforms = BTreeMap::new();
+    for platform in section.tables("platform", "[[base.platform]]", &PLATFORM) {
+        if let Some((key, locked)) = read_platform(&platform) {
+            let span = key.span.clone();
+            if platforms
+                .insert(key.value, Located::new(locked, key.span))
+                .is_some()
+            {
+                section.report(Finding::new("the platform is pinned twice", span));
+            }
+        }
+    }
+    Some(LockedBase {
+        source: source?,
+        platforms,
+    })
+}
+
+fn read_source(section: &Section<'_>) -> Option<Located<LockedSource>> {
+    let image = section.parsed("image", text);
+    let layout = section.parsed("oci", text);
+    let rootfs = section.parsed("rootfs", text);
+    if let (None, None, Some(path)) = (&image, &layout, &rootfs) {
+        return Some(path.clone().map(|path| LockedSource::RootFs { path }));
+    }
+    let digest = section.required("digest", digest);
+    match (image, layout, rootfs) {
+        (Some(reference), None, None) => {
+            let digest = digest?.value;
+            Some(reference.map(|reference| LockedSource::Image { reference, digest }))
+        }
+        (None, Some(layout), None) => {
+            let digest = digest?.value;
+            Some(layout.map(|layout| LockedSource::Layout { layout, digest }))
+        }
+        _ => {
+            let message = "[base] needs exactly one of `image`, `oci` and `rootfs`";
+            section.report(Finding::new(message, section.span()));
+            None
+        }
+    }
+}
+
+fn read_platform(section: &Section<'_>) -> Option<(Located<Platform>, LockedPlatform)> {
+    let platform = section.required("platform", |text| {
+        text.parse::<Platform>()
+            .map_err(|error| Problem::new(chain(&error)))
+    });
+    let origin = read_origin(section);
+    let layers = section.tables("layers", "`layers`", &LAYER);
+    let layers: Vec<_> = layers.iter().map(read_layer).collect();
+    let listing = read_listing(section);
+    let locked = LockedPlatform {
+        origin: origin?,
+        layers: layers.into_iter().collect::<Option<_>>()?,
+        listing,
+    };
+    Some((platform?, locked))
+}
+
+fn read_origin(section: &Section<'_>) -> Option<LockedOrigin> {
+    if section.has("file") {
+        let digest = section.parsed("file", digest)?.value;
+        return Some(LockedOrigin::File { digest });
+    }
+    let manifest = section.required("manifest", digest);
+    let config = section.table("config", "`config`", &DESCRIPTOR);
+    if !section.has("config") {
+        section.report(Finding::new("[[base.platform]] needs `config`", section.span()));
+    }
+    let config = config.and_then(|config| read_descriptor(&config, &[media_type::CONFIG]));
+    Some(LockedOrigin::Image {
+        manifest: manifest?.value,
+        config: config?,
+    })
+}
+
+fn read_layer(section: &Section<'_>) -> Option<LockedLayer> {
+    let kinds = [media_type::LAYER, media_type::LAYER_GZIP, media_type::LAYER_ZSTD];
+    let descriptor = read_descriptor(section, &kinds);
+    let diff_id = section.required("diff-id", digest);
+    Some(LockedLayer {
+        descriptor: descriptor?,
+        diff_id: diff_id?.value,
+    })
+}
+
+fn read_descriptor(section: &Section<'_>, kinds: &[&str]) -> Option<Descriptor> {
+    let digest = section.required("digest", digest);
+    let size = section.required_integer("size");
+    let kind = section.required("media-type", |text| {
+        let known = kinds.contains(&text).then(|| MediaType::from(text));
+        known.ok_or_else(|| Problem::new(format!("`{text}` is not one of {}", kinds.join(", "))))
+    });
+    let size = size.and_then(|size| match u64::try_from(size.value) {
+        Ok(bytes) => Some(bytes),
+        Err(_) => {
+            section.report(Finding::new("a size is not negative", size.span));
+            None
+        }
+    });
+    Some(Descriptor::new(kind?.value, digest?.value, size?))
+}
+
+fn read_listing(section: &Section<'_>) -> BaseListing {
+    let mut listing = BaseListing::default();
+    for directory in section.tables("directories", "`directories`", &DIRECTORY) {
+        if let Some((path, attributes)) = read_directory(&directory) {
+            insert(&mut listing.directories, path, attributes, section);
+        }
+    }
+    for link in section.tables("links", "`links`", &LINK) {
+        let (path, target) = (link.required("path", path), link.required("to", unescape));
+        if let (Some(path), Some(target)) = (path, target) {
+            insert(&mut listing.links, path, target.value, section);
+        }
+    }
+    let lines = |key| {
+        section
+            .texts(key, line)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|line| line.value)
+            .collect()
+    };
+    listing.users = lines("users");
+    listing.groups = lines("groups");
+    let packages = section.texts("packages", |text| {
+        text.parse::<Installed>()
+            .map_err(|error| Problem::new(chain(&error)))
+    });
+    listing.packages = packages
+        .unwrap_or_default()
+        .into_iter()
+        .map(|package| package.value)
+        .collect();
+    listing
+}
+
+fn insert<V>(map: &mut BTreeMap<TreePath, V>, path: Located<TreePath>, value: V, section: &Section<'_>) {
+    let span: Range<usize> = path.span;
+    if map.insert(path.value, value).is_some() {
+        section.report(Finding::new("the path is pinned twice", span));
+    }
+}
+
+fn line(text: &str) -> Result<String, Problem> {
+    if text.contains(['\n', '\r', '\0']) {
+        return Err(Problem::new("this must be one line"));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_directory(section: &Section<'_>) -> Option<(Located<TreePath>, Attributes)> {
+    let path = section.required("path", path);
+    let mode = section.required("mode", values::mode);
+    let owner = section.required("owner", ids);
+    let mut xattrs = BTreeMap::new();
+    for (name, (span, value)) in section.text_map("xattrs").unwrap_or_default() {
+        match unescape(&name).and_then(|name| Ok((name, bytes_of_hex(&value.value)?))) {
+            Ok((name, value)) => {
+                xattrs.insert(name, value);
+            }
+            Err(problem) => section.report(problem.at(span)),
+        }
+    }
+    let (uid, gid) = owner?.value;
+    let mode = mode?.value;
+    Some((
+        path?,
+        Attributes {
+            mode,
+            uid,
+            gid,
+            xattrs,
+        },
+    ))
+}
+
+fn ids(text: &str) -> Result<(u32, u32), Problem> {
+    let ids = text
+        .split_once(':')
+        .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    let ids = ids.filter(|(uid, gid): &(u32, u32)| format!("{uid}:{gid}") == text);
+    ids.ok_or_else(|| Problem::new(format!("`{text}` is not UID:GID")))
+}
+
+fn bytes_of_hex(text: &str) -> Result<Vec<u8>, Problem> {
+    let is_hex = text.len().is_multiple_of(2)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+    let byte = |pair: &[u8]| {
+        std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+    };
+    let bytes = text.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>();
+    bytes
+        .filter(|_| is_hex)
+        .ok_or_else(|| Problem::new(format!("`{text}` is not hexadecimal")))
+}

@@ -1,0 +1,133 @@
+//! The one form of a lock's text.
+
+use std::fmt::{self, Write as _};
+
+use cairn_layer::Attributes;
+use cairn_oci::{Descriptor, Platform};
+
+use super::text::{escape, path_text, quoted};
+use super::{BaseListing, Lock, LockedBase, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
+
+const HEADER: &str = "# Pins what `cairn build` takes from elsewhere. Written by `cairn lock`: review it, and do not edit it.\n";
+
+pub(super) fn write(lock: &Lock, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(HEADER)?;
+    writeln!(f, "output = {}", lock.output)?;
+    writeln!(f, "created = {}", quoted(&lock.created.value.to_string()))?;
+    match &lock.base {
+        Some(base) => write_base(base, f),
+        None => Ok(()),
+    }
+}
+
+fn write_base(base: &LockedBase, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("\n[base]\n")?;
+    match &base.source.value {
+        LockedSource::Image { reference, digest } => {
+            writeln!(f, "image = {}\ndigest = \"{digest}\"", quoted(reference))?;
+        }
+        LockedSource::Layout { layout, digest } => {
+            writeln!(f, "oci = {}\ndigest = \"{digest}\"", quoted(layout))?;
+        }
+        LockedSource::RootFs { path } => writeln!(f, "rootfs = {}", quoted(path))?,
+    }
+    for (platform, locked) in &base.platforms {
+        write_platform(platform, &locked.value, f)?;
+    }
+    Ok(())
+}
+
+fn write_platform(platform: &Platform, locked: &LockedPlatform, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\n[[base.platform]]\nplatform = \"{platform}\"")?;
+    match &locked.origin {
+        LockedOrigin::Image { manifest, config } => {
+            writeln!(
+                f,
+                "manifest = \"{manifest}\"\nconfig = {{ {} }}",
+                descriptor(config)
+            )?;
+        }
+        LockedOrigin::File { digest } => writeln!(f, "file = \"{digest}\"")?,
+    }
+    list(f, "layers", locked.layers.iter().map(layer))?;
+    write_listing(&locked.listing, f)
+}
+
+fn write_listing(listing: &BaseListing, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let directories = listing.directories.iter();
+    list(
+        f,
+        "directories",
+        directories.map(|(path, attributes)| directory(&path_text(path), attributes)),
+    )?;
+    let links = listing.links.iter().map(|(path, target)| {
+        format!(
+            "{{ path = {}, to = {} }}",
+            quoted(&path_text(path)),
+            quoted(&escape(target))
+        )
+    });
+    list(f, "links", links)?;
+    list(f, "users", listing.users.iter().map(|line| quoted(line)))?;
+    list(f, "groups", listing.groups.iter().map(|line| quoted(line)))?;
+    list(
+        f,
+        "packages",
+        listing
+            .packages
+            .iter()
+            .map(|package| quoted(&package.to_string())),
+    )
+}
+
+fn list(f: &mut fmt::Formatter<'_>, key: &str, elements: impl Iterator<Item = String>) -> fmt::Result {
+    let elements: String = elements.map(|element| format!("  {element},\n")).collect();
+    if elements.is_empty() {
+        return writeln!(f, "{key} = []");
+    }
+    writeln!(f, "{key} = [\n{elements}]")
+}
+
+fn descriptor(descriptor: &Descriptor) -> String {
+    format!(
+        "digest = \"{}\", size = {}, media-type = {}",
+        descriptor.digest,
+        descriptor.size,
+        quoted(descriptor.media_type.as_str())
+    )
+}
+
+fn layer(layer: &LockedLayer) -> String {
+    format!(
+        "{{ {}, diff-id = \"{}\" }}",
+        descriptor(&layer.descriptor),
+        layer.diff_id
+    )
+}
+
+fn directory(path: &str, attributes: &Attributes) -> String {
+    let mut text = format!(
+        "{{ path = {}, mode = \"{:04o}\", owner = \"{}:{}\"",
+        quoted(path),
+        attributes.mode,
+        attributes.uid,
+        attributes.gid
+    );
+    if !attributes.xattrs.is_empty() {
+        let xattrs = attributes.xattrs.iter();
+        let xattrs: Vec<_> = xattrs
+            .map(|(name, value)| format!("{} = \"{}\"", quoted(&escape(name)), hex(value)))
+            .collect();
+        text.push_str(&format!(", xattrs = {{ {} }}", xattrs.join(", ")));
+    }
+    text.push_str(" }");
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
+}

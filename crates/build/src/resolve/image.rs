@@ -1,0 +1,342 @@
+//! A base that is an image: in a registry, in the local store, or in a layout.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_oci::{
+    Descriptor, Digest, Document, ImageConfig, Index, Manifest, MediaType, Platform, Tag, config, media_type,
+};
+use cairn_store::{RawManifest, Repository, Target, collect, verified};
+use jiff::Timestamp;
+
+use super::contents::Contents;
+use super::{LockError, LockRequest, ResolvedBase};
+use crate::finding::Finding;
+use crate::inputs::Sources;
+use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
+use crate::spec::{Base, BaseSource};
+
+/// A base image, wherever it is.
+struct BaseImage<'a> {
+    request: &'a LockRequest<'a>,
+    base: &'a Base,
+    /// As the spec has it.
+    name: String,
+    repository: Arc<dyn Repository>,
+}
+
+/// Finds the base for `platforms`: at the digest that is `pinned` already, else at what the spec says.
+pub(super) async fn resolve(
+    request: &LockRequest<'_>,
+    base: &Base,
+    platforms: Vec<Platform>,
+    pinned: Option<Digest>,
+    sources: &dyn Sources,
+) -> Result<ResolvedBase, LockError> {
+    let name = crate::lock::source_text(&base.source.value).1;
+    let opened = match &base.source.value {
+        BaseSource::Layout { directory, .. } => sources.layout(&request.directory.join(directory)).await,
+        BaseSource::Image(reference) => sources.base_image(reference).await,
+        BaseSource::RootFs(_) => return Err(LockError::Spec { findings: Vec::new() }),
+    };
+    let repository = opened.map_err(|source| LockError::Repository {
+        base: name.clone(),
+        source,
+    })?;
+    let image = BaseImage {
+        request,
+        base,
+        name,
+        repository,
+    };
+    let target = pinned.map_or_else(|| target(&base.source.value), Target::Digest);
+    image.resolve(&target, platforms).await
+}
+
+fn target(source: &BaseSource) -> Target {
+    let latest = || Target::Tag(latest());
+    match source {
+        BaseSource::Image(reference) => match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => Target::Digest(*digest),
+            (None, Some(tag)) => Target::Tag(tag.clone()),
+            (None, None) => latest(),
+        },
+        BaseSource::Layout { tag: Some(tag), .. } => Target::Tag(tag.clone()),
+        BaseSource::Layout { tag: None, .. } | BaseSource::RootFs(_) => latest(),
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the text is a tag")]
+fn latest() -> Tag {
+    "latest".parse().expect("`latest` is a tag")
+}
+
+impl BaseImage<'_> {
+    async fn resolve(&self, target: &Target, platforms: Vec<Platform>) -> Result<ResolvedBase, LockError> {
+        let raw = self.read_manifest(target).await?;
+        let document = self.parse(&raw)?;
+        let mut locked = BTreeMap::new();
+        let mut newest = None;
+        for (platform, manifest) in self.choose(&raw, &document, platforms)? {
+            let (pins, created) = self.resolve_platform(&platform, manifest).await?;
+            newest = newest.max(created);
+            locked.insert(platform, pins);
+        }
+        Ok(ResolvedBase {
+            source: self.locked_source(raw.digest()),
+            platforms: locked,
+            created: newest,
+        })
+    }
+
+    fn locked_source(&self, digest: Digest) -> LockedSource {
+        let name = self.name.clone();
+        match self.base.source.value {
+            BaseSource::Layout { .. } => LockedSource::Layout { layout: name, digest },
+            _ => LockedSource::Image {
+                reference: name,
+                digest,
+            },
+        }
+    }
+
+    async fn read_manifest(&self, target: &Target) -> Result<RawManifest, LockError> {
+        let found = self.repository.read_manifest(target).await;
+        let raw = found.map_err(|source| LockError::Repository {
+            base: self.name.clone(),
+            source,
+        })?;
+        let Some(raw) = raw else {
+            return Err(self.spec_error(match target {
+                Target::Tag(tag) => {
+                    format!(
+                        "the base `{}` is not there: {} has no tag {tag}",
+                        self.name,
+                        self.repository.label()
+                    )
+                }
+                Target::Digest(digest) => {
+                    format!(
+                        "the base `{}` is not there: {} has no {digest}",
+                        self.name,
+                        self.repository.label()
+                    )
+                }
+            }));
+        };
+        match target {
+            Target::Digest(expected) if *expected != raw.digest() => Err(LockError::OtherManifest {
+                base: self.name.clone(),
+                expected: *expected,
+                found: raw.bytes().len() as u64,
+            }),
+            _ => Ok(raw),
+        }
+    }
+
+    fn spec_error(&self, message: String) -> LockError {
+        let findings = vec![Finding::new(message, self.base.source.span.clone())];
+        LockError::Spec { findings }
+    }
+
+    fn parse(&self, raw: &RawManifest) -> Result<Document, LockError> {
+        raw.document().map_err(|source| LockError::Manifest {
+            base: self.name.clone(),
+            digest: raw.digest(),
+            source,
+        })
+    }
+
+    /// Which manifest is for which platform: in an index the first that fits, else the only one, whose configuration
+    /// must fit.
+    fn choose(
+        &self,
+        raw: &RawManifest,
+        document: &Document,
+        platforms: Vec<Platform>,
+    ) -> Result<Vec<(Platform, Descriptor)>, LockError> {
+        let mut findings = Vec::new();
+        let mut chosen = Vec::new();
+        for platform in platforms {
+            match document {
+                Document::Manifest(_) => chosen.push((platform, raw.descriptor())),
+                Document::Index(index) => match entry_for(index, &platform) {
+                    Some(entry) => chosen.push((platform, entry.clone())),
+                    None => findings.push(self.no_platform(&platform, &offered(index))),
+                },
+            }
+        }
+        if findings.is_empty() {
+            Ok(chosen)
+        } else {
+            Err(LockError::Spec { findings })
+        }
+    }
+
+    fn no_platform(&self, platform: &Platform, offered: &str) -> Finding {
+        let message = format!("the base `{}` has no image for {platform}", self.name);
+        let span = self.base.source.span.clone();
+        Finding::new(message, span).with_label(format!("it has: {offered}"))
+    }
+
+    async fn resolve_platform(
+        &self,
+        platform: &Platform,
+        descriptor: Descriptor,
+    ) -> Result<(LockedPlatform, Option<Timestamp>), LockError> {
+        let raw = self.read_manifest(&Target::Digest(descriptor.digest)).await?;
+        let Document::Manifest(manifest) = self.parse(&raw)? else {
+            let media_type = raw.media_type().clone();
+            return Err(self.not_an_image(raw.digest(), media_type));
+        };
+        let config = self.read_config(&raw, &manifest, platform).await?;
+        if config.rootfs.diff_ids.len() != manifest.layers.len() {
+            return Err(LockError::LayerCount {
+                base: self.name.clone(),
+                layers: manifest.layers.len(),
+                diff_ids: config.rootfs.diff_ids.len(),
+            });
+        }
+        let (layers, contents) = self.read_layers(&raw, &manifest, &config.rootfs.diff_ids).await?;
+        let base = || self.name.clone();
+        let packages = contents
+            .packages()
+            .map_err(|source| LockError::Packages { base: base(), source })?;
+        let listing = BaseListing::of(&contents.listing, packages);
+        let locked = LockedPlatform {
+            origin: LockedOrigin::Image {
+                manifest: raw.digest(),
+                config: Descriptor::new(media_type::CONFIG, manifest.config.digest, manifest.config.size),
+            },
+            layers,
+            listing: listing.map_err(|source| LockError::Listing { base: base(), source })?,
+        };
+        Ok((locked, config.created.as_deref().and_then(real_date)))
+    }
+
+    fn not_an_image(&self, manifest: Digest, media_type: MediaType) -> LockError {
+        LockError::NotAnImage {
+            base: self.name.clone(),
+            manifest,
+            media_type,
+        }
+    }
+
+    async fn read_config(
+        &self,
+        raw: &RawManifest,
+        manifest: &Manifest,
+        platform: &Platform,
+    ) -> Result<ImageConfig, LockError> {
+        let descriptor = &manifest.config;
+        if descriptor.media_type.to_oci() != media_type::CONFIG {
+            return Err(self.not_an_image(raw.digest(), descriptor.media_type.clone()));
+        }
+        let (base, digest) = (|| self.name.clone(), descriptor.digest);
+        let content = self.open(descriptor).await?;
+        let bytes = collect(content, config::LIMIT as u64).await;
+        let bytes = bytes.map_err(|source| LockError::ConfigContent {
+            base: base(),
+            digest,
+            source,
+        })?;
+        let config = ImageConfig::parse(&bytes).map_err(|source| LockError::Config {
+            base: base(),
+            digest,
+            source,
+        })?;
+        if !config.platform.satisfies(platform) {
+            let findings = vec![self.no_platform(platform, &config.platform.to_string())];
+            return Err(LockError::Spec { findings });
+        }
+        Ok(config)
+    }
+
+    async fn open(&self, blob: &Descriptor) -> Result<cairn_store::ByteStream, LockError> {
+        let found = self.repository.read_blob(&blob.digest, None).await;
+        let found = found.map_err(|source| LockError::Repository {
+            base: self.name.clone(),
+            source,
+        })?;
+        let missing = || LockError::Missing {
+            base: self.name.clone(),
+            digest: blob.digest,
+        };
+        Ok(verified(
+            found.ok_or_else(missing)?.content,
+            blob.digest,
+            blob.size,
+        ))
+    }
+
+    async fn read_layers(
+        &self,
+        raw: &RawManifest,
+        manifest: &Manifest,
+        diff_ids: &[Digest],
+    ) -> Result<(Vec<LockedLayer>, Contents), LockError> {
+        let mut contents = Contents::default();
+        let mut layers = Vec::new();
+        for (layer, expected) in manifest.layers.iter().zip(diff_ids) {
+            let media_type = layer.media_type.to_oci();
+            if ![media_type::LAYER, media_type::LAYER_GZIP, media_type::LAYER_ZSTD]
+                .contains(&media_type.as_str())
+            {
+                return Err(self.not_an_image(raw.digest(), media_type));
+            }
+            let content = self.open(layer).await?;
+            let read = contents.add_stream(content, &self.request.limits).await;
+            let (base, digest) = (self.name.clone(), layer.digest);
+            let (together, summary) = read.map_err(|source| LockError::Layer {
+                base: base.clone(),
+                digest,
+                source,
+            })?;
+            if summary.diff_id != *expected {
+                let (expected, found) = (*expected, summary.diff_id);
+                return Err(LockError::DiffId {
+                    base,
+                    digest,
+                    expected,
+                    found,
+                });
+            }
+            contents = together;
+            layers.push(LockedLayer {
+                descriptor: Descriptor::new(media_type, digest, layer.size),
+                diff_id: *expected,
+            });
+        }
+        Ok((layers, contents))
+    }
+}
+
+fn entry_for<'i>(index: &'i Index, platform: &Platform) -> Option<&'i Descriptor> {
+    let fits = |entry: &&Descriptor| {
+        entry
+            .platform
+            .as_ref()
+            .is_some_and(|offered| offered.satisfies(platform))
+    };
+    index.manifests.iter().find(fits)
+}
+
+/// The platforms of an index, without the `unknown/unknown` that attestations are filed under.
+fn offered(index: &Index) -> String {
+    let platforms = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+    let named = platforms.filter(|platform| platform.os != "unknown");
+    let mut names: Vec<String> = named.map(ToString::to_string).collect();
+    names.dedup();
+    if names.is_empty() {
+        "no platform".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// A date that means something: tools that have none write the year 1 or 1970.
+fn real_date(text: &str) -> Option<Timestamp> {
+    let time: Timestamp = text.parse().ok()?;
+    let whole = Timestamp::from_second(time.as_second()).ok()?;
+    (whole.as_second() > 0).then_some(whole)
+}

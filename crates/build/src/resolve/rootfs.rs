@@ -1,0 +1,105 @@
+//! A base that is a file with a root file system.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use cairn_layer::{Compression, Encoding, Limits, ReadError, ReadSummary, recompress};
+use cairn_oci::{Descriptor, Platform, media_type};
+
+use super::contents::Contents;
+use super::{LockError, LockRequest, ResolvedBase};
+use crate::blocking::run;
+use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
+use crate::spec::Template;
+
+pub(super) async fn resolve(
+    request: &LockRequest<'_>,
+    template: &Template,
+    platforms: Vec<Platform>,
+) -> Result<ResolvedBase, LockError> {
+    let mut locked = BTreeMap::new();
+    for platform in platforms {
+        let path = request.directory.join(template.expand(&platform));
+        let limits = request.limits.clone();
+        let pins = run(move || resolve_file(&path, &limits)).await?;
+        locked.insert(platform, pins);
+    }
+    Ok(ResolvedBase {
+        source: LockedSource::RootFs {
+            path: template.as_str().to_owned(),
+        },
+        platforms: locked,
+        created: None,
+    })
+}
+
+/// Opens a root file system that is a regular file: a pipe would never end.
+fn open(path: &Path) -> Result<File, LockError> {
+    let open_error = |source| LockError::OpenRootFs {
+        path: path.to_owned(),
+        source,
+    };
+    if !std::fs::metadata(path).map_err(open_error)?.is_file() {
+        return Err(LockError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    File::open(path).map_err(open_error)
+}
+
+fn resolve_file(path: &Path, limits: &Limits) -> Result<LockedPlatform, LockError> {
+    let mut contents = Contents::default();
+    let failed = |source: ReadError| LockError::RootFs {
+        path: path.to_owned(),
+        source,
+    };
+    let (first, second) = contents
+        .add_twice(open(path)?, open(path)?, limits)
+        .map_err(failed)?;
+    let changed = || LockError::Changed {
+        path: path.to_owned(),
+    };
+    if first.digest != second.digest {
+        return Err(changed());
+    }
+    let base = || path.display().to_string();
+    let packages = contents
+        .packages()
+        .map_err(|source| LockError::Packages { base: base(), source })?;
+    let listing = BaseListing::of(&contents.listing, packages);
+    Ok(LockedPlatform {
+        origin: LockedOrigin::File { digest: first.digest },
+        layers: vec![layer(path, &first, limits)?],
+        listing: listing.map_err(|source| LockError::Listing { base: base(), source })?,
+    })
+}
+
+/// The file as it is, where OCI has a media type for it; else compressed anew.
+fn layer(path: &Path, summary: &ReadSummary, limits: &Limits) -> Result<LockedLayer, LockError> {
+    let kind = match summary.encoding {
+        Encoding::Tar => media_type::LAYER,
+        Encoding::Gzip => media_type::LAYER_GZIP,
+        Encoding::Zstd => media_type::LAYER_ZSTD,
+        Encoding::Xz => {
+            let failed = |source| LockError::RootFs {
+                path: path.to_owned(),
+                source,
+            };
+            let written = recompress(open(path)?, limits, RECOMPRESSION, &mut io::sink()).map_err(failed)?;
+            let descriptor = Descriptor::new(RECOMPRESSION.media_type(), written.digest, written.size);
+            return Ok(LockedLayer {
+                descriptor,
+                diff_id: written.diff_id,
+            });
+        }
+    };
+    Ok(LockedLayer {
+        descriptor: Descriptor::new(kind, summary.digest, summary.size),
+        diff_id: summary.diff_id,
+    })
+}
+
+/// How a root file system is compressed that no layer can be.
+pub(crate) const RECOMPRESSION: Compression = Compression::Gzip;
