@@ -201,6 +201,20 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+fn names_come_sorted_however_the_disk_has_them() {
+    let sandbox = Sandbox::new();
+    let mut names: Vec<String> = (0..40)
+        .map(|number| format!("{}", number * 7919 % 1000))
+        .collect();
+    for name in &names {
+        fs::write(sandbox.at("sub/deep").join(name), "").unwrap();
+    }
+    names.push("file".to_owned());
+    names.sort();
+    assert_eq!(sandbox.context().names("sub/deep"), names);
+}
+
+#[test]
 fn excluded_directories_are_not_even_looked_at() {
     let sandbox = Sandbox::new();
     rustix::fs::mkfifoat(
