@@ -1,0 +1,238 @@
+//! One request: who asks, what for, which function answers, and what the log hears.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cairn_oci::RepositoryName;
+use cairn_store::{ByteStream, Repository};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use oci_spec::distribution::ErrorCode;
+
+use super::answer::{Answer, Outcome};
+use super::body::{self, Logged};
+use super::config::{AccessRecord, BasicAuth, ServerConfig};
+use super::{Shared, blobs, discovery, lists, manifests, uploads};
+use crate::wire::route::{BlobAction, ManifestAction, UploadAction};
+use crate::wire::{Query, Route, header};
+
+/// Longest unread rest of a request that is read before an error is answered, in bytes (16 MiB).
+pub(super) const DISCARD_LIMIT: u64 = 16 << 20;
+
+/// What hyper calls for each request of a connection.
+pub(super) struct Service {
+    shared: Arc<Shared>,
+}
+
+impl Service {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Logged>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let received = Arc::new(AtomicU64::new(0));
+            let call = Call::new(&shared, request, &received);
+            let record = call.record();
+            let log = Arc::clone(&shared.config.log);
+            let answer = call.run().await;
+            if let Some(failure) = answer.failure {
+                log.failure(failure.as_ref());
+            }
+            Ok(logged(answer.response, record, received, log))
+        })
+    }
+}
+
+fn logged(
+    response: Response<body::AnswerBody>,
+    record: AccessRecord,
+    received: Arc<AtomicU64>,
+    log: Arc<dyn super::AccessLog>,
+) -> Response<Logged> {
+    let (mut parts, body) = response.into_parts();
+    parts
+        .headers
+        .insert(header::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    let record = AccessRecord {
+        status: parts.status.as_u16(),
+        ..record
+    };
+    Response::from_parts(parts, Logged::new(body, record, received, log))
+}
+
+/// A request, taken apart.
+pub(super) struct Call {
+    shared: Arc<Shared>,
+    parts: Parts,
+    query: Option<Query>,
+    incoming: Option<Incoming>,
+    received: Arc<AtomicU64>,
+}
+
+impl Call {
+    fn new(shared: &Arc<Shared>, request: Request<Incoming>, received: &Arc<AtomicU64>) -> Self {
+        let (parts, incoming) = request.into_parts();
+        Self {
+            shared: Arc::clone(shared),
+            query: Query::parse(parts.uri.query().unwrap_or_default()),
+            incoming: Some(incoming),
+            received: Arc::clone(received),
+            parts,
+        }
+    }
+
+    fn record(&self) -> AccessRecord {
+        AccessRecord {
+            method: self.parts.method.to_string(),
+            path: self.parts.uri.path().to_owned(),
+            status: 0,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Writes run in a task of their own: hyper drops a request whose connection broke, and a write must not be
+    /// cut in the middle, but see the broken content and keep what came.
+    async fn run(mut self) -> Answer {
+        if matches!(self.parts.method, Method::GET | Method::HEAD) {
+            return self.answer().await;
+        }
+        let task = tokio::spawn(async move { self.answer().await });
+        task.await
+            .unwrap_or_else(|_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    async fn answer(&mut self) -> Answer {
+        let answer = match self.route() {
+            Ok(route) => self.dispatch(route).await,
+            Err(refused) => Err(refused),
+        };
+        match answer {
+            Ok(answer) => answer,
+            Err(refused) => {
+                self.discard().await;
+                refused
+            }
+        }
+    }
+
+    fn route(&self) -> Result<Route, Answer> {
+        self.authorize()?;
+        Ok(Route::parse(&self.parts.method, self.parts.uri.path())?)
+    }
+
+    fn authorize(&self) -> Result<(), Answer> {
+        match &self.shared.config.basic {
+            Some(basic) if !is_allowed(basic, &self.parts.headers) => Err(Answer::unauthorized(&basic.realm)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn dispatch(&mut self, route: Route) -> Outcome {
+        match route {
+            Route::Ping => discovery::ping(),
+            Route::Catalog => lists::catalog(self).await,
+            Route::Discover(name) => discovery::discover(self, name).await,
+            Route::Tags(name) => lists::tags(self, &name).await,
+            Route::Referrers(name, subject) => lists::referrers(self, &name, &subject).await,
+            Route::Blob(BlobAction::Read, name, digest) => blobs::read(self, &name, &digest).await,
+            Route::Blob(BlobAction::Stat, name, digest) => blobs::stat(self, &name, &digest).await,
+            Route::Blob(BlobAction::Delete, name, digest) => blobs::delete(self, &name, &digest).await,
+            Route::BeginUpload(name) => uploads::begin(self, &name).await,
+            Route::Upload(UploadAction::Status, name, id) => uploads::status(self, &name, &id).await,
+            Route::Upload(UploadAction::Append, name, id) => uploads::append(self, &name, &id).await,
+            Route::Upload(UploadAction::Finish, name, id) => uploads::finish(self, &name, &id).await,
+            Route::Upload(UploadAction::Cancel, name, id) => uploads::cancel(self, &name, &id).await,
+            Route::Manifest(ManifestAction::Read, name, target) => {
+                manifests::read(self, &name, &target).await
+            }
+            Route::Manifest(ManifestAction::Stat, name, target) => {
+                manifests::stat(self, &name, &target).await
+            }
+            Route::Manifest(ManifestAction::Write, name, target) => {
+                manifests::write(self, &name, &target).await
+            }
+            Route::Manifest(ManifestAction::Delete, name, target) => {
+                manifests::delete(self, &name, &target).await
+            }
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn config(&self) -> &ServerConfig {
+        &self.shared.config
+    }
+
+    pub(super) async fn repository(&self, name: &RepositoryName) -> Result<Arc<dyn Repository>, Answer> {
+        Ok(self.shared.store.repository(name).await?)
+    }
+
+    /// The query; a request whose query is broken is refused where it is read.
+    pub(super) fn query(&self) -> Result<&Query, Answer> {
+        let broken = || Answer::bad(ErrorCode::Unsupported, "the query is not well encoded");
+        self.query.as_ref().ok_or_else(broken)
+    }
+
+    pub(super) const fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// A header as text; not there, and not text, are both `None`.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// How long the body says that it is, in bytes.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        self.header(&CONTENT_LENGTH)?.parse().ok()
+    }
+
+    /// The body, once.
+    pub(super) fn take_content(&mut self) -> ByteStream {
+        let idle = self.shared.config.limits.body_timeout;
+        match self.incoming.take() {
+            Some(incoming) => body::content(incoming, idle, Arc::clone(&self.received)),
+            None => cairn_store::from_bytes(bytes::Bytes::new()),
+        }
+    }
+
+    /// Reads what is left of a body that nobody asked for. A client that waits for `100 Continue` sends none.
+    async fn discard(&mut self) {
+        if !self.parts.headers.contains_key(EXPECT) {
+            body::discard(self.take_content(), DISCARD_LIMIT).await;
+        }
+    }
+}
+
+/// Checks `Authorization: Basic …` (RFC 7617).
+fn is_allowed(basic: &BasicAuth, headers: &HeaderMap) -> bool {
+    let credentials = headers.get(AUTHORIZATION).and_then(|value| {
+        let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+        let bytes = scheme
+            .eq_ignore_ascii_case("basic")
+            .then(|| STANDARD.decode(encoded.trim()))?;
+        String::from_utf8(bytes.ok()?).ok()
+    });
+    credentials
+        .as_deref()
+        .and_then(|text| text.split_once(':'))
+        .is_some_and(|(user, password)| basic.accounts.allows(user, password))
+}

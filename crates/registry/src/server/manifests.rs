@@ -1,0 +1,226 @@
+//! Manifests and tags.
+
+use cairn_oci::{Digest, MediaType, RepositoryName, Tag};
+use cairn_store::{Condition, Page, RawManifest, Repository, RepositoryError, Target};
+use futures_util::TryStreamExt;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
+use oci_spec::distribution::ErrorCode;
+
+use super::answer::{Answer, Outcome};
+use super::blobs::may_delete;
+use super::body;
+use super::dispatch::{Call, DISCARD_LIMIT};
+use crate::wire::route::ManifestAction;
+use crate::wire::{ConditionName, Route, condition, header};
+
+/// Most tags of one `PUT … ?tag=`; the specification asks for at least ten.
+const TAGS_LIMIT: usize = 16;
+
+fn unknown(target: &Target) -> Answer {
+    Answer::missing(
+        ErrorCode::ManifestUnknown,
+        format!("there is no manifest {target}"),
+    )
+}
+
+fn found(status: StatusCode, media_type: &MediaType, digest: &Digest) -> Answer {
+    Answer::new(status)
+        .about(digest)
+        .with(CONTENT_TYPE, media_type.as_str())
+}
+
+/// `HEAD /v2/<name>/manifests/<target>`
+pub(super) async fn stat(call: &Call, name: &RepositoryName, target: &Target) -> Outcome {
+    let descriptor = call.repository(name).await?.stat_manifest(target).await?;
+    let descriptor = descriptor.ok_or_else(|| unknown(target))?;
+    let status = status(call, &descriptor.digest);
+    Ok(found(status, &descriptor.media_type, &descriptor.digest).body(descriptor.size, None))
+}
+
+/// `GET /v2/<name>/manifests/<target>`
+pub(super) async fn read(call: &Call, name: &RepositoryName, target: &Target) -> Outcome {
+    let manifest = call.repository(name).await?.read_manifest(target).await?;
+    let manifest = manifest.ok_or_else(|| unknown(target))?;
+    let status = status(call, &manifest.digest());
+    let answer = found(status, manifest.media_type(), &manifest.digest());
+    if status == StatusCode::NOT_MODIFIED {
+        return Ok(answer);
+    }
+    let bytes = manifest.bytes().clone();
+    Ok(answer.body(bytes.len() as u64, Some(body::full(bytes))))
+}
+
+fn status(call: &Call, digest: &Digest) -> StatusCode {
+    let known = call
+        .header(&IF_NONE_MATCH)
+        .is_some_and(|tags| header::none_match_names(tags, digest));
+    if known {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::OK
+    }
+}
+
+/// `PUT /v2/<name>/manifests/<target>`, under a condition, or by digest with `?tag=`
+pub(super) async fn write(call: &mut Call, name: &RepositoryName, target: &Target) -> Outcome {
+    let condition = condition::parse(call.headers())?;
+    let tags = extra_tags(call, target, &condition)?;
+    check_conditional(call, target, &tags, &condition)?;
+    let manifest = read_body(call).await?;
+    let repository = call.repository(name).await?;
+    repository.write_manifest(target, &manifest, &condition).await?;
+    for tag in &tags {
+        let target = Target::Tag(tag.clone());
+        repository
+            .write_manifest(&target, &manifest, &Condition::Always)
+            .await?;
+    }
+    Ok(written(name, &manifest, &condition, &tags))
+}
+
+/// The tags of the query (distribution-spec, main branch). Only beside a digest, and without a condition.
+fn extra_tags(call: &Call, target: &Target, condition: &Condition) -> Result<Vec<Tag>, Answer> {
+    let by_digest = matches!(target, Target::Digest(_));
+    if by_digest && *condition != Condition::Always {
+        let message = "a condition is about a tag; this write is by digest";
+        return Err(Answer::bad(ErrorCode::Unsupported, message));
+    }
+    let bad = |message: String| Answer::bad(ErrorCode::ManifestInvalid, message);
+    let tags = call.query()?.all("tag").map(str::parse);
+    let tags: Vec<Tag> = tags
+        .collect::<Result<_, _>>()
+        .map_err(|error: cairn_oci::name::NameError| bad(error.to_string()))?;
+    if tags.len() > TAGS_LIMIT || (!tags.is_empty() && !by_digest) {
+        return Err(bad(format!(
+            "at most {TAGS_LIMIT} tags, and only beside a digest"
+        )));
+    }
+    Ok(tags)
+}
+
+fn check_conditional(
+    call: &Call,
+    target: &Target,
+    tags: &[Tag],
+    condition: &Condition,
+) -> Result<(), RepositoryError> {
+    let written = match target {
+        Target::Tag(tag) => Some(tag),
+        Target::Digest(_) => None,
+    };
+    let mut written = written.into_iter().chain(tags);
+    match written.find(|tag| call.config().is_conditional(tag)) {
+        Some(tag) if *condition == Condition::Always => {
+            Err(RepositoryError::ConditionRequired { tag: tag.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn read_body(call: &mut Call) -> Result<RawManifest, Answer> {
+    let media_type = call.header(&CONTENT_TYPE).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+    let limit = call.config().limits.manifest;
+    if call.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let mut content = call.take_content();
+    let mut bytes = bytes::BytesMut::new();
+    loop {
+        let piece = content.try_next().await;
+        let piece = piece.map_err(|_| Answer::bad(ErrorCode::ManifestInvalid, "the body broke off"))?;
+        let Some(piece) = piece else { break };
+        if bytes.len() + piece.len() > limit {
+            body::discard(content, DISCARD_LIMIT).await;
+            return Err(too_large(limit));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(RawManifest::new(MediaType::new(media_type), bytes.freeze()))
+}
+
+fn too_large(limit: usize) -> Answer {
+    let limit = limit as u64;
+    let subject = "the manifest".to_owned();
+    RepositoryError::TooLarge { subject, limit }.into()
+}
+
+fn written(name: &RepositoryName, manifest: &RawManifest, condition: &Condition, tags: &[Tag]) -> Answer {
+    let digest = manifest.digest();
+    let route = Route::Manifest(ManifestAction::Read, name.clone(), Target::Digest(digest));
+    let mut answer = Answer::new(StatusCode::CREATED)
+        .located(route.path())
+        .about(&digest);
+    if let Some(honoured) = ConditionName::of(condition) {
+        answer = answer.with(header::CONDITION, honoured.as_str());
+    }
+    for tag in tags {
+        answer = answer.with(header::OCI_TAG, tag.as_str());
+    }
+    // The store has read the document already, so it can be read.
+    let document = manifest.document().ok();
+    match document.as_ref().and_then(cairn_oci::Document::subject) {
+        Some(subject) => answer.with(header::SUBJECT, subject.digest.to_string()),
+        None => answer,
+    }
+}
+
+/// `DELETE /v2/<name>/manifests/<target>`
+pub(super) async fn delete(call: &Call, name: &RepositoryName, target: &Target) -> Outcome {
+    may_delete(call)?;
+    let repository = call.repository(name).await?;
+    let deleted = match target {
+        Target::Tag(tag) if call.config().is_conditional(tag) => {
+            return Err(RepositoryError::ConditionRequired { tag: tag.clone() }.into());
+        }
+        Target::Tag(tag) => repository.delete_tag(tag).await?,
+        Target::Digest(digest) => {
+            check_not_head(call, repository.as_ref(), digest).await?;
+            repository.delete_manifest(digest).await?
+        }
+    };
+    if deleted {
+        return Ok(Answer::new(StatusCode::ACCEPTED));
+    }
+    Err(unknown(target))
+}
+
+/// Deleting a manifest deletes its tags, so one that a conditional tag shows stays.
+async fn check_not_head(
+    call: &Call,
+    repository: &dyn Repository,
+    digest: &Digest,
+) -> Result<(), RepositoryError> {
+    let patterns = &call.config().conditional_tags;
+    let exact: Option<Vec<Tag>> = patterns.iter().map(super::Pattern::exact).collect();
+    let tags = match exact {
+        Some(tags) => tags,
+        None => conditional_tags(call, repository).await?,
+    };
+    for tag in tags {
+        let shown = repository.stat_manifest(&Target::Tag(tag.clone())).await?;
+        if shown.is_some_and(|shown| shown.digest == *digest) {
+            return Err(RepositoryError::ConditionRequired { tag });
+        }
+    }
+    Ok(())
+}
+
+async fn conditional_tags(call: &Call, repository: &dyn Repository) -> Result<Vec<Tag>, RepositoryError> {
+    let mut page = Page::first();
+    let mut tags = Vec::new();
+    loop {
+        let found = repository.list_tags(&page).await?;
+        tags.extend(
+            found
+                .tags
+                .into_iter()
+                .filter(|tag| call.config().is_conditional(tag)),
+        );
+        match found.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(tags),
+        }
+    }
+}
