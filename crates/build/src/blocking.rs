@@ -46,28 +46,24 @@ pub(crate) fn pipe() -> (PieceSender, PieceReader) {
     (sender, reader)
 }
 
-/// Sends `content` to every reader; one that has stopped reading is passed over. An error goes to all of them.
-pub(crate) async fn feed(mut content: ByteStream, readers: Vec<PieceSender>) {
+/// Sends `content` to every reader, to its end; one that has stopped reading is passed over.
+///
+/// # Errors
+///
+/// The error in which the content ended. The readers get one that says the same, so that none takes it for the end.
+pub(crate) async fn feed(mut content: ByteStream, readers: Vec<PieceSender>) -> io::Result<()> {
     while let Some(piece) = content.next().await {
-        let (kind, message) = match &piece {
-            Ok(piece) => {
-                for reader in &readers {
-                    // A reader that has stopped has said why itself.
-                    reader.send(Ok(piece.clone())).await.unwrap_or_default();
-                }
-                continue;
-            }
-            Err(error) => (error.kind(), error.to_string()),
-        };
-        let mut first = piece.err();
         for reader in &readers {
-            let error = first
-                .take()
-                .unwrap_or_else(|| io::Error::new(kind, message.clone()));
-            reader.send(Err(error)).await.unwrap_or_default();
+            let copy = match &piece {
+                Ok(piece) => Ok(piece.clone()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            // A reader that has stopped has said why itself.
+            reader.send(copy).await.unwrap_or_default();
         }
-        return;
+        piece?;
     }
+    Ok(())
 }
 
 impl Read for PieceReader {
@@ -98,7 +94,7 @@ pub(crate) async fn file_stream(path: &Path) -> io::Result<ByteStream> {
 mod tests {
     use super::*;
 
-    async fn read_both(content: Vec<io::Result<Bytes>>) -> Vec<io::Result<Vec<u8>>> {
+    async fn read_both(content: Vec<io::Result<Bytes>>) -> (io::Result<()>, [io::Result<Vec<u8>>; 2]) {
         let (one, first) = pipe();
         let (two, second) = pipe();
         let read = |mut reader: PieceReader| {
@@ -108,15 +104,17 @@ mod tests {
             })
         };
         let content: ByteStream = Box::pin(stream::iter(content));
-        let ((), first, second) = tokio::join!(feed(content, vec![one, two]), read(first), read(second));
-        vec![first, second]
+        let (fed, first, second) = tokio::join!(feed(content, vec![one, two]), read(first), read(second));
+        (fed, [first, second])
     }
 
     #[tokio::test]
     async fn every_reader_gets_all_of_the_content() {
         let pieces = (0..100u8).map(|byte| Ok(Bytes::from(vec![byte; 3])));
         let wanted: Vec<u8> = (0..100u8).flat_map(|byte| [byte; 3]).collect();
-        for read in read_both(pieces.collect()).await {
+        let (fed, both) = read_both(pieces.collect()).await;
+        fed.unwrap();
+        for read in both {
             assert_eq!(read.unwrap(), wanted);
         }
     }
@@ -124,7 +122,9 @@ mod tests {
     #[tokio::test]
     async fn an_error_reaches_every_reader_and_is_not_taken_for_the_end() {
         let pieces = vec![Ok(Bytes::from_static(b"x")), Err(io::Error::other("broken"))];
-        for read in read_both(pieces).await {
+        let (fed, both) = read_both(pieces).await;
+        assert_eq!(fed.unwrap_err().to_string(), "broken");
+        for read in both {
             assert_eq!(read.unwrap_err().to_string(), "broken");
         }
     }
@@ -139,7 +139,8 @@ mod tests {
             let mut bytes = Vec::new();
             second.read_to_end(&mut bytes).map(|_| bytes.len())
         });
-        let ((), length) = tokio::join!(feed(content, vec![one, two]), read);
+        let (fed, length) = tokio::join!(feed(content, vec![one, two]), read);
+        fed.unwrap();
         assert_eq!(length.unwrap(), 150);
     }
 }

@@ -1,14 +1,14 @@
 //! What is handed in: the only ways in which locking and building reach anything but the spec's directory.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_oci::{Descriptor, Reference, RepositoryName};
 use cairn_store::{ByteStream, Repository, RepositoryError};
 
-/// Where locking looks for what is not pinned yet.
+/// Where locking looks for what is not pinned yet. Image layouts and root file systems need no source: they are files
+/// beside the spec.
 #[async_trait]
 pub trait Sources: Send + Sync {
     /// The repository in which the base image `reference` lives. It need not have the image.
@@ -17,17 +17,11 @@ pub trait Sources: Send + Sync {
     ///
     /// If it cannot be opened.
     async fn base_image(&self, reference: &Reference) -> Result<Arc<dyn Repository>, RepositoryError>;
-
-    /// The OCI image layout in `directory`, read only. An image without a tag must be readable as the tag `latest`
-    /// if it is the layout's only one.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be opened.
-    async fn layout(&self, directory: &Path) -> Result<Arc<dyn Repository>, RepositoryError>;
 }
 
 /// Where a build finds the content that the lock names: nothing else can be asked for.
+///
+/// It is asked only for what neither the output nor a layout beside the spec has.
 #[async_trait]
 pub trait Inputs: Send + Sync + fmt::Debug {
     /// The content of a blob, if it can be had. The build verifies it.

@@ -21,6 +21,8 @@ pub mod inputs;
 pub mod lock;
 pub mod resolve;
 pub mod spec;
+mod template;
+pub mod verify;
 
 pub use build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, build};
 pub use finding::{Finding, Located};
@@ -28,3 +30,5 @@ pub use inputs::{Inputs, RepositoryInputs, Sources};
 pub use lock::Lock;
 pub use resolve::{Dates, LockChange, LockError, LockRequest, PinChange, Update, resolve_lock};
 pub use spec::Spec;
+pub use template::template;
+pub use verify::{Report, VerifyError, verify_image};

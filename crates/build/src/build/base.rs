@@ -8,7 +8,7 @@ use cairn_layer::{Limits, recompress};
 use cairn_oci::{Descriptor, Digest, Hasher, ImageConfig, Platform, config};
 use cairn_store::files::{self, TemporaryFile};
 use cairn_store::transfer::Transferred;
-use cairn_store::{Written, collect, verified};
+use cairn_store::{ByteStream, Repository as _, Written, collect, layout, verified};
 use futures_util::TryStreamExt;
 
 use super::{Build, BuildError};
@@ -43,18 +43,30 @@ impl Build<'_> {
         Ok(Some(config))
     }
 
-    /// From the output if it has the blob, else from the inputs.
-    async fn open_input(&self, blob: &Descriptor) -> Result<cairn_store::ByteStream, BuildError> {
+    /// From the output if it has the blob, else from where else it can be had.
+    async fn open_input(&self, blob: &Descriptor) -> Result<ByteStream, BuildError> {
+        let digest = blob.digest;
+        let found = self.output.read_blob(&digest, None).await;
+        match found.map_err(|source| BuildError::Input { digest, source })? {
+            Some(found) => Ok(found.content),
+            None => self.open_foreign(blob).await,
+        }
+    }
+
+    /// From the layout beside the spec, if the base is one, else from the inputs.
+    async fn open_foreign(&self, blob: &Descriptor) -> Result<ByteStream, BuildError> {
         let digest = blob.digest;
         let failed = |source| BuildError::Input { digest, source };
-        if let Some(found) = self.output.read_blob(&digest, None).await.map_err(failed)? {
-            return Ok(found.content);
+        let base = self.request.spec.base.as_ref().map(|base| &base.source.value);
+        if let Some(BaseSource::Layout { directory, .. }) = base {
+            let path = self.request.directory.join(directory);
+            let layout = run(move || layout::open(path)).await.map_err(failed)?;
+            if let Some(found) = layout.read_blob(&digest, None).await.map_err(failed)? {
+                return Ok(found.content);
+            }
         }
-        self.inputs
-            .open(blob)
-            .await
-            .map_err(failed)?
-            .ok_or(BuildError::InputMissing { digest })
+        let opened = self.inputs.open(blob).await.map_err(failed)?;
+        opened.ok_or(BuildError::InputMissing { digest })
     }
 
     /// Makes sure that the base's layers are in the output, and gives their descriptors.
@@ -91,12 +103,7 @@ impl Build<'_> {
                 return Ok(Written::Present);
             }
         }
-        let opened = self
-            .inputs
-            .open(blob)
-            .await
-            .map_err(|source| BuildError::Input { digest, source })?;
-        let content = opened.ok_or(BuildError::InputMissing { digest })?;
+        let content = self.open_foreign(blob).await?;
         self.output
             .write_blob(&digest, blob.size, content)
             .await

@@ -1,12 +1,11 @@
 //! What the layers of one platform's image will hold, found before anything is written.
 
-use std::ops::Bound;
-
-use cairn_layer::{Attributes, Context, Listing, Node, Tree, TreeError, TreePath};
+use cairn_layer::{Context, Listing, Tree, TreeError};
 use cairn_oci::{ImageConfig, Platform};
 
 use super::accounts::Accounts;
 use super::layers::LayerPlanner;
+use crate::document::chain;
 use crate::finding::Finding;
 use crate::lock::{BaseListing, Lock};
 use crate::spec::Spec;
@@ -58,7 +57,9 @@ pub(super) fn plan(
     for layer in &spec.layers {
         let planner = LayerPlanner::new(layer, platform, context, &accounts, &lower);
         let tree = planner.plan(&mut findings);
-        cover(&mut lower, &tree);
+        if let Err(error) = lower.apply_tree(&tree) {
+            findings.push(Finding::new(chain(&error), layer.name.span.clone()));
+        }
         layers.push(PlannedLayer {
             name: layer.name.value.clone(),
             tree,
@@ -78,51 +79,4 @@ fn users_layer(accounts: &Accounts, lower: &Listing) -> Result<Tree, TreeError> 
     let mut tree = accounts.tree()?;
     tree.complete_parents(lower)?;
     Ok(tree)
-}
-
-/// Puts a layer that is planned on top of what is known of the layers below.
-fn cover(lower: &mut Listing, tree: &Tree) {
-    for (path, node) in tree.iter() {
-        match node {
-            Node::Directory(attributes) => {
-                lower.symlinks.remove(path);
-                set_directory(lower, path, attributes);
-            }
-            Node::Symlink { target, .. } => {
-                forget(lower, path);
-                lower.symlinks.insert(path.clone(), target.clone());
-            }
-            Node::File { .. } | Node::Hardlink { .. } | Node::Whiteout => forget(lower, path),
-        }
-    }
-}
-
-/// Directories that are as usual need not be known of, which keeps large trees cheap.
-fn set_directory(lower: &mut Listing, path: &TreePath, attributes: &Attributes) {
-    if *attributes == Attributes::directory() {
-        lower.directories.remove(path);
-    } else {
-        lower.directories.insert(path.clone(), attributes.clone());
-    }
-}
-
-/// Takes out `path` and what is below.
-fn forget(lower: &mut Listing, path: &TreePath) {
-    take_out(&mut lower.directories, path);
-    take_out(&mut lower.symlinks, path);
-}
-
-fn take_out<V>(map: &mut std::collections::BTreeMap<TreePath, V>, path: &TreePath) {
-    map.remove(path);
-    let after = map
-        .range((Bound::Excluded(path), Bound::Unbounded))
-        .map(|(below, _)| below);
-    let with_prefix = after.take_while(|below| below.as_bytes().starts_with(path.as_bytes()));
-    let below: Vec<TreePath> = with_prefix
-        .filter(|below| below.is_under(path))
-        .cloned()
-        .collect();
-    for path in below {
-        map.remove(&path);
-    }
 }

@@ -1,7 +1,7 @@
 //! What a stack of layers contains, as far as a lock pins it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 
 use cairn_layer::{
     Entry, EntryKind, Limits, Listing, ReadError, ReadSummary, TreePath, VisitError, read_layer,
@@ -19,17 +19,25 @@ pub(super) struct Contents {
     records: Records,
 }
 
+/// Why a layer could not be put on top.
+pub(super) enum AddError {
+    /// It broke off, or is not what its descriptor says.
+    Content(io::Error),
+    /// It is no layer.
+    Layer(ReadError),
+}
+
 /// The files in which dpkg records what is installed, by path.
 #[derive(Debug, Default)]
 struct Records(BTreeMap<TreePath, Vec<u8>>);
 
 impl Contents {
-    /// Puts a layer on top, reading it as it comes. Its content is not verified here: the summary says what it was.
+    /// Puts a layer on top, reading it as it comes, to its end.
     pub(super) async fn add_stream(
         self,
         content: ByteStream,
         limits: &Limits,
-    ) -> Result<(Self, ReadSummary), ReadError> {
+    ) -> Result<(Self, ReadSummary), AddError> {
         let (to_listing, for_listing) = pipe();
         let (to_records, for_records) = pipe();
         let Self { mut listing, records } = self;
@@ -40,16 +48,12 @@ impl Contents {
                 .map(|summary| (listing, summary))
         });
         let recorded = run(move || records.apply_layer(for_records, &second));
-        let ((), listed, recorded) =
+        let (fed, listed, recorded) =
             tokio::join!(feed(content, vec![to_listing, to_records]), listed, recorded);
-        let (listing, summary) = listed?;
-        Ok((
-            Self {
-                listing,
-                records: recorded?.0,
-            },
-            summary,
-        ))
+        fed.map_err(AddError::Content)?;
+        let (listing, summary) = listed.map_err(AddError::Layer)?;
+        let (records, _) = recorded.map_err(AddError::Layer)?;
+        Ok((Self { listing, records }, summary))
     }
 
     /// As [`Contents::add_stream`], from something that can be read twice. Gives both summaries.

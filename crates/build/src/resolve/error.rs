@@ -104,7 +104,17 @@ pub enum LockError {
         /// Layers of the configuration.
         diff_ids: usize,
     },
-    /// A layer cannot be read.
+    /// A layer breaks off.
+    #[error("the layer {digest} of the base {base} breaks off")]
+    LayerContent {
+        /// The base, as the spec has it.
+        base: String,
+        /// Which layer.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
+    /// A layer is none.
     #[error("cannot read the layer {digest} of the base {base}")]
     Layer {
         /// The base, as the spec has it.

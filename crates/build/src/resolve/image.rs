@@ -1,83 +1,102 @@
 //! A base that is an image: in a registry, in the local store, or in a layout.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_oci::{
-    Descriptor, Digest, Document, ImageConfig, Index, Manifest, MediaType, Platform, Tag, config, media_type,
+    Descriptor, Digest, Document, ImageConfig, Index, Manifest, MediaType, Platform, Reference, Tag, config,
+    media_type,
 };
-use cairn_store::{RawManifest, Repository, Target, collect, verified};
+use cairn_store::{RawManifest, Repository, RepositoryError, Target, collect, layout, verified};
 use jiff::Timestamp;
 
-use super::contents::Contents;
-use super::{LockError, LockRequest, ResolvedBase};
+use super::contents::{AddError, Contents};
+use super::{LockError, ResolvedBase, Wanted};
+use crate::blocking::run;
 use crate::finding::Finding;
 use crate::inputs::Sources;
-use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
-use crate::spec::{Base, BaseSource};
+use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource, source_text};
+use crate::spec::BaseSource;
 
 /// A base image, wherever it is.
 struct BaseImage<'a> {
-    request: &'a LockRequest<'a>,
-    base: &'a Base,
+    wanted: &'a Wanted<'a>,
     /// As the spec has it.
     name: String,
     repository: Arc<dyn Repository>,
 }
 
-/// Finds the base for `platforms`: at the digest that is `pinned` already, else at what the spec says.
-pub(super) async fn resolve(
-    request: &LockRequest<'_>,
-    base: &Base,
-    platforms: Vec<Platform>,
-    pinned: Option<Digest>,
+/// Finds the base in the repository that `sources` opens for `reference`.
+pub(super) async fn resolve_image(
+    wanted: Wanted<'_>,
+    reference: &Reference,
     sources: &dyn Sources,
 ) -> Result<ResolvedBase, LockError> {
-    let name = crate::lock::source_text(&base.source.value).1;
-    let opened = match &base.source.value {
-        BaseSource::Layout { directory, .. } => sources.layout(&request.directory.join(directory)).await,
-        BaseSource::Image(reference) => sources.base_image(reference).await,
-        BaseSource::RootFs(_) => return Err(LockError::Spec { findings: Vec::new() }),
-    };
+    let name = reference.to_string();
+    let opened = sources.base_image(reference).await;
     let repository = opened.map_err(|source| LockError::Repository {
         base: name.clone(),
         source,
     })?;
+    let named = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => Some(Target::Digest(*digest)),
+        (None, tag) => tag.clone().map(Target::Tag),
+    };
     let image = BaseImage {
-        request,
-        base,
+        wanted: &wanted,
         name,
         repository,
     };
-    let target = pinned.map_or_else(|| target(&base.source.value), Target::Digest);
-    image.resolve(&target, platforms).await
+    image.resolve(named).await
 }
 
-fn target(source: &BaseSource) -> Target {
-    let latest = || Target::Tag(latest());
-    match source {
-        BaseSource::Image(reference) => match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => Target::Digest(*digest),
-            (None, Some(tag)) => Target::Tag(tag.clone()),
-            (None, None) => latest(),
-        },
-        BaseSource::Layout { tag: Some(tag), .. } => Target::Tag(tag.clone()),
-        BaseSource::Layout { tag: None, .. } | BaseSource::RootFs(_) => latest(),
-    }
-}
-
-#[expect(clippy::expect_used, reason = "the text is a tag")]
-fn latest() -> Tag {
-    "latest".parse().expect("`latest` is a tag")
+/// Finds the base in the image layout `directory`, relative to the spec's.
+pub(super) async fn resolve_layout(
+    wanted: Wanted<'_>,
+    directory: &str,
+    tag: Option<&Tag>,
+) -> Result<ResolvedBase, LockError> {
+    let name = source_text(&wanted.base.source.value).1;
+    let failed = |source| LockError::Repository {
+        base: name.clone(),
+        source,
+    };
+    let path = wanted.request.directory.join(directory);
+    let layout = run(move || layout::open(path)).await.map_err(failed)?;
+    let named = match tag {
+        Some(tag) => Some(Target::Tag(tag.clone())),
+        None => layout
+            .sole_manifest()
+            .await
+            .map_err(failed)?
+            .map(|only| Target::Digest(only.digest)),
+    };
+    let repository: Arc<dyn Repository> = Arc::new(layout);
+    let image = BaseImage {
+        wanted: &wanted,
+        name,
+        repository,
+    };
+    image.resolve(named).await
 }
 
 impl BaseImage<'_> {
-    async fn resolve(&self, target: &Target, platforms: Vec<Platform>) -> Result<ResolvedBase, LockError> {
-        let raw = self.read_manifest(target).await?;
+    /// Takes the manifest that is pinned, else the one that is `named`.
+    async fn resolve(&self, named: Option<Target>) -> Result<ResolvedBase, LockError> {
+        let target = self.wanted.pinned.map(Target::Digest).or(named);
+        let unclear = || {
+            let message = format!("`{}` holds several images", self.name);
+            Finding::new(message, self.span()).with_hint("say which by its tag: DIRECTORY:TAG")
+        };
+        let target = target.ok_or_else(|| LockError::Spec {
+            findings: vec![unclear()],
+        })?;
+        let raw = self.read_manifest(&target).await?;
         let document = self.parse(&raw)?;
         let mut locked = BTreeMap::new();
         let mut newest = None;
-        for (platform, manifest) in self.choose(&raw, &document, platforms)? {
+        for (platform, manifest) in self.choose(&raw, &document)? {
             let (pins, created) = self.resolve_platform(&platform, manifest).await?;
             newest = newest.max(created);
             locked.insert(platform, pins);
@@ -89,9 +108,13 @@ impl BaseImage<'_> {
         })
     }
 
+    fn span(&self) -> Range<usize> {
+        self.wanted.base.source.span.clone()
+    }
+
     fn locked_source(&self, digest: Digest) -> LockedSource {
         let name = self.name.clone();
-        match self.base.source.value {
+        match self.wanted.base.source.value {
             BaseSource::Layout { .. } => LockedSource::Layout { layout: name, digest },
             _ => LockedSource::Image {
                 reference: name,
@@ -135,7 +158,7 @@ impl BaseImage<'_> {
     }
 
     fn spec_error(&self, message: String) -> LockError {
-        let findings = vec![Finding::new(message, self.base.source.span.clone())];
+        let findings = vec![Finding::new(message, self.span())];
         LockError::Spec { findings }
     }
 
@@ -153,11 +176,10 @@ impl BaseImage<'_> {
         &self,
         raw: &RawManifest,
         document: &Document,
-        platforms: Vec<Platform>,
     ) -> Result<Vec<(Platform, Descriptor)>, LockError> {
         let mut findings = Vec::new();
         let mut chosen = Vec::new();
-        for platform in platforms {
+        for platform in self.wanted.platforms.clone() {
             match document {
                 Document::Manifest(_) => chosen.push((platform, raw.descriptor())),
                 Document::Index(index) => match entry_for(index, &platform) {
@@ -175,7 +197,7 @@ impl BaseImage<'_> {
 
     fn no_platform(&self, platform: &Platform, offered: &str) -> Finding {
         let message = format!("the base `{}` has no image for {platform}", self.name);
-        let span = self.base.source.span.clone();
+        let span = self.span();
         Finding::new(message, span).with_label(format!("it has: {offered}"))
     }
 
@@ -279,37 +301,53 @@ impl BaseImage<'_> {
         let mut layers = Vec::new();
         for (layer, expected) in manifest.layers.iter().zip(diff_ids) {
             let media_type = layer.media_type.to_oci();
-            if ![media_type::LAYER, media_type::LAYER_GZIP, media_type::LAYER_ZSTD]
-                .contains(&media_type.as_str())
-            {
+            if !LAYER_TYPES.contains(&media_type.as_str()) {
                 return Err(self.not_an_image(raw.digest(), media_type));
             }
-            let content = self.open(layer).await?;
-            let read = contents.add_stream(content, &self.request.limits).await;
-            let (base, digest) = (self.name.clone(), layer.digest);
-            let (together, summary) = read.map_err(|source| LockError::Layer {
-                base: base.clone(),
-                digest,
-                source,
-            })?;
-            if summary.diff_id != *expected {
-                let (expected, found) = (*expected, summary.diff_id);
-                return Err(LockError::DiffId {
-                    base,
-                    digest,
-                    expected,
-                    found,
-                });
-            }
-            contents = together;
+            contents = self.read_layer(layer, *expected, contents).await?;
             layers.push(LockedLayer {
-                descriptor: Descriptor::new(media_type, digest, layer.size),
+                descriptor: Descriptor::new(media_type, layer.digest, layer.size),
                 diff_id: *expected,
             });
         }
         Ok((layers, contents))
     }
+
+    /// Puts a layer on top of `below`, if it is what manifest and configuration say.
+    async fn read_layer(
+        &self,
+        layer: &Descriptor,
+        expected: Digest,
+        below: Contents,
+    ) -> Result<Contents, LockError> {
+        let content = self.open(layer).await?;
+        let read = below.add_stream(content, &self.wanted.request.limits).await;
+        let (base, digest) = (self.name.clone(), layer.digest);
+        let (together, summary) = match read {
+            Ok(read) => read,
+            Err(AddError::Layer(source)) => return Err(LockError::Layer { base, digest, source }),
+            Err(AddError::Content(error)) => {
+                return Err(match error.downcast::<RepositoryError>() {
+                    Ok(source) => LockError::Repository { base, source },
+                    Err(source) => LockError::LayerContent { base, digest, source },
+                });
+            }
+        };
+        let found = summary.diff_id;
+        if found == expected {
+            return Ok(together);
+        }
+        Err(LockError::DiffId {
+            base,
+            digest,
+            expected,
+            found,
+        })
+    }
 }
+
+/// The types of layers that can be passed on, by OCI's names.
+const LAYER_TYPES: [&str; 3] = [media_type::LAYER, media_type::LAYER_GZIP, media_type::LAYER_ZSTD];
 
 fn entry_for<'i>(index: &'i Index, platform: &Platform) -> Option<&'i Descriptor> {
     let fits = |entry: &&Descriptor| {

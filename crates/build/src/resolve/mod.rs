@@ -5,11 +5,11 @@ mod error;
 mod image;
 mod rootfs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cairn_layer::Limits;
-use cairn_oci::Platform;
+use cairn_oci::{Digest, Platform};
 use jiff::Timestamp;
 
 pub use self::error::LockError;
@@ -17,7 +17,7 @@ pub(crate) use self::rootfs::RECOMPRESSION;
 use crate::finding::Located;
 use crate::inputs::Sources;
 use crate::lock::{Lock, LockedBase, LockedPlatform, LockedSource, OUTPUT_VERSION};
-use crate::spec::{BaseSource, Created, Spec};
+use crate::spec::{Base, BaseSource, Created, Spec};
 
 /// What locking may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,16 @@ pub struct PinChange {
     pub before: Option<String>,
     /// To what it is pinned; none: it is dropped.
     pub after: Option<String>,
+}
+
+/// What is to be found of a base.
+struct Wanted<'a> {
+    request: &'a LockRequest<'a>,
+    base: &'a Base,
+    /// For which platforms.
+    platforms: Vec<Platform>,
+    /// Where other platforms are pinned already.
+    pinned: Option<Digest>,
 }
 
 /// What resolving a base gives.
@@ -156,14 +166,17 @@ async fn resolve_base(
         let source = kept.source.clone();
         return Ok((Some(LockedBase { source, platforms }), None));
     }
+    let wanted = Wanted {
+        request,
+        base,
+        platforms: missing,
+        pinned: kept.and_then(pinned_digest),
+    };
     let resolved = match &base.source.value {
-        BaseSource::RootFs(path) => rootfs::resolve(request, path, missing).await?,
-        BaseSource::Image(_) | BaseSource::Layout { .. } => {
-            let pinned = kept.and_then(|kept| match &kept.source.value {
-                LockedSource::Image { digest, .. } | LockedSource::Layout { digest, .. } => Some(*digest),
-                LockedSource::RootFs { .. } => None,
-            });
-            image::resolve(request, base, missing, pinned, sources).await?
+        BaseSource::RootFs(path) => rootfs::resolve(wanted, path).await?,
+        BaseSource::Image(reference) => image::resolve_image(wanted, reference, sources).await?,
+        BaseSource::Layout { directory, tag } => {
+            image::resolve_layout(wanted, directory, tag.as_ref()).await?
         }
     };
     platforms.extend(
@@ -176,9 +189,16 @@ async fn resolve_base(
     Ok((Some(LockedBase { source, platforms }), resolved.created))
 }
 
+fn pinned_digest(base: &LockedBase) -> Option<Digest> {
+    match &base.source.value {
+        LockedSource::Image { digest, .. } | LockedSource::Layout { digest, .. } => Some(*digest),
+        LockedSource::RootFs { .. } => None,
+    }
+}
+
 fn changes(before: Option<&Lock>, after: &Lock) -> Vec<PinChange> {
     let (before, after) = (before.map(pins).unwrap_or_default(), pins(after));
-    let subjects: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let subjects: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let change = |subject: &String| PinChange {
         subject: subject.clone(),
         before: before.get(subject).cloned(),

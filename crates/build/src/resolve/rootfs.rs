@@ -6,23 +6,19 @@ use std::io;
 use std::path::Path;
 
 use cairn_layer::{Compression, Encoding, Limits, ReadError, ReadSummary, recompress};
-use cairn_oci::{Descriptor, Platform, media_type};
+use cairn_oci::{Descriptor, media_type};
 
 use super::contents::Contents;
-use super::{LockError, LockRequest, ResolvedBase};
+use super::{LockError, ResolvedBase, Wanted};
 use crate::blocking::run;
 use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
 use crate::spec::Template;
 
-pub(super) async fn resolve(
-    request: &LockRequest<'_>,
-    template: &Template,
-    platforms: Vec<Platform>,
-) -> Result<ResolvedBase, LockError> {
+pub(super) async fn resolve(wanted: Wanted<'_>, template: &Template) -> Result<ResolvedBase, LockError> {
     let mut locked = BTreeMap::new();
-    for platform in platforms {
-        let path = request.directory.join(template.expand(&platform));
-        let limits = request.limits.clone();
+    for platform in wanted.platforms {
+        let path = wanted.request.directory.join(template.expand(&platform));
+        let limits = wanted.request.limits.clone();
         let pins = run(move || resolve_file(&path, &limits)).await?;
         locked.insert(platform, pins);
     }
