@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests; arguments go to `cargo test`. The last lines say what was skipped and why.
+# Runs all tests, or those that the arguments choose: they go to `cargo test` in place of --workspace. The last lines
+# say what was skipped and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 scripts/install-test-tools.sh
-scripts/build-hello.sh examples/hello
+scripts/build-hello.sh examples/hello >/dev/null
 
 # A test that misses a tool appends a line to this file and returns, as CONTRIBUTING.md says.
 export CAIRN_TEST_SKIPPED="$work/skipped"
@@ -15,7 +16,8 @@ export CAIRN_TEST_SKIPPED="$work/skipped"
 
 status=0
 (cd examples/hello && cargo test --locked) | tee "$work/output" || status=$?
-cargo test --workspace --locked --no-fail-fast "$@" | tee -a "$work/output" || status=$?
+(($# > 0)) || set -- --workspace
+cargo test --locked --no-fail-fast "$@" | tee -a "$work/output" || status=$?
 
 total() { # the sum of what stands before WORD in cargo's closing lines
     sed -n "s/^test result: .* \([0-9][0-9]*\) $1;.*/\1/p" "$work/output" | awk '{ sum += $1 } END { print sum + 0 }'
