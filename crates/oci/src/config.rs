@@ -23,12 +23,20 @@ pub struct ImageConfig {
     #[serde(flatten)]
     pub platform: Platform,
     /// Defaults for containers.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub config: RunConfig,
     /// The layers by the digest of their uncompressed form, lowest first.
     pub rootfs: RootFs,
     /// One entry for each step; those that are not `empty_layer` are as many as the layers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub history: Vec<History>,
 }
 
@@ -79,6 +87,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Digests of the uncompressed layers, lowest first.
+    #[serde(deserialize_with = "null_as_default")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -100,6 +109,15 @@ pub struct History {
     /// Whether the step made no layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub empty_layer: Option<bool>,
+}
+
+/// Writers in Go say `null` for an empty list or structure.
+fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn is_default(config: &RunConfig) -> bool {
@@ -158,5 +176,15 @@ mod tests {
             theirs.config().as_ref().unwrap().env().as_ref().unwrap()[0],
             "B=1"
         );
+    }
+
+    #[test]
+    fn null_in_a_configuration_means_empty() {
+        let text = r#"{"architecture":"amd64","os":"linux","config":null,"history":null,
+            "rootfs":{"type":"layers","diff_ids":null}}"#;
+        let config = ImageConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.config, RunConfig::default());
+        assert_eq!(config.history, []);
+        assert_eq!(config.rootfs.diff_ids, []);
     }
 }

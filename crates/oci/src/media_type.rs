@@ -31,6 +31,10 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Docker's image configuration.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Docker's layer, uncompressed, as containerd names it.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// Docker's layer, compressed with zstd, as containerd names it.
+pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 /// Docker's layer, compressed with gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
@@ -78,7 +82,9 @@ impl MediaType {
             DOCKER_MANIFEST => MANIFEST,
             DOCKER_INDEX => INDEX,
             DOCKER_CONFIG => CONFIG,
+            DOCKER_LAYER => LAYER,
             DOCKER_LAYER_GZIP => LAYER_GZIP,
+            DOCKER_LAYER_ZSTD => LAYER_ZSTD,
             other => other,
         })
     }
@@ -119,6 +125,21 @@ mod tests {
             (Theirs::EmptyJSON, EMPTY),
         ] {
             assert_eq!(theirs.to_string(), ours);
+        }
+    }
+
+    #[test]
+    fn docker_names_become_oci_names_and_others_stay() {
+        for (docker, oci) in [
+            (DOCKER_MANIFEST, MANIFEST),
+            (DOCKER_INDEX, INDEX),
+            (DOCKER_CONFIG, CONFIG),
+            (DOCKER_LAYER, LAYER),
+            (DOCKER_LAYER_GZIP, LAYER_GZIP),
+            (DOCKER_LAYER_ZSTD, LAYER_ZSTD),
+            (EMPTY, EMPTY),
+        ] {
+            assert_eq!(MediaType::from(docker).to_oci(), oci);
         }
     }
 }
