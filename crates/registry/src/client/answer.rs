@@ -1,0 +1,175 @@
+//! What a registry answered, and which error that is.
+
+use std::io;
+
+use bytes::Bytes;
+use cairn_oci::{Digest, Tag};
+use cairn_store::error::MissingBlob;
+use cairn_store::stream::ReadBytes;
+use cairn_store::{ByteStream, Condition, RepositoryError, collect};
+use futures_util::TryStreamExt;
+use http::header::{CONTENT_LENGTH, ETAG};
+use http::{HeaderMap, StatusCode};
+use oci_spec::distribution::ErrorCode;
+use reqwest::Response;
+
+use super::credentials::Challenge;
+use super::host::text;
+use crate::wire::{ErrorBody, error, header};
+
+/// An answer that is no success, read.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: ErrorBody,
+    raw: Bytes,
+}
+
+/// The body of an answer as content.
+pub(super) fn content(answer: Response) -> ByteStream {
+    let pieces = answer
+        .bytes_stream()
+        .map_err(|error| io::Error::other(error.without_url()));
+    Box::pin(pieces.try_filter(|piece| std::future::ready(!piece.is_empty())))
+}
+
+/// How long the answer says its body is. For `HEAD` too, where there is none.
+pub(super) fn length(answer: &Response) -> Option<u64> {
+    text(answer.headers(), &CONTENT_LENGTH)?.parse().ok()
+}
+
+impl Refusal {
+    /// Reads at most 64 KiB of the answer's body; a longer one, or one that breaks off, counts as none.
+    pub(super) async fn read(answer: Response) -> Self {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let raw = collect(content(answer), error::LIMIT as u64)
+            .await
+            .unwrap_or_default();
+        Self {
+            status,
+            headers,
+            body: ErrorBody::parse(&raw),
+            raw,
+        }
+    }
+
+    /// The registry's own words, cut to 200 characters.
+    fn words(&self) -> String {
+        let words = self.body.text();
+        if !words.is_empty() {
+            return words;
+        }
+        let text = String::from_utf8_lossy(&self.raw);
+        error::bounded(text.lines().next().unwrap_or_default().trim())
+    }
+
+    pub(super) fn has(&self, code: &ErrorCode) -> bool {
+        self.body.has(code)
+    }
+
+    /// The digest that the tag has now, by the answer.
+    fn found(&self) -> Option<Digest> {
+        let named = self.body.detail().and_then(|detail| detail.digest);
+        named
+            .or_else(|| text(&self.headers, &header::CONTENT_DIGEST)?.parse().ok())
+            .or_else(|| header::parse_etag(text(&self.headers, &ETAG)?))
+    }
+
+    /// Whether a tag of Cairn's server is sealed.
+    fn sealed(&self) -> bool {
+        self.status == StatusCode::CONFLICT && self.body.detail().is_some_and(|detail| detail.sealed)
+    }
+
+    /// The error of a request that is about nothing in particular.
+    pub(super) fn into_error(self, repository: String, operation: String) -> RepositoryError {
+        let detail = self.words();
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RepositoryError::Denied {
+                detail: self.explain(detail),
+                repository,
+            },
+            status => RepositoryError::Refused {
+                repository,
+                status: status.as_u16(),
+                operation,
+                detail,
+            },
+        }
+    }
+
+    fn explain(&self, words: String) -> String {
+        let bearer = Challenge::of(&self.headers) == Challenge::Bearer;
+        if self.status == StatusCode::UNAUTHORIZED && bearer {
+            return "it wants token authentication (Bearer), which is not supported yet".to_owned();
+        }
+        if words.is_empty() {
+            format!("HTTP status {}", self.status.as_u16())
+        } else {
+            words
+        }
+    }
+
+    /// The error of a write to `tag`, or of its deletion.
+    pub(super) fn into_tag_error(
+        self,
+        repository: String,
+        operation: String,
+        tag: &Tag,
+        condition: &Condition,
+    ) -> RepositoryError {
+        let tag = tag.clone();
+        match self.status {
+            _ if self.sealed() => RepositoryError::Sealed {
+                // A manifest's deletion is refused for a tag that only the server knows of.
+                tag: self.body.detail().and_then(|detail| detail.tag).unwrap_or(tag),
+                found: self.found(),
+            },
+            StatusCode::PRECONDITION_FAILED if *condition != Condition::Always => {
+                RepositoryError::Condition {
+                    tag,
+                    condition: condition.clone(),
+                    found: self.found(),
+                }
+            }
+            StatusCode::PRECONDITION_REQUIRED => RepositoryError::ConditionRequired { tag },
+            _ => self.into_error(repository, operation),
+        }
+    }
+
+    /// The tag that the answer is about, where the request named none.
+    pub(super) fn tag(&self) -> Option<Tag> {
+        self.body.detail()?.tag
+    }
+
+    /// The blob that a manifest lacks, if that is what the answer is about.
+    pub(super) fn missing_blob(&self) -> Option<MissingBlob> {
+        let lacks = self.has(&ErrorCode::ManifestBlobUnknown) || self.has(&ErrorCode::BlobUnknown);
+        lacks.then(|| match self.body.named_digest() {
+            Some(digest) => MissingBlob::Known(digest),
+            None => MissingBlob::Unnamed,
+        })
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn bounded(
+    answer: Response,
+    limit: usize,
+    repository: &str,
+    subject: impl Into<String>,
+) -> Result<Bytes, RepositoryError> {
+    let (subject, limit) = (subject.into(), limit as u64);
+    if length(&answer).is_some_and(|length| length > limit) {
+        return Err(RepositoryError::TooLarge { subject, limit });
+    }
+    collect(content(answer), limit)
+        .await
+        .map_err(|error| match error {
+            ReadBytes::TooLarge { limit } => RepositoryError::TooLarge { subject, limit },
+            ReadBytes::Broken(source) => RepositoryError::Unreachable {
+                repository: repository.to_owned(),
+                source: Box::new(source),
+            },
+        })
+}

@@ -1,0 +1,177 @@
+//! A registry as a [`cairn_store::Repository`].
+//!
+//! ```text
+//!   Remote (one repository) ──▶ Host (one registry: authorization, what it announced)
+//!                                 │
+//!                                 ▼
+//!                               Transport (requests, redirects, retries) ──▶ reqwest
+//! ```
+//!
+//! Three rules hold for every request. Credentials go to exactly the host they belong to: a redirect, an upload location
+//! or a next page at another origin gets none. Plain HTTP is spoken to loopback only, unless it was allowed, and never
+//! after HTTPS. What the registry says about content is checked: digests are computed here, sizes are bounded.
+
+mod answer;
+mod blobs;
+mod content;
+mod credentials;
+mod host;
+mod lists;
+mod manifests;
+mod origin;
+mod referrers;
+mod remote;
+mod traffic;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cairn_oci::RepositoryName;
+
+pub use credentials::{Basic, Credentials, NoCredentials};
+pub use origin::PlainHttp;
+pub use remote::Remote;
+pub use traffic::Traffic;
+
+use host::Host;
+use traffic::Meter;
+use transport::Transport;
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Who we are, to which host.
+    pub credentials: Arc<dyn Credentials>,
+    /// Whether hosts other than loopback may be spoken to without TLS.
+    pub plain_http: PlainHttp,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// When to give up waiting.
+    pub timeouts: Timeouts,
+    /// When and how often to ask again.
+    pub retries: Retries,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            credentials: Arc::new(NoCredentials),
+            plain_http: PlainHttp::LoopbackOnly,
+            user_agent: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
+            timeouts: Timeouts::default(),
+            retries: Retries::default(),
+        }
+    }
+}
+
+/// When to give up waiting. There is no limit on the whole of a transfer: slow is not dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// While nothing at all moves.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// When and how often to ask again: after 429, 500, 502, 503, 504 and broken connections, where asking twice is the same as
+/// asking once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Most attempts in all, at least 1.
+    pub attempts: u32,
+    /// Before the second attempt; doubled before each further one. A `Retry-After` in seconds counts instead.
+    pub first: Duration,
+    /// Longest pause, whatever the registry asks for.
+    pub longest: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a client or a repository of it could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The host is not one.
+    #[error(
+        "`{host}` is not the host of a registry: expected a name with a dot, an address or localhost, and a port if need be"
+    )]
+    Host {
+        /// What was given.
+        host: String,
+    },
+    /// TLS, or the HTTP client itself, could not be set up; usually no root certificates are installed.
+    #[error("cannot set up HTTPS connections")]
+    Setup(#[source] reqwest::Error),
+}
+
+/// Speaks to registries. One per process: it keeps connections, and what was learned about each host.
+#[derive(Debug)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    hosts: Mutex<BTreeMap<String, Arc<Host>>>,
+    total: Arc<Meter>,
+}
+
+impl Client {
+    /// A client. Nothing is connected yet.
+    #[must_use]
+    pub fn new(config: ClientConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+            hosts: Mutex::default(),
+            total: Arc::default(),
+        }
+    }
+
+    /// The repository `name` at `host`, which is a name or an address with or without a port, as in a
+    /// reference. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub fn repository(&self, host: &str, name: RepositoryName) -> Result<Remote, ClientError> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = match hosts.get(host) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new = Arc::new(self.open(host)?);
+                hosts.insert(host.to_owned(), Arc::clone(&new));
+                new
+            }
+        };
+        Ok(Remote::new(host, name, Arc::clone(&self.total)))
+    }
+
+    fn open(&self, host: &str) -> Result<Host, ClientError> {
+        let bad = || ClientError::Host {
+            host: host.to_owned(),
+        };
+        let base = origin::base(host, self.config.plain_http).ok_or_else(bad)?;
+        let transport = Transport::new(Arc::clone(&self.config), &base).map_err(ClientError::Setup)?;
+        Ok(Host::new(host.to_owned(), base, transport))
+    }
+
+    /// What this client has moved so far, to and from all repositories.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.total.traffic()
+    }
+}

@@ -1,0 +1,232 @@
+//! One repository of a registry.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use cairn_oci::{Descriptor, Digest, RepositoryName, Tag, json};
+use cairn_store::{
+    Blob, ByteStream, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository,
+    RepositoryError, TagPage, Target, Written,
+};
+use http::StatusCode;
+use reqwest::{Response, Url};
+
+use super::answer::{self, Refusal};
+use super::host::{self, Host};
+use super::traffic::{Meter, Traffic};
+use super::transport::Request;
+use crate::wire::Route;
+use crate::wire::extension::{self, Extensions};
+
+/// One repository of a registry. Clones share their connections and counters.
+#[derive(Clone)]
+pub struct Remote {
+    pub(super) host: Arc<Host>,
+    pub(super) name: RepositoryName,
+    pub(super) label: Arc<str>,
+    pub(super) meter: Arc<Meter>,
+    /// Uploads that the registry began when it could not mount.
+    pub(super) begun: Arc<Mutex<Vec<(Digest, Url)>>>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({})", self.label)
+    }
+}
+
+impl Remote {
+    pub(super) fn new(host: Arc<Host>, name: RepositoryName, total: Arc<Meter>) -> Self {
+        let label = format!("{}/{name}", host.name()).into();
+        Self {
+            host,
+            name,
+            label,
+            meter: Arc::new(Meter::under(total)),
+            begun: Arc::default(),
+        }
+    }
+
+    /// The registry's host, with the port if there is one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.host.name()
+    }
+
+    /// What was moved through this value and its clones so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.meter.traffic()
+    }
+
+    /// Sends a request that changes nothing, or that may be repeated.
+    pub(super) async fn ask(&self, request: &Request) -> Result<Response, RepositoryError> {
+        let answer = self.host.send(request).await;
+        answer.map_err(|error| host::unreachable(&self.label, error))
+    }
+
+    pub(super) async fn refused(&self, request: &Request, answer: Response) -> RepositoryError {
+        let operation = host::operation(&request.method, &request.url);
+        let refusal = Refusal::read(answer).await;
+        refusal.into_error(self.label.to_string(), operation)
+    }
+
+    pub(super) fn protocol(&self, detail: impl Into<String>) -> RepositoryError {
+        RepositoryError::Protocol {
+            repository: self.label.to_string(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(super) fn unsupported(&self, operation: &'static str) -> RepositoryError {
+        RepositoryError::Unsupported {
+            repository: self.label.to_string(),
+            operation,
+        }
+    }
+
+    /// What the registry announces beyond the specification; asked once for each host.
+    async fn announced(&self) -> Result<&Extensions, RepositoryError> {
+        let announced = &self.host.announced;
+        announced.get_or_try_init(|| self.discover()).await
+    }
+
+    async fn discover(&self) -> Result<Extensions, RepositoryError> {
+        let request = self.host.request(&Route::Discover(None));
+        let answer = self.ask(&request).await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let bytes =
+                    answer::bounded(answer, extension::LIMIT, &self.label, "the list of extensions").await?;
+                // Some registries answer any path with a page of their own.
+                Ok(json::parse(&bytes, extension::LIMIT).unwrap_or_default())
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                Err(self.refused(&request, answer).await)
+            }
+            status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
+                Err(self.refused(&request, answer).await)
+            }
+            _ => Ok(Extensions::default()),
+        }
+    }
+
+    /// Fails unless the registry announced that it honours `condition`. Sent to another registry, it would be
+    /// ignored, and the write done.
+    pub(super) async fn check_condition(&self, condition: &Condition) -> Result<(), RepositoryError> {
+        let (feature, operation) = match condition {
+            Condition::Always => return Ok(()),
+            Condition::IfAbsent | Condition::IfMatch(_) => {
+                (extension::CONDITIONS, "writes under a condition")
+            }
+            Condition::Seal => (extension::SEAL, "sealing a tag"),
+        };
+        if self.announced().await?.has(feature) {
+            return Ok(());
+        }
+        Err(self.unsupported(operation))
+    }
+}
+
+#[async_trait]
+impl Repository for Remote {
+    fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    fn label(&self) -> String {
+        self.label.to_string()
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, RepositoryError> {
+        let announced = self.announced().await?;
+        let referrers = if announced.is_cairn() {
+            Referrers::Native
+        } else {
+            self.who_keeps_referrers().await?
+        };
+        let delete_tags = if announced.is_cairn() {
+            Some(announced.has(extension::DELETE_TAGS))
+        } else {
+            self.host.learned().delete_tags
+        };
+        Ok(Capabilities {
+            conditions: announced.has(extension::CONDITIONS),
+            seal: announced.has(extension::SEAL),
+            referrers,
+            delete_tags,
+        })
+    }
+
+    async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
+        self.head_blob(digest).await
+    }
+
+    async fn read_blob(
+        &self,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<Option<Blob>, RepositoryError> {
+        match range {
+            None => self.get_blob(digest).await,
+            Some(range) => self.get_range(digest, range).await,
+        }
+    }
+
+    async fn write_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<Written, RepositoryError> {
+        self.upload(digest, size, content).await
+    }
+
+    async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
+        self.mount(digest, from).await
+    }
+
+    async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
+        self.head_manifest(target).await
+    }
+
+    async fn read_manifest(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
+        self.get_manifest(target).await
+    }
+
+    async fn write_manifest(
+        &self,
+        target: &Target,
+        manifest: &RawManifest,
+        condition: &Condition,
+    ) -> Result<(), RepositoryError> {
+        self.put_manifest(target, manifest, condition).await
+    }
+
+    async fn list_tags(&self, page: &Page) -> Result<TagPage, RepositoryError> {
+        self.tags(page).await
+    }
+
+    async fn list_referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: &Page,
+    ) -> Result<ReferrersPage, RepositoryError> {
+        self.referrers(subject, artifact_type, page).await
+    }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<bool, RepositoryError> {
+        self.remove_tag(tag).await
+    }
+
+    async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        self.remove_manifest(digest).await
+    }
+
+    async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
+        self.remove_blob(digest).await
+    }
+}

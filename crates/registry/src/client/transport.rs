@@ -1,0 +1,278 @@
+//! Requests: sent, redirected, repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use http::{Method, StatusCode};
+use reqwest::{Body, Response, Url};
+
+use super::ClientConfig;
+use super::content::Progress;
+use super::origin::{self, UrlError};
+
+/// Most redirects of one request.
+const REDIRECT_LIMIT: usize = 5;
+
+/// Whether a request may be sent again when it is not known what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Twice is the same as once.
+    Safe,
+    /// Only when it surely had no effect.
+    Never,
+}
+
+/// A request whose body, if any, is in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Bytes>,
+    pub(super) repeat: Repeat,
+}
+
+impl Request {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            repeat: Repeat::Safe,
+        }
+    }
+
+    pub(super) fn with(mut self, name: http::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TransportError {
+    /// The request was not sent.
+    #[error("cannot connect")]
+    Connect(#[source] reqwest::Error),
+    /// The request was sent, and no answer came.
+    #[error("the connection broke")]
+    Lost(#[source] reqwest::Error),
+    /// The request was sent, and then nothing moved.
+    #[error("nothing moved for {} seconds", .0.as_secs())]
+    Stalled(Duration),
+    /// The answer pointed somewhere else, and was not followed.
+    #[error("a redirect was not followed")]
+    Redirect(#[source] UrlError),
+    /// The answer pointed somewhere else once too often.
+    #[error("more than {REDIRECT_LIMIT} redirects")]
+    Redirects,
+}
+
+impl TransportError {
+    fn of(error: reqwest::Error) -> Self {
+        // A URL can hold a signature.
+        let error = error.without_url();
+        if error.is_connect() || error.is_builder() {
+            Self::Connect(error)
+        } else {
+            Self::Lost(error)
+        }
+    }
+
+    /// Whether the request surely had no effect.
+    pub(super) const fn is_unsent(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+}
+
+/// Sends requests for one host.
+#[derive(Debug)]
+pub(super) struct Transport {
+    config: Arc<ClientConfig>,
+    /// Gives up when an answer stands still.
+    bounded: reqwest::Client,
+    /// For uploads, whose answer comes only after everything was sent.
+    patient: reqwest::Client,
+}
+
+impl Transport {
+    pub(super) fn new(config: Arc<ClientConfig>, base: &Url) -> Result<Self, reqwest::Error> {
+        let bounded = builder(&config, base)
+            .read_timeout(config.timeouts.idle)
+            .build()?;
+        let patient = builder(&config, base).build()?;
+        Ok(Self {
+            config,
+            bounded,
+            patient,
+        })
+    }
+
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Sends a request, again and again as far as that is allowed and promises anything. `authorization` goes to the
+    /// origin of the request's URL only.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, TransportError> {
+        let mut attempt = 1;
+        loop {
+            let last = attempt >= self.config.retries.attempts;
+            let outcome = self.redirected(request, authorization).await;
+            let pause = match &outcome {
+                Ok(answer) if !last && is_worth_repeating(answer.status(), request.repeat) => {
+                    self.pause(attempt, answer.headers())
+                }
+                Err(error) if !last && may_repeat(error, request.repeat) => {
+                    self.pause(attempt, &HeaderMap::new())
+                }
+                _ => return outcome,
+            };
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends a body of which there is only one, once, to a URL that is followed nowhere.
+    pub(super) async fn send_stream(
+        &self,
+        request: Request,
+        authorization: Option<&HeaderValue>,
+        body: Body,
+        size: u64,
+        progress: &Progress,
+    ) -> Result<Response, TransportError> {
+        let mut sent = self
+            .patient
+            .request(request.method, request.url)
+            .headers(request.headers)
+            .header(CONTENT_LENGTH, size)
+            .body(body);
+        if let Some(authorization) = authorization {
+            sent = sent.header(AUTHORIZATION, authorization);
+        }
+        tokio::select! {
+            outcome = sent.send() => outcome.map_err(TransportError::of),
+            stalled = self.watch(progress) => Err(stalled),
+        }
+    }
+
+    /// Ends when nothing was sent for the time of one timeout. After the last byte the registry has that time to answer.
+    async fn watch(&self, progress: &Progress) -> TransportError {
+        let idle = self.config.timeouts.idle;
+        let mut before = None;
+        loop {
+            let now = progress.sent();
+            if before == Some(now) {
+                return TransportError::Stalled(idle);
+            }
+            before = Some(now);
+            tokio::time::sleep(idle).await;
+        }
+    }
+
+    async fn redirected(
+        &self,
+        request: &Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, TransportError> {
+        let mut url = request.url.clone();
+        let mut authorization = authorization;
+        for _ in 0..=REDIRECT_LIMIT {
+            let answer = self.once(request, url.clone(), authorization).await?;
+            let Some(location) = redirection(&request.method, &answer) else {
+                return Ok(answer);
+            };
+            let to = origin::follow(&url, &location, self.config.plain_http);
+            let to = to.map_err(TransportError::Redirect)?;
+            // Stripped for good: a way back to the registry would be somebody else's request.
+            authorization = authorization.filter(|_| origin::is_same(&url, &to));
+            url = to;
+        }
+        Err(TransportError::Redirects)
+    }
+
+    async fn once(
+        &self,
+        request: &Request,
+        url: Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, TransportError> {
+        let mut sent = self
+            .bounded
+            .request(request.method.clone(), url)
+            .headers(request.headers.clone());
+        if let Some(authorization) = authorization {
+            sent = sent.header(AUTHORIZATION, authorization);
+        }
+        if let Some(body) = &request.body {
+            sent = sent.body(body.clone());
+        }
+        sent.send().await.map_err(TransportError::of)
+    }
+
+    fn pause(&self, attempt: u32, headers: &HeaderMap) -> Duration {
+        let retries = &self.config.retries;
+        let asked = headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let doubled = || retries.first.saturating_mul(1 << (attempt - 1).min(16));
+        asked.unwrap_or_else(doubled).min(retries.longest)
+    }
+}
+
+fn builder(config: &ClientConfig, base: &Url) -> reqwest::ClientBuilder {
+    // Fails when somebody has installed one before, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let builder = reqwest::Client::builder()
+        .user_agent(&config.user_agent)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(config.timeouts.connect)
+        .pool_idle_timeout(Duration::from_secs(20))
+        .resolve_to_addrs(
+            "localhost",
+            &[
+                ([127, 0, 0, 1], 0).into(),
+                (std::net::Ipv6Addr::LOCALHOST, 0).into(),
+            ],
+        );
+    if origin::is_loopback(base) {
+        // What is meant for this machine goes through no proxy.
+        builder.no_proxy()
+    } else {
+        builder
+    }
+}
+
+const fn may_repeat(error: &TransportError, repeat: Repeat) -> bool {
+    match error {
+        TransportError::Connect(_) => true,
+        TransportError::Lost(_) | TransportError::Stalled(_) => matches!(repeat, Repeat::Safe),
+        TransportError::Redirect(_) | TransportError::Redirects => false,
+    }
+}
+
+fn is_worth_repeating(status: StatusCode, repeat: Repeat) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS
+        || (repeat == Repeat::Safe && matches!(status.as_u16(), 500 | 502 | 503 | 504))
+}
+
+/// Where an answer to a read points.
+fn redirection(method: &Method, answer: &Response) -> Option<String> {
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    if !is_read || !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    Some(answer.headers().get(LOCATION)?.to_str().ok()?.to_owned())
+}
