@@ -129,6 +129,7 @@ pub(crate) struct Section<'d> {
     title: String,
     table: &'d DeTable<'d>,
     span: Range<usize>,
+    known: &'static [&'static str],
     findings: &'d Findings,
 }
 
@@ -162,6 +163,7 @@ impl<'d> Section<'d> {
             title,
             table,
             span,
+            known: keys.known,
             findings,
         };
         section.check_keys(keys);
@@ -214,13 +216,21 @@ impl<'d> Section<'d> {
         self.table.get(key)
     }
 
+    /// A key that is only misspelled has its finding already.
     fn report_missing(&self, key: &str) {
-        let title = if self.title.is_empty() {
-            "the document"
+        let mut unknown = self.table.keys().filter(|name| {
+            let name: &str = name.get_ref();
+            !self.known.contains(&name)
+        });
+        if unknown.any(|name| nearest(name.get_ref(), self.known) == Some(key)) {
+            return;
+        }
+        let message = if self.title.is_empty() {
+            format!("`{key}` is missing")
         } else {
-            &self.title
+            format!("{} needs `{key}`", self.title)
         };
-        self.report(Finding::new(format!("{title} needs `{key}`"), self.span()));
+        self.report(Finding::new(message, self.span()));
     }
 
     fn report_type(&self, key: &str, wanted: &str, found: &Spanned<DeValue<'_>>) {
@@ -278,10 +288,7 @@ impl<'d> Section<'d> {
 
     pub(crate) fn integer(&self, key: &str) -> Option<Located<i64>> {
         let value = self.value(key)?;
-        let number = match value.get_ref() {
-            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
-            _ => None,
-        };
+        let number = whole_number(value.get_ref());
         if number.is_none() {
             self.report_type(key, "a whole number", value);
         }
@@ -382,6 +389,14 @@ impl<'d> Section<'d> {
             .into_iter()
             .filter_map(|element| self.table_of(key, title, element, keys))
             .collect()
+    }
+}
+
+/// The number that `value` is, in whatever base it is written.
+pub(crate) fn whole_number(value: &DeValue<'_>) -> Option<i64> {
+    match value {
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+        _ => None,
     }
 }
 

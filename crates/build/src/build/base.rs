@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cairn_layer::{Limits, recompress};
 use cairn_oci::{Descriptor, Digest, Hasher, ImageConfig, Platform, config};
 use cairn_store::files::{self, TemporaryFile};
 use cairn_store::transfer::Transferred;
-use cairn_store::{ByteStream, Repository as _, Written, collect, layout, verified};
+use cairn_store::{ByteStream, Repository as _, Written, collect, from_bytes, layout, verified};
 use futures_util::TryStreamExt;
 
 use super::{Build, BuildError};
@@ -20,6 +21,12 @@ use crate::spec::BaseSource;
 /// What messages call the layer that a root file system becomes.
 const ROOTFS: &str = "base";
 
+/// A base's configuration, read and as it came.
+pub(super) struct BaseConfig {
+    pub(super) config: ImageConfig,
+    bytes: Bytes,
+}
+
 impl Build<'_> {
     fn locked(&self, platform: &Platform) -> Option<&LockedPlatform> {
         let base = self.request.lock.base.as_ref()?;
@@ -27,7 +34,7 @@ impl Build<'_> {
     }
 
     /// The base's configuration; none for a root file system, and without a base.
-    pub(super) async fn base_config(&self, platform: &Platform) -> Result<Option<ImageConfig>, BuildError> {
+    pub(super) async fn base_config(&self, platform: &Platform) -> Result<Option<BaseConfig>, BuildError> {
         let Some(LockedPlatform {
             origin: LockedOrigin::Image { config, .. },
             ..
@@ -40,7 +47,20 @@ impl Build<'_> {
         let bytes = collect(verified(content, digest, config.size), config::LIMIT as u64).await;
         let bytes = bytes.map_err(|source| BuildError::ConfigContent { digest, source })?;
         let config = ImageConfig::parse(&bytes).map_err(|source| BuildError::Config { digest, source })?;
-        Ok(Some(config))
+        Ok(Some(BaseConfig { config, bytes }))
+    }
+
+    /// Keeps the base's configuration in the output, so that the next build needs no input. It is no part of the image,
+    /// and does not count as transferred.
+    pub(super) async fn keep_base_config(&self, base: &BaseConfig) -> Result<(), BuildError> {
+        let (digest, size) = (Digest::of(&base.bytes), base.bytes.len() as u64);
+        let written = self
+            .output
+            .write_blob(&digest, size, from_bytes(base.bytes.clone()))
+            .await;
+        written
+            .map(|_| ())
+            .map_err(|source| self.write_error(digest, source))
     }
 
     /// From the output if it has the blob, else from where else it can be had.

@@ -219,7 +219,7 @@ impl<'a> LayerPlanner<'a> {
 
     fn tree_finding(&self, error: &TreeError, span: &Range<usize>) -> Finding {
         Finding::new(
-            format!("{error} in the layer `{}`", self.layer.name.value),
+            format!("layer `{}`: {error}", self.layer.name.value),
             span.clone(),
         )
     }

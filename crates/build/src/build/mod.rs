@@ -206,6 +206,9 @@ impl Build<'_> {
             base_config,
             layers: planned,
         } = plan;
+        if let Some(base) = &base_config {
+            self.keep_base_config(base).await?;
+        }
         let mut layers = self.pass_base_on(&platform, transferred).await?;
         let base_layers = layers.len();
         let mut own = Vec::new();
@@ -222,7 +225,13 @@ impl Build<'_> {
             .as_ref()
             .and_then(|base| base.platforms.get(&platform));
         let below = locked.map(|locked| &locked.value.layers[..]).unwrap_or_default();
-        let config = config::configure(self.request, &platform, base_config.as_ref(), below, &own);
+        let config = config::configure(
+            self.request,
+            &platform,
+            base_config.as_ref().map(|base| &base.config),
+            below,
+            &own,
+        );
         let config = json::canonical(&config);
         let config = self.write_blob(media_type::CONFIG, config, transferred).await?;
         let built = BuiltPlatform {

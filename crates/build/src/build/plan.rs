@@ -1,9 +1,10 @@
 //! What the layers of one platform's image will hold, found before anything is written.
 
 use cairn_layer::{Context, Listing, Tree, TreeError};
-use cairn_oci::{ImageConfig, Platform};
+use cairn_oci::Platform;
 
 use super::accounts::Accounts;
+use super::base::BaseConfig;
 use super::layers::LayerPlanner;
 use crate::document::chain;
 use crate::finding::Finding;
@@ -13,7 +14,7 @@ use crate::spec::Spec;
 /// Everything that one platform's image is made of.
 pub(super) struct PlatformPlan {
     pub(super) platform: Platform,
-    pub(super) base_config: Option<ImageConfig>,
+    pub(super) base_config: Option<BaseConfig>,
     /// Our own layers, lowest first.
     pub(super) layers: Vec<PlannedLayer>,
 }
@@ -32,7 +33,7 @@ pub(super) fn plan(
     spec: &Spec,
     lock: &Lock,
     platform: &Platform,
-    base_config: Option<ImageConfig>,
+    base_config: Option<BaseConfig>,
     context: &Context,
 ) -> Result<PlatformPlan, Vec<Finding>> {
     let base = lock.base.as_ref().and_then(|base| base.platforms.get(platform));

@@ -8,7 +8,7 @@ use super::{Lock, LockedSource};
 use crate::finding::Finding;
 use crate::spec::{BaseSource, Created, Spec};
 
-const HINT: &str = "cairn lock";
+const HINT: &str = "`cairn lock` makes the lock fit the spec";
 
 /// What the lock would call the spec's base.
 pub(crate) fn source_text(source: &BaseSource) -> (&'static str, String) {

@@ -36,7 +36,7 @@ const LAYER: Keys = Keys::all(&["digest", "size", "media-type", "diff-id"]);
 const DIRECTORY: Keys = Keys::all(&["path", "mode", "owner", "xattrs"]);
 const LINK: Keys = Keys::all(&["path", "to"]);
 
-const HINT: &str = "`cairn lock` writes the lock anew; what it pinned before is in your version control";
+const HINT: &str = "take the lock from version control, or delete it and run `cairn lock`";
 
 pub(super) fn read(text: &str) -> Result<Lock, Vec<Finding>> {
     let findings = Findings::default();
@@ -51,14 +51,10 @@ pub(super) fn read(text: &str) -> Result<Lock, Vec<Finding>> {
 }
 
 fn with_hints(findings: Vec<Finding>) -> Vec<Finding> {
-    let hinted = |finding: Finding| {
-        if finding.hint.is_some() {
-            finding
-        } else {
-            finding.with_hint(HINT)
-        }
-    };
-    findings.into_iter().map(hinted).collect()
+    findings
+        .into_iter()
+        .map(|finding| finding.with_hint(HINT))
+        .collect()
 }
 
 fn read_root(root: &Section<'_>) -> Option<Lock> {

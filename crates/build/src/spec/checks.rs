@@ -82,19 +82,28 @@ fn check_destinations(layer: &Layer, findings: &Findings) {
         };
         findings.push(Finding::new(message, span.clone()));
     }
-    for (path, _, span) in &destinations {
+    for (path, kind, span) in &destinations {
         for ancestor in path.ancestors() {
-            match taken.get(&ancestor) {
-                Some(Kind::Leaf) => {
-                    let message = format!("{path} cannot be there: {ancestor} is not a directory");
-                    findings.push(Finding::new(message, span.clone()));
-                }
-                Some(Kind::Removal) => {
-                    findings.push(Finding::new(removed_and_added(layer, path), span.clone()))
-                }
-                Some(Kind::Directory | Kind::Copied) | None => {}
+            if let Some(other) = taken.get(&ancestor)
+                && let Some(message) = below(layer, (path, *kind), (&ancestor, *other))
+            {
+                findings.push(Finding::new(message, span.clone()));
             }
         }
+    }
+}
+
+/// What is wrong with `path` being below `ancestor`, if anything.
+fn below(
+    layer: &Layer,
+    (path, kind): (&TreePath, Kind),
+    (ancestor, other): (&TreePath, Kind),
+) -> Option<String> {
+    match (kind, other) {
+        (_, Kind::Leaf) => Some(format!("{path} cannot be there: {ancestor} is not a directory")),
+        (Kind::Removal, Kind::Removal) => Some(format!("{path} is removed with {ancestor} already")),
+        (_, Kind::Removal) => Some(removed_and_added(layer, path)),
+        (_, Kind::Directory | Kind::Copied) => None,
     }
 }
 

@@ -443,9 +443,11 @@ fn read_ports(section: &Section<'_>) -> BTreeSet<String> {
 
 fn read_port(element: &Spanned<DeValue<'_>>) -> Result<String, (Problem, Range<usize>)> {
     let text = match element.get_ref() {
-        DeValue::Integer(integer) => integer.as_str().to_owned(),
         DeValue::String(text) => text.to_string(),
-        _ => return Err((Problem::new("`expose` must be a list of ports"), element.span())),
+        other => match document::whole_number(other) {
+            Some(number) => number.to_string(),
+            None => return Err((Problem::new("`expose` must be a list of ports"), element.span())),
+        },
     };
     values::port(&text).map_err(|problem| (problem, element.span()))
 }

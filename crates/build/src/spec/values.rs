@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cairn_layer::TreePath;
+use cairn_layer::{PathError, TreePath};
 use cairn_oci::Platform;
 
 use crate::document::{Problem, chain};
@@ -95,7 +95,7 @@ impl Destination {
 
 /// Reads an absolute path in the image; a slash at its end does not matter.
 pub(crate) fn image_path(text: &str) -> Result<TreePath, Problem> {
-    let path = TreePath::from_absolute(text).map_err(|error| Problem::new(chain(&error)))?;
+    let path = TreePath::from_absolute(text).map_err(|error| path_problem(text, &error))?;
     if path.components().any(|component| component.starts_with(b".wh.")) {
         let problem = Problem::new(format!(
             "`{text}` cannot be in a layer: names that start with `.wh.` mean removals"
@@ -103,6 +103,18 @@ pub(crate) fn image_path(text: &str) -> Result<TreePath, Problem> {
         return Err(problem.with_hint("to remove something, name it in `remove`"));
     }
     Ok(path)
+}
+
+/// What is wrong with a path, in the words of the spec: [`TreePath`] itself has no slash in front.
+fn path_problem(text: &str, error: &PathError) -> Problem {
+    let text = text.escape_debug();
+    match error {
+        PathError::Component { .. } => {
+            Problem::new(format!("`{text}` has a component that is empty, `.` or `..`"))
+        }
+        PathError::Nul { .. } => Problem::new(format!("`{text}` contains a NUL byte")),
+        other => Problem::new(chain(other)),
+    }
 }
 
 /// As [`image_path`], for what is not a directory: a slash at the end is a mistake.

@@ -1,0 +1,17 @@
+//! Tests of the crate as its callers see it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests make the files that a spec copies"
+)]
+
+mod bases;
+mod building;
+mod fixture;
+mod golden;
+mod layers;
+mod locking;
+mod locks;
+mod spec_errors;
+mod specs;
+mod users;
+mod verifying;
