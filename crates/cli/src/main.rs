@@ -1,2 +1,115 @@
-//! The program `cairn`.
-fn main() {}
+//! The program `cairn`: arguments, configuration, rendering, exit codes.
+//!
+//! Everything that reads the environment, the clock or the terminal is here; the rooms below are handed what they need.
+//!
+//! ```text
+//!   main ──▶ args ──▶ commands::VERB ──▶ program (places, spec, keys, ledger) ──▶ the rooms
+//!                          └──▶ terminal (stdout: data, stderr: the rest), failure (exit code)
+//! ```
+
+#![expect(
+    unreachable_pub,
+    reason = "a program has no public items; `pub` marks what a module offers the others"
+)]
+
+mod args;
+mod classify;
+mod commands;
+mod credentials;
+mod diagnostic;
+mod environment;
+mod escape;
+mod failure;
+mod ledgers;
+mod place;
+mod program;
+mod project;
+mod signing;
+mod source;
+mod terminal;
+
+use std::io::Write;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use args::Cli;
+use environment::Environment;
+use failure::{Exit, Failure};
+use program::Cairn;
+use terminal::Terminal;
+
+/// How long files in the making are waited for after a signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(report_bug));
+    let run = std::panic::catch_unwind(AssertUnwindSafe(start));
+    ExitCode::from(run.unwrap_or(Exit::Bug as u8))
+}
+
+/// Says what happened on one line: a bug is reported by people who do not read Rust.
+fn report_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    let text = escape::escape(&panic.to_string());
+    let message =
+        format!("error: a bug in Cairn: {text}\nhint: please report it, with the command that you ran\n");
+    // There is nobody else to tell.
+    let _unheard = std::io::stderr().write_all(message.as_bytes());
+}
+
+fn start() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help to stdout and everything else to stderr, and knows the exit code for each.
+            let _unheard = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8);
+        }
+    };
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(error) => {
+            let failure = Failure::of(Exit::Environment, &error);
+            Terminal::new(false, false, false, false).fail(&failure);
+            return failure.exit() as u8;
+        }
+    };
+    let terminal = cli.global.terminal(&environment);
+    match execute(cli, environment, terminal) {
+        Ok(()) => 0,
+        Err((terminal, failure)) => {
+            terminal.fail(&failure);
+            failure.exit() as u8
+        }
+    }
+}
+
+fn execute(cli: Cli, environment: Environment, terminal: Terminal) -> Result<(), (Terminal, Failure)> {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Err((terminal, Failure::of(Exit::Environment, &error))),
+    };
+    let cairn = Cairn::new(cli.global, environment, terminal);
+    let result = runtime.block_on(until_signal(&cairn, &cli.command));
+    runtime.shutdown_timeout(GRACE);
+    result.map_err(|failure| (cairn.terminal, failure))
+}
+
+/// Runs the command; a signal drops it where it waits. What it was writing has no final name yet, and is removed.
+async fn until_signal(cairn: &Cairn, command: &args::Command) -> Result<(), Failure> {
+    if let args::Command::Serve(_) = command {
+        // A server stops in its own way: it finishes what it has begun.
+        return commands::run(cairn, command).await;
+    }
+    let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::select! {
+        result = commands::run(cairn, command) => result,
+        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to go on")),
+        _ = terminate.recv() => Err(Failure::new(Exit::Terminated, "terminated; run the same command again to go on")),
+    }
+}

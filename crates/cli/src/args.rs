@@ -1,0 +1,126 @@
+//! The command line, as clap reads it. What each verb takes stands beside the verb in [`crate::commands`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{
+    audit, build, completions, copy, history, init, inspect, key, ledger, lock, promote, pull, push, release,
+    resume, rollback, serve, show, status, tags, verify,
+};
+
+/// Reproducible images, and a signed ledger of their releases.
+///
+/// Nothing is ever changed in place: a build makes a new digest, a release a new entry in the ledger, and a rollback a new
+/// entry that points at an old digest.
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, max_term_width = 100)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every verb takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Acts as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Where the local store is [default: $CAIRN_STORE, else $XDG_DATA_HOME/cairn/store]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub store: Option<PathBuf>,
+    /// Prints one JSON document instead of lines
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Says nothing on stderr but errors and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Says more on stderr
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Colours in messages
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    pub color: Color,
+    /// No progress bars
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Speaks plain HTTP to registries that are not on this machine
+    #[arg(long, global = true)]
+    pub plain_http: bool,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Writes a commented spec
+    Init(init::Init),
+    /// Resolves what is not pinned, and writes cairn.lock
+    Lock(lock::Lock),
+    /// Builds the image into the local store
+    Build(build::Build),
+    /// Builds, then copies the image to its repository
+    Push(push::Push),
+    /// Copies an image from a registry into the local store
+    Pull(pull::Pull),
+    /// Lists the tags of a repository
+    Tags(tags::Tags),
+    /// Copies an image between any two places
+    Copy(copy::Copy),
+    /// Shows what an image is made of
+    Inspect(inspect::Inspect),
+    /// Builds and pushes, or takes an image that exists; writes it into the ledger; moves channels
+    Release(release::Release),
+    /// Points channels at a release
+    Promote(promote::Promote),
+    /// Takes a channel one step back
+    Rollback(rollback::Rollback),
+    /// Lifts the hold that a rollback left
+    Resume(resume::Resume),
+    /// Shows the ledger, newest entry first
+    History(history::History),
+    /// Shows what each channel names now, and its way back
+    Status(status::Status),
+    /// Shows one release
+    Show(show::Show),
+    /// Checks every byte of an image
+    Verify(verify::Verify),
+    /// Checks the whole ledger against keys, memory, tags and blobs
+    Audit(audit::Audit),
+    /// Serves the local store as an OCI registry
+    Serve(serve::Serve),
+    /// Starts a ledger, or shows its head
+    Ledger(ledger::LedgerCommand),
+    /// Shows or makes the signing key
+    Key(key::Key),
+    /// Prints completions for a shell
+    Completions(completions::Completions),
+}
+
+impl Global {
+    /// How the command is to speak.
+    #[must_use]
+    pub fn terminal(&self, environment: &crate::environment::Environment) -> crate::terminal::Terminal {
+        let color = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => environment.stderr_is_terminal && !environment.no_color(),
+        };
+        crate::terminal::Terminal::new(self.json, self.quiet, self.verbose, color)
+    }
+}

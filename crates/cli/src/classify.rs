@@ -1,0 +1,205 @@
+//! Which side each error of the rooms below is on, and what to do about it.
+
+use cairn_build::resolve::LockError;
+use cairn_build::{BuildError, VerifyError};
+use cairn_ledger::audit::AuditError;
+use cairn_ledger::query::QueryError;
+use cairn_ledger::{Class, OpenError, OperationError};
+use cairn_oci::manifest::DocumentError;
+use cairn_oci::reference::ReferenceError;
+use cairn_registry::client::ClientError;
+use cairn_registry::server::ServerError;
+use cairn_store::RepositoryError;
+use cairn_store::files::FileError;
+use cairn_store::transfer::TransferError;
+
+use crate::environment::NoHome;
+use crate::failure::{Classify, Exit};
+
+impl From<Class> for Exit {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Input => Self::Input,
+            Class::Environment => Self::Environment,
+            Class::Integrity => Self::Integrity,
+            Class::Conflict => Self::Conflict,
+        }
+    }
+}
+
+impl Classify for RepositoryError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::Manifest { .. }
+            | Self::BlobUnknown { .. }
+            | Self::Damaged { .. } => Exit::Integrity,
+            Self::Condition { .. } | Self::Sealed { .. } | Self::ConditionRequired { .. } => Exit::Conflict,
+            _ => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NewerVersion { .. } => "use a newer Cairn, or another store: --store DIR",
+            Self::Denied { .. } => {
+                "credentials come from Docker's config.json, Podman's auth.json or REGISTRY_AUTH_FILE"
+            }
+            Self::OutcomeUnknown { .. } => "run the same command again: it completes what was begun",
+            Self::Damaged { .. } | Self::Digest { .. } => {
+                "the content is damaged where it is kept; push it again from a good copy"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl Classify for TransferError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Missing { .. } | Self::Manifest { .. } | Self::TooDeep { .. } => Exit::Integrity,
+            Self::Read { source, .. } | Self::Write { source, .. } => source.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for LockError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Repository { source, .. } => source.exit(),
+            Self::OpenRootFs { .. } | Self::NotAFile { .. } | Self::RootFs { .. } => Exit::Input,
+            Self::Conflict { .. } | Self::Spec { .. } | Self::NotAnImage { .. } => Exit::Input,
+            _ => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for BuildError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::InputMissing { .. } => Exit::Environment,
+            Self::Input { source, .. } | Self::Write { source, .. } => source.exit(),
+            Self::ConfigContent { .. } | Self::Config { .. } => Exit::Integrity,
+            Self::Scratch { .. } | Self::ReadScratch { .. } => Exit::Environment,
+            _ => Exit::Input,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unlocked { .. } => Some("run cairn lock, and commit cairn.lock".to_owned()),
+            Self::RootFsChanged { .. } => Some("if the new file is meant: cairn lock --update".to_owned()),
+            Self::InputMissing { .. } => Some(
+                "it is neither in the local store nor in its cache; build once without --offline".to_owned(),
+            ),
+            Self::Input { source, .. } | Self::Write { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for VerifyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Repository { source, .. } => source.exit(),
+            Self::Broken { .. } => Exit::Environment,
+        }
+    }
+}
+
+impl Classify for OperationError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+
+    fn hint(&self) -> Option<String> {
+        Self::hint(self)
+    }
+}
+
+impl Classify for OpenError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+
+    fn hint(&self) -> Option<String> {
+        Self::hint(self)
+    }
+}
+
+impl Classify for QueryError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+}
+
+impl Classify for AuditError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+}
+
+impl Classify for FileError {
+    fn exit(&self) -> Exit {
+        Exit::Environment
+    }
+}
+
+impl Classify for NoHome {
+    fn exit(&self) -> Exit {
+        Exit::Environment
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("set HOME, or say where: --store DIR, CAIRN_STATE, CAIRN_KEY_FILE".to_owned())
+    }
+}
+
+impl Classify for ReferenceError {
+    fn exit(&self) -> Exit {
+        Exit::Input
+    }
+}
+
+impl Classify for DocumentError {
+    fn exit(&self) -> Exit {
+        Exit::Integrity
+    }
+}
+
+impl Classify for ClientError {
+    fn exit(&self) -> Exit {
+        Exit::Environment
+    }
+}
+
+impl Classify for ServerError {
+    fn exit(&self) -> Exit {
+        Exit::Environment
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind { .. } => {
+                Some("choose another address: --listen 127.0.0.1:0 takes a free port".to_owned())
+            }
+            Self::Flush(_) => None,
+        }
+    }
+}

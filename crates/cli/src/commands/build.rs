@@ -1,0 +1,313 @@
+//! `cairn build`, and the build that push and release begin with.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cairn_build::build::Progress;
+use cairn_build::resolve::Update;
+use cairn_build::spec::BaseSource;
+use cairn_build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, RepositoryInputs};
+use cairn_layer::Limits;
+use cairn_oci::{Platform, Reference, Tag};
+use cairn_store::transfer::{Transfer, Transferred};
+use cairn_store::{RawManifest, Repository, Target};
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::lock::pin_text;
+use crate::failure::{Exit, Failure};
+use crate::place::{self, Place};
+use crate::program::Cairn;
+use crate::project::Project;
+use crate::terminal::{Terminal, bytes, counted};
+
+/// What every verb takes that builds first.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BuildOptions {
+    /// Fails if the lock lacks a pin [default: when CI is set]
+    #[arg(long)]
+    pub locked: bool,
+    /// Adds missing pins to the lock, also when CI is set
+    #[arg(long, conflicts_with = "locked")]
+    pub no_locked: bool,
+    /// Asks no registry for anything
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// What `cairn build` takes.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Builds only this platform of the spec's; may be repeated
+    #[arg(long = "platform", value_name = "P")]
+    pub platforms: Vec<Platform>,
+    /// Writes the image there too: oci:DIR[:TAG]; may be repeated
+    #[arg(long = "output", value_name = "TRANSPORT")]
+    pub outputs: Vec<Place>,
+    /// How to build.
+    #[command(flatten)]
+    pub options: BuildOptions,
+}
+
+/// An image in the local store.
+#[derive(Debug)]
+pub struct LocalImage {
+    /// What was built.
+    pub built: Built,
+    /// Its manifest or index.
+    pub manifest: RawManifest,
+    /// Its repository in the local store.
+    pub repository: Arc<dyn Repository>,
+    /// The repository's name.
+    pub reference: Reference,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    repository: String,
+    reference: String,
+    digest: cairn_oci::Digest,
+    changed: bool,
+    #[serde(flatten)]
+    transferred: Transferred,
+    platforms: Vec<PlatformDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct PlatformDocument<'a> {
+    platform: String,
+    digest: cairn_oci::Digest,
+    size: u64,
+    layers: Vec<LayerDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct LayerDocument<'a> {
+    name: &'a str,
+    digest: cairn_oci::Digest,
+    diff_id: cairn_oci::Digest,
+    size: u64,
+    files: u64,
+    reused: bool,
+}
+
+/// The tag of the last build in the local store.
+pub fn built_tag() -> Tag {
+    #[expect(clippy::expect_used, reason = "a constant that follows the grammar")]
+    "built".parse().expect("`built` is a tag")
+}
+
+impl Build {
+    /// Builds, and prints the digest.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let started = Instant::now();
+        let mut project = Project::load(cairn)?;
+        let before = last_build(cairn, &project).await?;
+        let image = build(cairn, &mut project, &self.platforms, &self.options).await?;
+        for output in &self.outputs {
+            write_output(cairn, &image, output).await?;
+        }
+        cairn.flush().await?;
+        let changed = before != Some(image.built.digest);
+        tell_built(cairn, &image, changed, started);
+        if cairn.terminal.json {
+            return cairn.terminal.document(&document(&image, changed));
+        }
+        cairn.terminal.print(image.built.digest.to_string())
+    }
+}
+
+async fn last_build(cairn: &Cairn, project: &Project) -> Result<Option<cairn_oci::Digest>, Failure> {
+    let repository = cairn.open(&project.local()).await?;
+    let found = repository.stat_manifest(&Target::Tag(built_tag())).await?;
+    Ok(found.map(|descriptor| descriptor.digest))
+}
+
+fn tell_built(cairn: &Cairn, image: &LocalImage, changed: bool, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
+    let how = if changed {
+        "built"
+    } else {
+        "built again, nothing changed,"
+    };
+    cairn.terminal.say(format!("{how} in {seconds:.2} s"));
+    cairn.terminal.detail(format!(
+        "{} in the local store, tag {}",
+        image.reference,
+        built_tag()
+    ));
+}
+
+fn document(image: &LocalImage, changed: bool) -> Document<'_> {
+    Document {
+        schema: 1,
+        repository: image.reference.to_string(),
+        reference: image.reference.at_digest(image.built.digest).to_string(),
+        digest: image.built.digest,
+        changed,
+        transferred: image.built.transferred,
+        platforms: image.built.platforms.iter().map(platform_document).collect(),
+    }
+}
+
+fn platform_document(built: &BuiltPlatform) -> PlatformDocument<'_> {
+    PlatformDocument {
+        platform: built.platform.to_string(),
+        digest: built.manifest.digest,
+        size: built.size,
+        layers: built.layers.iter().map(layer_document).collect(),
+    }
+}
+
+fn layer_document(layer: &BuiltLayer) -> LayerDocument<'_> {
+    LayerDocument {
+        name: &layer.name,
+        digest: layer.digest,
+        diff_id: layer.diff_id,
+        size: layer.size,
+        files: layer.files,
+        reused: layer.reused,
+    }
+}
+
+/// Builds the project's image into the local store and points `built` at it.
+///
+/// # Errors
+///
+/// Everything that is wrong with spec, lock or files; then `built` is where it was.
+pub async fn build(
+    cairn: &Cairn,
+    project: &mut Project,
+    platforms: &[Platform],
+    options: &BuildOptions,
+) -> Result<LocalImage, Failure> {
+    complete_lock(cairn, project, options).await?;
+    let reference = project.local();
+    let repository = cairn.open(&reference).await?;
+    let inputs = inputs(cairn, project, options).await?;
+    let scratch = cairn.store_path()?.join("cache/scratch");
+    let lock = project.lock().cloned();
+    let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
+    let request = BuildRequest {
+        spec: &project.spec,
+        lock: &lock,
+        directory: &project.directory,
+        platforms,
+        scratch: &scratch,
+        limits: Limits::default(),
+    };
+    let lines = Lines {
+        terminal: &cairn.terminal,
+        name: reference.name.as_str(),
+    };
+    let built = cairn_build::build(&request, &inputs, &*repository, &lines).await;
+    let built = built.map_err(|error| build_failure(cairn, project, error))?;
+    let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
+    let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
+    place::tag(&*repository, &built_tag(), &manifest).await?;
+    Ok(LocalImage {
+        built,
+        manifest,
+        repository,
+        reference,
+    })
+}
+
+async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOptions) -> Result<(), Failure> {
+    let missing = project.missing_pins();
+    let locked = options.locked || (cairn.environment.is_ci() && !options.no_locked);
+    if !missing.is_empty() && (locked || options.offline) {
+        let why = if options.offline { "--offline" } else { "--locked" };
+        return Err(Failure::new(
+            Exit::Input,
+            format!("{why}, and the lock does not pin {}", missing.join(", ")),
+        )
+        .with_hint("run cairn lock, and commit cairn.lock".to_owned()));
+    }
+    let change = project.resolve(cairn, Update::AddMissing).await?;
+    for pin in &change.changes {
+        cairn
+            .terminal
+            .detail(format!("  {:<16} {}", "pin", pin_text(pin)));
+    }
+    Ok(())
+}
+
+fn build_failure(cairn: &Cairn, project: &Project, error: BuildError) -> Failure {
+    match error {
+        BuildError::Spec { findings } => project.spec_findings(cairn, &findings),
+        BuildError::Conflict { findings } => project.lock_findings(cairn, &findings),
+        error => error.into(),
+    }
+}
+
+/// Where the base's content is: its repository in the local store else its registry.
+async fn inputs(
+    cairn: &Cairn,
+    project: &Project,
+    options: &BuildOptions,
+) -> Result<RepositoryInputs, Failure> {
+    let mut inputs = RepositoryInputs::default();
+    match project.spec.base.as_ref().map(|base| &base.source.value) {
+        Some(BaseSource::Image(reference)) if reference.host.is_none() => {
+            inputs.repositories.push(cairn.open(reference).await?);
+            inputs.siblings.push(reference.name.clone());
+        }
+        Some(BaseSource::Image(reference)) if !options.offline => {
+            inputs.repositories.push(cairn.open(reference).await?);
+        }
+        _ => {}
+    }
+    Ok(inputs)
+}
+
+async fn write_output(cairn: &Cairn, image: &LocalImage, output: &Place) -> Result<(), Failure> {
+    let Place::Layout { directory, tag } = output else {
+        return Err(
+            Failure::new(Exit::Usage, format!("--output {output}: expected a transport")).with_hint(
+                "oci:DIR[:TAG] writes an image layout; cairn push writes to a registry".to_owned(),
+            ),
+        );
+    };
+    let layout = cairn.create_layout(directory)?;
+    Transfer {
+        from: &*image.repository,
+        to: &layout,
+        mount: None,
+    }
+    .image(&image.manifest)
+    .await?;
+    #[expect(clippy::expect_used, reason = "a constant that follows the grammar")]
+    let tag = tag
+        .clone()
+        .unwrap_or_else(|| "latest".parse().expect("`latest` is a tag"));
+    place::tag(&layout, &tag, &image.manifest).await?;
+    cairn.terminal.step("output", output.to_string());
+    Ok(())
+}
+
+/// One line for each layer and image.
+struct Lines<'a> {
+    terminal: &'a Terminal,
+    name: &'a str,
+}
+
+impl Progress for Lines<'_> {
+    fn layer(&self, _: &Platform, layer: &BuiltLayer) {
+        let files = counted(layer.files, "file", "files");
+        let sizes = format!("{} → {}", bytes(layer.uncompressed), bytes(layer.size));
+        let reused = if layer.reused { ", as before" } else { "" };
+        self.terminal.step(
+            &format!("layer {}", layer.name),
+            format!("{files}, {sizes}{reused}"),
+        );
+    }
+
+    fn image(&self, image: &BuiltPlatform) {
+        let layers = counted((image.base_layers + image.layers.len()) as u64, "layer", "layers");
+        let about = format!("{}, {layers}, {}", image.platform, bytes(image.size));
+        self.terminal.step(&format!("image {}", self.name), about);
+    }
+}

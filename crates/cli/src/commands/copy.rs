@@ -1,0 +1,110 @@
+//! `cairn copy`
+
+use std::sync::Arc;
+
+use cairn_oci::Digest;
+use cairn_store::transfer::{Transfer, Transferred};
+use cairn_store::{RawManifest, Repository};
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::push;
+use crate::failure::{Exit, Failure};
+use crate::place::{self, Place};
+use crate::program::Cairn;
+use crate::terminal::{bytes, counted};
+
+/// What `cairn copy` takes.
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// The image: [host/]name:TAG, [host/]name@DIGEST or oci:DIR[:TAG]
+    pub source: Place,
+    /// Where it goes: [host/]name[:TAG] or oci:DIR[:TAG]
+    pub destination: Place,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    reference: String,
+    digest: Digest,
+    #[serde(flatten)]
+    transferred: Transferred,
+}
+
+impl Copy {
+    /// Copies an image, byte for byte.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let (from, manifest) = cairn.find_place(&self.source).await?;
+        self.check_digest(&manifest)?;
+        let to = self.open_destination(cairn).await?;
+        let mount = match (&self.source, &self.destination) {
+            (Place::Reference(from), Place::Reference(to)) => place::sibling(from, to),
+            _ => None,
+        };
+        let transferred = Transfer {
+            from: &*from,
+            to: &*to,
+            mount,
+        }
+        .image(&manifest)
+        .await?;
+        self.tag(&*to, &manifest).await?;
+        cairn.flush().await?;
+        let Transferred { uploaded, reused } = transferred;
+        let about = format!(
+            "{}, {}; {} there already",
+            counted(uploaded.blobs, "blob", "blobs"),
+            bytes(uploaded.bytes),
+            reused.blobs
+        );
+        cairn.terminal.step("copied", about);
+        let reference = match &self.destination {
+            Place::Reference(reference) => reference.at_digest(manifest.digest()).to_string(),
+            layout @ Place::Layout { .. } => layout.to_string(),
+        };
+        if cairn.terminal.json {
+            let digest = manifest.digest();
+            return cairn.terminal.document(&Document {
+                schema: 1,
+                reference,
+                digest,
+                transferred,
+            });
+        }
+        cairn.terminal.print(reference)
+    }
+
+    /// A destination with a digest means: this image and no other.
+    fn check_digest(&self, manifest: &RawManifest) -> Result<(), Failure> {
+        match &self.destination {
+            Place::Reference(to) if to.digest.is_some_and(|digest| digest != manifest.digest()) => {
+                let text = format!("{} is {}, not what {to} names", self.source, manifest.digest());
+                Err(Failure::new(Exit::Integrity, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn open_destination(&self, cairn: &Cairn) -> Result<Arc<dyn Repository>, Failure> {
+        match &self.destination {
+            Place::Reference(reference) => cairn.open(reference).await,
+            Place::Layout { directory, .. } => Ok(Arc::new(cairn.create_layout(directory)?)),
+        }
+    }
+
+    /// The destination's tag; without one, the source's goes along where the source has one.
+    async fn tag(&self, to: &dyn Repository, manifest: &RawManifest) -> Result<(), Failure> {
+        let tag_of = |place: &Place| match place {
+            Place::Reference(reference) => reference.tag.clone(),
+            Place::Layout { tag, .. } => tag.clone(),
+        };
+        let by_digest = matches!(&self.destination, Place::Reference(to) if to.digest.is_some());
+        let inherited = || if by_digest { None } else { tag_of(&self.source) };
+        match tag_of(&self.destination).or_else(inherited) {
+            Some(tag) => place::tag(to, &tag, manifest).await,
+            None => push::keep(to, manifest).await,
+        }
+    }
+}

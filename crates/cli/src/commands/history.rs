@@ -1,0 +1,102 @@
+//! `cairn history`
+
+use cairn_ledger::Channel;
+use cairn_ledger::query::{self, HistoryRow};
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::moves;
+use crate::failure::{Exit, Failure};
+use crate::ledgers::{LedgerOptions, OpenLedger, by};
+use crate::program::Cairn;
+use crate::project::Project;
+use crate::signing;
+use crate::terminal::{minute, short};
+
+/// What `cairn history` takes.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Only what names this channel
+    #[arg(value_parser = moves::channel)]
+    pub channel: Option<Channel>,
+    /// At most this many entries
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Which ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    repository: String,
+    entries: Vec<HistoryRow>,
+}
+
+impl History {
+    /// Prints the entries, newest first.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let project = Project::find(cairn)?;
+        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        if open.opened.state().is_none() {
+            return Err(no_ledger(&open));
+        }
+        let mut entries = query::history(&open.opened, self.channel.as_ref());
+        entries.truncate(self.limit.unwrap_or(usize::MAX));
+        if cairn.terminal.json {
+            let repository = open.images.to_string();
+            return cairn.terminal.document(&Document {
+                schema: 1,
+                repository,
+                entries,
+            });
+        }
+        // Whose entries are one's own is a courtesy: a key that cannot be read must not hide the history.
+        let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);
+        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, key.as_ref())).collect();
+        cairn.terminal.table(
+            &[
+                "SEQ", "AT", "KIND", "VERSION", "CHANNELS", "DIGEST", "BY", "REASON",
+            ],
+            &rows,
+        )
+    }
+}
+
+fn row(entry: &HistoryRow, key: Option<&cairn_ledger::LocalKey>) -> Vec<String> {
+    let channels: Vec<&str> = entry.channels.iter().map(Channel::as_str).collect();
+    let void: Vec<String> = entry
+        .void
+        .iter()
+        .map(|void| match void.overtaken_by {
+            Some(other) => format!("void for {}: {} by {}", void.subject, void.why, short(&other)),
+            None => format!("void for {}: {}", void.subject, void.why),
+        })
+        .collect();
+    let mut reason: Vec<String> = entry.reason.iter().cloned().collect();
+    if !void.is_empty() {
+        reason.push(format!("[{}]", void.join("; ")));
+    }
+    vec![
+        entry.seq.to_string(),
+        minute(entry.at),
+        entry.kind.as_str().to_owned(),
+        entry
+            .version
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        channels.join(","),
+        entry.digest.as_ref().map(short).unwrap_or_default(),
+        by(key, entry.key, Some(&entry.actor)),
+        reason.join(" "),
+    ]
+}
+
+/// There is nothing to show.
+pub fn no_ledger(open: &OpenLedger) -> Failure {
+    Failure::new(Exit::Input, format!("{} has no ledger", open.images))
+        .with_hint("the first cairn release starts one; so does cairn ledger init".to_owned())
+}

@@ -1,0 +1,49 @@
+//! `cairn lock`
+
+use cairn_build::PinChange;
+use cairn_build::resolve::Update;
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::program::Cairn;
+use crate::project::{LOCK, Project};
+
+/// What `cairn lock` takes.
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// Resolves everything anew, and shows what moved
+    #[arg(long)]
+    pub update: bool,
+}
+
+impl Lock {
+    /// Resolves what is not pinned.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let mut project = Project::load(cairn)?;
+        let update = if self.update {
+            Update::All
+        } else {
+            Update::Reconcile
+        };
+        let change = project.resolve(cairn, update).await?;
+        for pin in &change.changes {
+            cairn.terminal.step("pin", pin_text(pin));
+        }
+        if change.changes.is_empty() {
+            cairn.terminal.say(format!("{LOCK} is up to date"));
+        } else {
+            cairn.terminal.say(format!("wrote {LOCK}"));
+        }
+        Ok(())
+    }
+}
+
+/// `the base x: old → new`
+pub fn pin_text(pin: &PinChange) -> String {
+    match (&pin.before, &pin.after) {
+        (Some(before), Some(after)) => format!("{}: {before} → {after}", pin.subject),
+        (None, Some(after)) => format!("{}: {after}", pin.subject),
+        (Some(before), None) => format!("{}: {before}, dropped", pin.subject),
+        (None, None) => pin.subject.clone(),
+    }
+}

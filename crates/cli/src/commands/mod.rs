@@ -1,0 +1,59 @@
+//! The verbs, one file each.
+
+pub mod audit;
+pub mod build;
+pub mod completions;
+pub mod copy;
+pub mod history;
+pub mod init;
+pub mod inspect;
+pub mod key;
+pub mod ledger;
+pub mod lock;
+pub mod moves;
+pub mod promote;
+pub mod pull;
+pub mod push;
+pub mod release;
+pub mod resume;
+pub mod rollback;
+pub mod serve;
+pub mod show;
+pub mod status;
+pub mod tags;
+pub mod verify;
+
+use crate::args::Command;
+use crate::failure::Failure;
+use crate::program::Cairn;
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// [`Failure`], with everything that is to be said and the exit code.
+pub async fn run(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(verb) => verb.run(cairn),
+        Command::Lock(verb) => verb.run(cairn).await,
+        Command::Build(verb) => verb.run(cairn).await,
+        Command::Push(verb) => verb.run(cairn).await,
+        Command::Pull(verb) => verb.run(cairn).await,
+        Command::Tags(verb) => verb.run(cairn).await,
+        Command::Copy(verb) => verb.run(cairn).await,
+        Command::Inspect(verb) => verb.run(cairn).await,
+        Command::Release(verb) => verb.run(cairn).await,
+        Command::Promote(verb) => verb.run(cairn).await,
+        Command::Rollback(verb) => verb.run(cairn).await,
+        Command::Resume(verb) => verb.run(cairn).await,
+        Command::History(verb) => verb.run(cairn).await,
+        Command::Status(verb) => verb.run(cairn).await,
+        Command::Show(verb) => verb.run(cairn).await,
+        Command::Verify(verb) => verb.run(cairn).await,
+        Command::Audit(verb) => verb.run(cairn).await,
+        Command::Serve(verb) => verb.run(cairn).await,
+        Command::Ledger(verb) => verb.run(cairn).await,
+        Command::Key(verb) => verb.run(cairn).await,
+        Command::Completions(verb) => verb.run(cairn),
+    }
+}

@@ -1,0 +1,74 @@
+//! `cairn pull`
+
+use cairn_oci::{Digest, Reference};
+use cairn_store::transfer::{Transfer, Transferred};
+use clap::Args;
+use serde::Serialize;
+
+use crate::failure::{Exit, Failure};
+use crate::place;
+use crate::program::Cairn;
+use crate::terminal::{bytes, counted};
+
+/// What `cairn pull` takes.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// The image: host/name:TAG or host/name@DIGEST
+    pub reference: Reference,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    repository: String,
+    reference: String,
+    digest: Digest,
+    #[serde(flatten)]
+    transferred: Transferred,
+}
+
+impl Pull {
+    /// Copies an image into the repository of the same name in the local store.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let (from, manifest) = cairn.find(&self.reference).await?;
+        if self.reference.host.is_none() {
+            return Err(Failure::new(
+                Exit::Input,
+                format!("`{}` is in the local store already", self.reference),
+            ));
+        }
+        let local = Reference::repository(None, self.reference.name.clone());
+        let to = cairn.open(&local).await?;
+        let transferred = Transfer {
+            from: &*from,
+            to: &*to,
+            mount: None,
+        }
+        .image(&manifest)
+        .await?;
+        if let Some(tag) = &self.reference.tag {
+            place::tag(&*to, tag, &manifest).await?;
+        }
+        cairn.flush().await?;
+        let Transferred { uploaded, reused } = transferred;
+        let about = format!(
+            "{}, {}; {} here already",
+            counted(uploaded.blobs, "blob", "blobs"),
+            bytes(uploaded.bytes),
+            reused.blobs
+        );
+        cairn.terminal.step("pulled", about);
+        let reference = local.at_digest(manifest.digest()).to_string();
+        if !cairn.terminal.json {
+            return cairn.terminal.print(reference);
+        }
+        cairn.terminal.document(&Document {
+            schema: 1,
+            repository: self.reference.without_target().to_string(),
+            reference,
+            digest: manifest.digest(),
+            transferred,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! `cairn push`
+
+use std::sync::Arc;
+
+use cairn_oci::{Digest, Reference, Tag};
+use cairn_store::transfer::{Transfer, Transferred};
+use cairn_store::{Condition, RawManifest, Repository, Target};
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::build::{self, BuildOptions, LocalImage};
+use crate::failure::Failure;
+use crate::place;
+use crate::program::Cairn;
+use crate::project::Project;
+use crate::terminal::{bytes, counted};
+
+/// What `cairn push` takes.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// Where to push to; its tag is written too [default: the spec's repository]
+    pub reference: Option<Reference>,
+    /// Points this tag at the image; may be repeated
+    #[arg(long = "tag", value_name = "T")]
+    pub tags: Vec<Tag>,
+    /// How to build.
+    #[command(flatten)]
+    pub options: BuildOptions,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    repository: String,
+    reference: String,
+    digest: Digest,
+    tags: Vec<Tag>,
+    changed: bool,
+    #[serde(flatten)]
+    transferred: Transferred,
+}
+
+impl Push {
+    /// Builds, copies, tags.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let mut project = Project::load(cairn)?;
+        let to = self.reference.clone().unwrap_or_else(|| project.repository());
+        let image = build::build(cairn, &mut project, &[], &self.options).await?;
+        let mut tags = self.tags.clone();
+        tags.extend(to.tag.clone());
+        let pushed = push(cairn, &image, &to.without_target()).await?;
+        if tags.is_empty() {
+            keep(&*pushed.repository, &image.manifest).await?;
+        }
+        for tag in &tags {
+            place::tag(&*pushed.repository, tag, &image.manifest).await?;
+            cairn.terminal.step("tag", tag.to_string());
+        }
+        cairn.flush().await?;
+        let reference = to.at_digest(image.manifest.digest()).to_string();
+        if !cairn.terminal.json {
+            return cairn.terminal.print(reference);
+        }
+        cairn.terminal.document(&Document {
+            schema: 1,
+            repository: to.without_target().to_string(),
+            reference,
+            digest: image.manifest.digest(),
+            tags,
+            changed: pushed.transferred.uploaded.blobs > 0,
+            transferred: pushed.transferred,
+        })
+    }
+}
+
+/// An image in the repository that it was pushed to.
+#[derive(Debug)]
+pub struct Pushed {
+    /// The repository.
+    pub repository: Arc<dyn Repository>,
+    /// What was moved.
+    pub transferred: Transferred,
+}
+
+/// Copies the image to the repository `to`, without a tag.
+///
+/// # Errors
+///
+/// When something cannot be written; nothing points at what was.
+pub async fn push(cairn: &Cairn, image: &LocalImage, to: &Reference) -> Result<Pushed, Failure> {
+    let repository = cairn.open(to).await?;
+    let transferred = if *to == image.reference {
+        image.built.transferred
+    } else {
+        let mount = place::sibling(&image.reference, to);
+        let transfer = Transfer {
+            from: &*image.repository,
+            to: &*repository,
+            mount,
+        };
+        transfer.image(&image.manifest).await?
+    };
+    tell(cairn, &transferred, to.host.is_none());
+    Ok(Pushed {
+        repository,
+        transferred,
+    })
+}
+
+/// `pushed  2 blobs, 0.9 MB; 1 there already`
+pub fn tell(cairn: &Cairn, transferred: &Transferred, local: bool) {
+    let Transferred { uploaded, reused } = transferred;
+    let text = match (uploaded.blobs, local) {
+        (_, true) => "nothing to upload: the local store has it".to_owned(),
+        (0, false) => "nothing to upload: the repository has it".to_owned(),
+        (_, false) => format!(
+            "{}, {}; {} there already",
+            counted(uploaded.blobs, "blob", "blobs"),
+            bytes(uploaded.bytes),
+            reused.blobs
+        ),
+    };
+    cairn.terminal.step("pushed", text);
+}
+
+/// Gives an image that has no tag one that is named after its content: many registries collect what has none.
+///
+/// # Errors
+///
+/// When the repository refuses.
+pub async fn keep(repository: &dyn Repository, manifest: &RawManifest) -> Result<(), Failure> {
+    let tag = format!("cairn-i-{}", &manifest.digest().hex()[..16]);
+    #[expect(clippy::expect_used, reason = "letters, digits and hyphens, 24 bytes")]
+    let tag: Tag = tag.parse().expect("a content name is a tag");
+    let target = Target::Tag(tag);
+    if repository.stat_manifest(&target).await?.is_none() {
+        repository
+            .write_manifest(&target, manifest, &Condition::Always)
+            .await?;
+    }
+    Ok(())
+}

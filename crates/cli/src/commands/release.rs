@@ -1,0 +1,196 @@
+//! `cairn release`
+
+use std::collections::BTreeSet;
+
+use cairn_ledger::operation::plan;
+use cairn_ledger::{Channel, LocalKey, ReleaseRequest, Version};
+use cairn_oci::{Digest, Reference};
+use cairn_store::Target;
+use cairn_store::transfer::Transferred;
+use clap::Args;
+
+use crate::commands::build::{self, BuildOptions};
+use crate::commands::moves::{self, Moved};
+use crate::commands::push;
+use crate::failure::{Exit, Failure};
+use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
+use crate::program::Cairn;
+use crate::project::Project;
+use crate::{signing, source};
+
+/// What `cairn release` takes.
+#[derive(Debug, Args)]
+pub struct Release {
+    /// The version: it is bound to one digest, for ever
+    #[arg(value_parser = moves::version)]
+    pub version: Version,
+    /// Points this channel at it; may be repeated
+    #[arg(long = "channel", value_name = "C", value_parser = moves::channel)]
+    pub channels: Vec<Channel>,
+    /// Takes an image that exists, instead of building one: [host/]name@DIGEST
+    #[arg(long, value_name = "REF@DIGEST")]
+    pub image: Option<Reference>,
+    /// Lifts the hold of the channels that are named
+    #[arg(long)]
+    pub resume: bool,
+    /// Which ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// What is written into it.
+    #[command(flatten)]
+    pub entry: EntryOptions,
+    /// How to build.
+    #[command(flatten)]
+    pub build: BuildOptions,
+}
+
+/// An image that is in the repository of the ledger's images.
+struct Released {
+    digest: Digest,
+    transferred: Transferred,
+    source: Option<cairn_ledger::Source>,
+}
+
+impl Release {
+    /// Builds or takes an image, appends, moves channels.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let mut project = Project::find(cairn)?;
+        let options = self.options(project.as_ref())?;
+        let mut open = options.open(cairn, project.as_ref()).await?;
+        // Without a key nothing can be released, and in a pipeline none is made: known before anything is built.
+        let key = if open.opened.state().is_some() {
+            signing::require(cairn)?
+        } else {
+            signing::find_or_make(cairn)?
+        };
+        let released = match &self.image {
+            Some(image) => self.take(cairn, image, &open).await?,
+            None => self.build(cairn, project.as_mut(), &open).await?,
+        };
+        let request = ReleaseRequest {
+            version: self.version.clone(),
+            digest: released.digest,
+            channels: self.channels.iter().cloned().collect::<BTreeSet<_>>(),
+            resume: self.resume,
+            record: None,
+        };
+        let context = self.entry.context(cairn, &key, released.source)?;
+        if self.entry.dry_run {
+            if open.opened.state().is_none() {
+                cairn.terminal.say("would start a ledger");
+                return cairn
+                    .terminal
+                    .print(open.images.at_digest(released.digest).to_string());
+            }
+            let label = open.ledger.home().label();
+            let plan = plan::release(&open.opened, &label, &context, &request)?;
+            return moves::print_plan(cairn, &open, &plan);
+        }
+        self.start_ledger(cairn, &mut open, &key).await?;
+        let done = open.ledger.release(&open.opened, &context, &request).await;
+        moves::finish(
+            cairn,
+            &open,
+            &key,
+            done,
+            Moved {
+                verb: "released",
+                transferred: Some(released.transferred),
+            },
+        )
+        .await
+    }
+
+    /// An image that was named says which repository is meant.
+    fn options(&self, project: Option<&Project>) -> Result<LedgerOptions, Failure> {
+        let mut options = self.ledger.clone();
+        if let Some(image) = &self.image {
+            let repository = image.without_target();
+            if options
+                .repository
+                .as_ref()
+                .is_some_and(|named| named.without_target() != repository)
+            {
+                return Err(Failure::new(
+                    Exit::Input,
+                    format!("{image} is not in the repository that --repository names"),
+                )
+                .with_hint("copy it there first: cairn copy".to_owned()));
+            }
+            options.repository = Some(repository);
+        } else if project.is_none() {
+            return Err(no_image());
+        }
+        Ok(options)
+    }
+
+    async fn take(&self, cairn: &Cairn, image: &Reference, open: &OpenLedger) -> Result<Released, Failure> {
+        let images = open.ledger.images();
+        if let Some(digest) = image.digest {
+            let found = images.stat_manifest(&Target::Digest(digest)).await?;
+            return match found {
+                Some(_) => Ok(Released {
+                    digest,
+                    transferred: Transferred::default(),
+                    source: None,
+                }),
+                None => Err(
+                    Failure::new(Exit::Input, format!("{} has no {digest}", open.images))
+                        .with_hint("push the image first".to_owned()),
+                ),
+            };
+        }
+        // A tag may move between the look and the release: the digest is what is signed for, so it is what is named.
+        let failure = Failure::new(Exit::Input, format!("--image {image} does not say which digest"));
+        let Some(target) = crate::place::target(image) else {
+            return Err(failure);
+        };
+        let hint = match images.stat_manifest(&target).await? {
+            Some(found) => format!(
+                "it is {} now: --image {}",
+                found.digest,
+                image.at_digest(found.digest)
+            ),
+            None => format!("cairn tags {} lists what there is", open.images),
+        };
+        let _ = cairn;
+        Err(failure.with_hint(hint))
+    }
+
+    async fn build(
+        &self,
+        cairn: &Cairn,
+        project: Option<&mut Project>,
+        open: &OpenLedger,
+    ) -> Result<Released, Failure> {
+        let project = project.ok_or_else(no_image)?;
+        let image = build::build(cairn, project, &[], &self.build).await?;
+        let pushed = push::push(cairn, &image, &open.images).await?;
+        Ok(Released {
+            digest: image.manifest.digest(),
+            transferred: pushed.transferred,
+            source: source::commit(&project.directory),
+        })
+    }
+
+    async fn start_ledger(
+        &self,
+        cairn: &Cairn,
+        open: &mut OpenLedger,
+        key: &LocalKey,
+    ) -> Result<(), Failure> {
+        if open.opened.state().is_some() {
+            return Ok(());
+        }
+        let genesis = EntryOptions::default().context(cairn, key, None)?;
+        open.initialise(cairn, &genesis).await
+    }
+}
+
+fn no_image() -> Failure {
+    Failure::new(
+        Exit::Input,
+        "there is no cairn.toml here, so there is nothing to build",
+    )
+    .with_hint("to release an image that exists: cairn release VERSION --image host/name@sha256:…".to_owned())
+}

@@ -1,0 +1,171 @@
+//! The environment and the clock: the only module of the workspace that reads them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+/// Everything that is read from outside once, at the start.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    variables: BTreeMap<String, OsString>,
+    /// The directory that the program was started in.
+    pub directory: PathBuf,
+    /// Whether stderr is a terminal.
+    pub stderr_is_terminal: bool,
+}
+
+/// No directory for data, configuration or state can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither {variable} nor HOME is set")]
+pub struct NoHome {
+    /// The variable that would have said it.
+    pub variable: &'static str,
+}
+
+impl Environment {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// When the working directory is gone.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the environment enters"
+    )]
+    pub fn read() -> std::io::Result<Self> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+        Ok(Self {
+            variables: std::env::vars_os().filter_map(text).collect(),
+            directory: std::env::current_dir()?,
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+        })
+    }
+
+    /// The time, in whole seconds.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the clock enters")]
+    pub fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// A variable that is set, not empty, and UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)?.to_str().filter(|text| !text.is_empty())
+    }
+
+    /// A variable that names a file or directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    }
+
+    /// Whether a pipeline runs this: `CI` is set to anything but `false` or `0`.
+    #[must_use]
+    pub fn is_ci(&self) -> bool {
+        self.text("CI")
+            .is_some_and(|value| !matches!(value, "false" | "0"))
+    }
+
+    /// Whether `NO_COLOR` asks for plain text.
+    #[must_use]
+    pub fn no_color(&self) -> bool {
+        self.variables
+            .get("NO_COLOR")
+            .is_some_and(|value| !value.is_empty())
+    }
+
+    /// `$XDG_DATA_HOME/cairn/store`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`].
+    pub fn store(&self) -> Result<PathBuf, NoHome> {
+        Ok(self.base("XDG_DATA_HOME", ".local/share")?.join("cairn/store"))
+    }
+
+    /// `$XDG_CONFIG_HOME/cairn`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`].
+    pub fn config(&self) -> Result<PathBuf, NoHome> {
+        Ok(self.base("XDG_CONFIG_HOME", ".config")?.join("cairn"))
+    }
+
+    /// `$CAIRN_STATE`, else `$XDG_STATE_HOME/cairn`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`].
+    pub fn state(&self) -> Result<PathBuf, NoHome> {
+        match self.path("CAIRN_STATE") {
+            Some(path) => Ok(self.absolute(&path)),
+            None => Ok(self.base("XDG_STATE_HOME", ".local/state")?.join("cairn")),
+        }
+    }
+
+    /// `path`, from the directory that the program was started in.
+    #[must_use]
+    pub fn absolute(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// An XDG base directory; one that is not absolute is ignored, as the specification says.
+    fn base(&self, variable: &'static str, below_home: &str) -> Result<PathBuf, NoHome> {
+        if let Some(path) = self.path(variable).filter(|path| path.is_absolute()) {
+            return Ok(path);
+        }
+        let home = self.path("HOME").filter(|path| path.is_absolute());
+        home.map(|home| home.join(below_home)).ok_or(NoHome { variable })
+    }
+}
+
+#[cfg(test)]
+impl Environment {
+    /// An environment of exactly these variables.
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), OsString::from(value));
+        Self {
+            variables: variables.iter().map(own).collect(),
+            directory: PathBuf::from("/"),
+            stderr_is_terminal: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_follow_the_xdg_specification() {
+        let home = Environment::of(&[("HOME", "/h"), ("XDG_STATE_HOME", "relative")]);
+        assert_eq!(home.store().unwrap(), Path::new("/h/.local/share/cairn/store"));
+        assert_eq!(home.state().unwrap(), Path::new("/h/.local/state/cairn"));
+        let xdg = Environment::of(&[("XDG_CONFIG_HOME", "/c")]);
+        assert_eq!(xdg.config().unwrap(), Path::new("/c/cairn"));
+        assert_eq!(
+            xdg.store(),
+            Err(NoHome {
+                variable: "XDG_DATA_HOME"
+            })
+        );
+    }
+
+    #[test]
+    fn ci_is_what_pipelines_set() {
+        assert!(Environment::of(&[("CI", "true")]).is_ci());
+        assert!(Environment::of(&[("CI", "1")]).is_ci());
+        for value in ["", "false", "0"] {
+            assert!(!Environment::of(&[("CI", value)]).is_ci(), "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The ledger that a command speaks of: where it is, what is pinned, what is remembered of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_ledger::view::PackCache;
+use cairn_ledger::{
+    Actor, Authority, Context, How, HowTrusted, Ledger, LocalKey, Opened, Pin, Remembered, Run,
+};
+use cairn_ledger::{Signer, Source, TrustPolicy};
+use cairn_oci::{Digest, Reference};
+use cairn_store::files;
+use clap::Args;
+
+use crate::failure::{Exit, Failure};
+use crate::program::Cairn;
+use crate::project::Project;
+use crate::signing;
+use crate::terminal::{Terminal, minute};
+
+/// Which ledger, and whom to believe.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LedgerOptions {
+    /// The images' repository, instead of the spec's
+    #[arg(long, value_name = "REF")]
+    pub repository: Option<Reference>,
+    /// Entries that the ledger must have: sha256:GENESIS[+sha256:ENTRY…] [default: $CAIRN_TRUST, else the spec's]
+    #[arg(long, value_name = "PIN")]
+    pub trust: Option<Pin>,
+    /// Fails if the ledger's head is older than this many hours
+    #[arg(long, value_name = "HOURS")]
+    pub max_age: Option<u32>,
+}
+
+/// A ledger, read and verified, and the files that belong to it.
+#[derive(Debug)]
+pub struct OpenLedger {
+    /// The repositories.
+    pub ledger: Ledger,
+    /// What is in it.
+    pub opened: Opened,
+    /// The images' repository.
+    pub images: Reference,
+    home: Reference,
+    memory: PathBuf,
+}
+
+impl LedgerOptions {
+    /// Finds, reads and verifies the ledger.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or is not the one that is trusted.
+    pub async fn open(&self, cairn: &Cairn, project: Option<&Project>) -> Result<OpenLedger, Failure> {
+        let images = match (&self.repository, project) {
+            (Some(repository), _) => repository.without_target(),
+            (None, Some(project)) => project.repository(),
+            (None, None) => return Err(no_repository(cairn)),
+        };
+        // A repository that was named has its own ledger, unless it is the spec's.
+        let project = project.filter(|project| project.repository() == images);
+        let home = project.and_then(|project| project.spec.ledger.repository.as_ref());
+        let home = home.map_or_else(|| images.clone(), |home| home.value.clone());
+        let pin = self.pin(cairn, project)?;
+        OpenLedger::read(cairn, images, home, pin, self.max_age).await
+    }
+
+    fn pin(&self, cairn: &Cairn, project: Option<&Project>) -> Result<Option<Pin>, Failure> {
+        if let Some(pin) = &self.trust {
+            return Ok(Some(pin.clone()));
+        }
+        if let Some(text) = cairn.environment.text("CAIRN_TRUST") {
+            let pin = text.parse::<Pin>();
+            return pin.map(Some).map_err(|error| Failure::of(Exit::Input, &error));
+        }
+        let pinned = project.and_then(|project| project.spec.ledger.trust.as_ref());
+        Ok(pinned.and_then(|pinned| {
+            let (genesis, entries) = pinned.value.split_first()?;
+            Some(Pin {
+                genesis: *genesis,
+                entries: entries.to_vec(),
+            })
+        }))
+    }
+}
+
+fn no_repository(cairn: &Cairn) -> Failure {
+    let directory = cairn.directory();
+    Failure::new(
+        Exit::Input,
+        format!(
+            "there is no cairn.toml in {}, so there is no repository",
+            directory.display()
+        ),
+    )
+    .with_hint("name one with --repository REF, or go to the spec with -C DIR".to_owned())
+}
+
+impl OpenLedger {
+    async fn read(
+        cairn: &Cairn,
+        images: Reference,
+        home: Reference,
+        pin: Option<Pin>,
+        max_age: Option<u32>,
+    ) -> Result<Self, Failure> {
+        let memory = memory_path(cairn, &home)?;
+        let policy = TrustPolicy {
+            pin,
+            remembered: recall(&memory)?,
+        };
+        let repository = cairn.open(&images).await?;
+        let home_repository = if home == images {
+            Arc::clone(&repository)
+        } else {
+            cairn.open(&home).await?
+        };
+        let cache = Packs {
+            directory: cairn.environment.state()?.join("packs"),
+        };
+        let ledger = Ledger::new(home_repository, repository).with_cache(Arc::new(cache));
+        let opened = ledger.open(&policy).await?;
+        let read = Self {
+            ledger,
+            opened,
+            images,
+            home,
+            memory,
+        };
+        read.check_age(cairn, max_age)?;
+        read.tell_trust(cairn);
+        Ok(read)
+    }
+
+    /// What is said of how the ledger is believed; then it is remembered.
+    fn tell_trust(&self, cairn: &Cairn) {
+        for finding in self.opened.findings() {
+            cairn.terminal.warn(format!(
+                "{}: {}: {}",
+                finding.code, finding.subject, finding.message
+            ));
+        }
+        let (Some(state), Some(head)) = (self.opened.state(), self.opened.head()) else {
+            return;
+        };
+        let mode = self
+            .opened
+            .mode()
+            .map(|mode| mode_text(&mode))
+            .unwrap_or_default();
+        cairn.terminal.detail(format!(
+            "  {:<16} {} entries read and verified; head of {} ({mode}, {})",
+            "ledger",
+            head.size,
+            minute(head.at),
+            self.opened.how_trusted()
+        ));
+        if self.opened.how_trusted() == HowTrusted::FirstSeen {
+            cairn.terminal.warn(format!(
+                "this is the first time that you see the ledger {} of {}; it is remembered from now on. To be sure, pin it: [ledger] trust = \"{0}\"",
+                state.ledger, self.home
+            ));
+        }
+        self.remember(cairn, &self.opened);
+    }
+
+    fn check_age(&self, cairn: &Cairn, max_age: Option<u32>) -> Result<(), Failure> {
+        let (Some(hours), Some(head)) = (max_age, self.opened.head()) else {
+            return Ok(());
+        };
+        let age = cairn.environment.now().as_second() - head.at.as_second();
+        if age <= i64::from(hours) * 3600 {
+            return Ok(());
+        }
+        let text = format!(
+            "the ledger's head is of {}, older than {hours} hours",
+            minute(head.at)
+        );
+        Err(Failure::new(Exit::Integrity, text)
+            .with_hint("somebody may be hiding newer entries; or nothing was released since".to_owned()))
+    }
+
+    /// Keeps what was seen, so that nobody can show an older ledger from now on.
+    ///
+    /// Failing to is a warning: what was done is done.
+    pub fn remember(&self, cairn: &Cairn, opened: &Opened) {
+        let Some(remembered) = opened.remember() else {
+            return;
+        };
+        let bytes = remembered.to_bytes();
+        if std::fs::read(&self.memory).is_ok_and(|before| before == bytes) {
+            return;
+        }
+        if let Err(error) = files::write(&self.memory, &bytes, files::PRIVATE) {
+            let cause = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            cairn.terminal.warn(format!(
+                "what was seen of the ledger is not remembered: {error}: {cause}"
+            ));
+        }
+    }
+
+    /// Starts a ledger with the key of `signer` as its owner.
+    ///
+    /// # Errors
+    ///
+    /// When there is one, or it cannot be written.
+    pub async fn initialise(&mut self, cairn: &Cairn, context: &Context<'_>) -> Result<(), Failure> {
+        let authority = Authority::single(context.signer.key().clone());
+        let initialised = self.ledger.initialise(context, authority).await?;
+        let place = if self.home.host.is_none() {
+            "local store, "
+        } else {
+            ""
+        };
+        cairn.terminal.say(format!(
+            "started a ledger for {} ({place}{}). Pin it: [ledger] trust = \"{}\"",
+            self.home,
+            mode_text(&initialised.mode),
+            initialised.genesis
+        ));
+        self.opened = initialised.opened;
+        self.remember(cairn, &self.opened);
+        Ok(())
+    }
+}
+
+/// `linear` or `causal`.
+#[must_use]
+pub fn mode_text(mode: &cairn_ledger::Mode) -> String {
+    format!("{mode:?}").to_lowercase()
+}
+
+/// Where what was seen of a ledger is kept. Local stores are told apart by their path.
+fn memory_path(cairn: &Cairn, home: &Reference) -> Result<PathBuf, Failure> {
+    let ledgers = cairn.environment.state()?.join("ledgers");
+    let place = match &home.host {
+        Some(host) => ledgers.join(host),
+        None => {
+            let path = cairn.store_path()?;
+            let digest = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
+            ledgers.join("local").join(&digest.hex()[..16])
+        }
+    };
+    Ok(place.join(home.name.as_str()).join("_seen.json"))
+}
+
+fn recall(path: &std::path::Path) -> Result<Option<Remembered>, Failure> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Exit::Environment,
+            format!("cannot read {}: {error}", path.display()),
+        )
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(cairn_ledger::memory::LIMIT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Remembered::parse(&bytes).map(Some).map_err(|error| {
+        // Going on without it would let an older ledger through.
+        Failure::of(Exit::Integrity, &error).with_hint(format!(
+            "if you know why, remove {} ; the ledger is then trusted as if it were seen for the first time",
+            path.display()
+        ))
+    })
+}
+
+/// Packs that were read, by digest: whoever has read a ledger before moves only what is new.
+#[derive(Debug)]
+struct Packs {
+    directory: PathBuf,
+}
+
+impl PackCache for Packs {
+    fn get(&self, digest: &Digest) -> Option<Bytes> {
+        std::fs::read(self.directory.join(digest.hex()))
+            .ok()
+            .map(Bytes::from)
+    }
+
+    fn put(&self, digest: &Digest, pack: &Bytes) {
+        // A cache that cannot be written only costs time.
+        let _unkept = files::create(&self.directory.join(digest.hex()), pack, files::PRIVATE);
+    }
+}
+
+/// What a command that appends is told.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EntryOptions {
+    /// Why, for whoever reads the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Says what would be done, and does nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl EntryOptions {
+    /// Everything that the entry says beside what it does.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no randomness.
+    pub fn context<'a>(
+        &self,
+        cairn: &Cairn,
+        signer: &'a LocalKey,
+        source: Option<Source>,
+    ) -> Result<Context<'a>, Failure> {
+        Ok(Context {
+            signer,
+            at: cairn.environment.now(),
+            nonce: signing::random()?,
+            actor: actor(cairn, signer),
+            reason: self.reason.clone(),
+            source,
+            run: run(cairn),
+        })
+    }
+}
+
+/// In a pipeline, whoever it says started it; else the key stands for itself.
+fn actor(cairn: &Cairn, signer: &LocalKey) -> Actor {
+    let claimed = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID"];
+    let claimed = claimed
+        .iter()
+        .find_map(|name| cairn.environment.text(name))
+        .filter(|_| cairn.environment.is_ci());
+    match claimed {
+        Some(id) => Actor {
+            id: cut(id),
+            how: How::Claimed,
+        },
+        None => Actor {
+            id: signer.key().fingerprint().to_string(),
+            how: How::Key,
+        },
+    }
+}
+
+fn run(cairn: &Cairn) -> Option<Run> {
+    let text = |name: &str| cairn.environment.text(name).map(cut);
+    let github = || {
+        let (server, repository) = (text("GITHUB_SERVER_URL")?, text("GITHUB_REPOSITORY")?);
+        Some(format!(
+            "{server}/{repository}/actions/runs/{}",
+            text("GITHUB_RUN_ID")?
+        ))
+    };
+    if !cairn.environment.is_ci() {
+        return None;
+    }
+    let url = github()
+        .or_else(|| text("CI_JOB_URL"))
+        .or_else(|| text("BUILD_URL"))
+        .map(|url| cut(&url));
+    let id = text("GITHUB_RUN_ID")
+        .or_else(|| text("CI_JOB_ID"))
+        .or_else(|| text("BUILD_NUMBER"));
+    (url.is_some() || id.is_some()).then_some(Run { url, id })
+}
+
+/// At most as many bytes as an entry's text may have.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(cairn_ledger::entry::TEXT_LIMIT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// `you` if the entry was signed by this key, else who signed it.
+#[must_use]
+pub fn by(own: Option<&LocalKey>, key: Option<cairn_ledger::Fingerprint>, actor: Option<&Actor>) -> String {
+    let own = own.map(|own| own.key().fingerprint());
+    match (key, actor) {
+        (Some(key), _) if Some(key) == own => "you".to_owned(),
+        (_, Some(actor)) if actor.how != How::Key => format!("{} ({})", actor.id, how_text(actor.how)),
+        (Some(key), _) => short_key(&key.to_string()),
+        (None, Some(actor)) => actor.id.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+const fn how_text(how: How) -> &'static str {
+    match how {
+        How::Key => "key",
+        How::Claimed => "claimed",
+        How::Oidc => "oidc",
+    }
+}
+
+/// `SHA256:` and the first ten characters.
+#[must_use]
+pub fn short_key(fingerprint: &str) -> String {
+    match fingerprint.char_indices().nth("SHA256:".len() + 10) {
+        Some((end, _)) => format!("{}…", &fingerprint[..end]),
+        None => fingerprint.to_owned(),
+    }
+}
+
+/// The line that ends every move: what a channel's move does not do.
+pub fn tell_nothing_changed(terminal: &Terminal, moves: &[String], after: &str) {
+    if !moves.is_empty() {
+        terminal.say(format!(
+            "{}; nothing that runs was changed{after}",
+            moves.join(", ")
+        ));
+    }
+}

@@ -1,0 +1,287 @@
+//! Where an image is: a repository of the local store or of a registry, or an OCI image layout.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cairn_oci::{Reference, RepositoryName, Tag};
+use cairn_store::{Condition, Layout, RawManifest, Repository, Store, Target, layout};
+
+use crate::failure::{Exit, Failure};
+use crate::program::Cairn;
+
+/// An image somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a registry, or in the local store if it has no host.
+    Reference(Reference),
+    /// In an OCI image layout: `oci:DIR[:TAG]`.
+    Layout {
+        /// Its directory.
+        directory: PathBuf,
+        /// Which of its images.
+        tag: Option<Tag>,
+    },
+}
+
+/// Why a text is not a place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// Not a reference.
+    #[error("{}", with_cause(.source))]
+    Reference {
+        /// What is wrong with it.
+        source: cairn_oci::reference::ReferenceError,
+    },
+    /// A transport that Cairn will have and does not have yet.
+    #[error("`{transport}:` is not supported yet; oci:DIR[:TAG] is")]
+    NotYet {
+        /// Its name.
+        transport: String,
+    },
+    /// `oci:` without a directory.
+    #[error("`oci:` needs a directory: oci:DIR or oci:DIR:TAG")]
+    NoDirectory,
+}
+
+/// clap shows the error alone, without its source: so the cause is part of the text.
+fn with_cause(error: &cairn_oci::reference::ReferenceError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+impl FromStr for Place {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        if let Some(rest) = text.strip_prefix("oci:") {
+            return layout_place(rest);
+        }
+        for transport in ["oci-archive", "docker-archive", "rootfs"] {
+            if text
+                .strip_prefix(transport)
+                .is_some_and(|rest| rest.starts_with(':'))
+            {
+                return Err(PlaceError::NotYet {
+                    transport: transport.to_owned(),
+                });
+            }
+        }
+        text.parse()
+            .map(Self::Reference)
+            .map_err(|source| PlaceError::Reference { source })
+    }
+}
+
+/// `DIR` or `DIR:TAG`. What follows the last colon is a tag if it can be one; a directory whose name looks like that
+/// is given with a slash behind it.
+fn layout_place(text: &str) -> Result<Place, PlaceError> {
+    let (directory, tag) = match text.rsplit_once(':') {
+        Some((directory, tag)) if !directory.is_empty() => match tag.parse() {
+            Ok(tag) => (directory, Some(tag)),
+            Err(_) => (text, None),
+        },
+        _ => (text, None),
+    };
+    if directory.is_empty() {
+        return Err(PlaceError::NoDirectory);
+    }
+    Ok(Place::Layout {
+        directory: PathBuf::from(directory),
+        tag,
+    })
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference(reference) => reference.fmt(f),
+            Self::Layout { directory, tag: None } => write!(f, "oci:{}", directory.display()),
+            Self::Layout {
+                directory,
+                tag: Some(tag),
+            } => write!(f, "oci:{}:{tag}", directory.display()),
+        }
+    }
+}
+
+/// What stands for the image in its repository: the digest wins over the tag.
+#[must_use]
+pub fn target(reference: &Reference) -> Option<Target> {
+    reference
+        .digest
+        .map(Target::Digest)
+        .or_else(|| reference.tag.clone().map(Target::Tag))
+}
+
+impl Cairn {
+    /// Opens the repository of `reference`.
+    ///
+    /// # Errors
+    ///
+    /// When the local store or the registry cannot be used.
+    pub async fn open(&self, reference: &Reference) -> Result<Arc<dyn Repository>, Failure> {
+        match &reference.host {
+            Some(host) => Ok(Arc::new(
+                self.client().await?.repository(host, reference.name.clone())?,
+            )),
+            None => Ok(self.store().await?.repository(&reference.name).await?),
+        }
+    }
+
+    /// Reads the manifest that `reference` names.
+    ///
+    /// # Errors
+    ///
+    /// When it names no tag and no digest, or what it names is not there.
+    pub async fn find(&self, reference: &Reference) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
+        let Some(target) = target(reference) else {
+            return Err(Failure::new(
+                Exit::Input,
+                format!("`{reference}` names a repository, not an image"),
+            )
+            .with_hint(format!(
+                "add a tag or a digest; cairn tags {reference} lists the tags"
+            )));
+        };
+        let repository = self.open(reference).await?;
+        match repository.read_manifest(&target).await? {
+            Some(manifest) => Ok((repository, manifest)),
+            None => Err(self.not_there(reference).await?),
+        }
+    }
+
+    async fn not_there(&self, reference: &Reference) -> Result<Failure, Failure> {
+        let has_repository = match reference.host {
+            Some(_) => true,
+            None => self.store().await?.contains(&reference.name).await?,
+        };
+        if has_repository {
+            let repository = reference.without_target();
+            return Ok(Failure::new(Exit::Input, format!("there is no {reference}"))
+                .with_hint(format!("cairn tags {repository} lists what there is")));
+        }
+        let text = format!(
+            "`{reference}` has no host, so it names the local store, which has no repository `{}`",
+            reference.name
+        );
+        Ok(Failure::new(Exit::Input, text).with_hint(format!(
+            "to fetch it from a registry, write its host: registry.example.org/{reference}"
+        )))
+    }
+
+    /// Opens a layout and reads one of its images: the one with the tag, else the only one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such layout, or no such image in it.
+    pub async fn find_in_layout(
+        &self,
+        directory: &std::path::Path,
+        tag: Option<&Tag>,
+    ) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
+        let layout = layout::open(self.directory().join(directory))?;
+        let target = match tag {
+            Some(tag) => Some(Target::Tag(tag.clone())),
+            None => layout
+                .sole_manifest()
+                .await?
+                .map(|descriptor| Target::Digest(descriptor.digest)),
+        };
+        let Some(target) = target else {
+            let text = format!("{} has none or several images", directory.display());
+            return Err(Failure::new(Exit::Input, text).with_hint("name one: oci:DIR:TAG".to_owned()));
+        };
+        match layout.read_manifest(&target).await? {
+            Some(manifest) => Ok((Arc::new(layout), manifest)),
+            None => Err(Failure::new(
+                Exit::Input,
+                format!("{} has no image {target}", directory.display()),
+            )),
+        }
+    }
+
+    /// Reads an image wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`Cairn::find`] and [`Cairn::find_in_layout`].
+    pub async fn find_place(&self, place: &Place) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
+        match place {
+            Place::Reference(reference) => self.find(reference).await,
+            Place::Layout { directory, tag } => self.find_in_layout(directory, tag.as_ref()).await,
+        }
+    }
+
+    /// Opens or makes a layout to write to.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn create_layout(&self, directory: &std::path::Path) -> Result<Layout, Failure> {
+        Ok(layout::create(self.directory().join(directory))?)
+    }
+}
+
+/// Points `tag` at `manifest`, whatever it showed before.
+///
+/// # Errors
+///
+/// When the repository refuses.
+pub async fn tag(repository: &dyn Repository, tag: &Tag, manifest: &RawManifest) -> Result<(), Failure> {
+    let target = Target::Tag(tag.clone());
+    if repository
+        .stat_manifest(&target)
+        .await?
+        .is_some_and(|found| found.digest == manifest.digest())
+    {
+        return Ok(());
+    }
+    Ok(repository
+        .write_manifest(&target, manifest, &Condition::Always)
+        .await?)
+}
+
+/// The name under which two repositories of one registry, or of the local store, know each other for mounting.
+#[must_use]
+pub fn sibling<'a>(from: &'a Reference, to: &Reference) -> Option<&'a RepositoryName> {
+    (from.host == to.host && from.name != to.name).then_some(&from.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transports_are_told_from_references() {
+        let place = |text: &str| text.parse::<Place>().unwrap();
+        assert_eq!(
+            place("oci:out:1.0"),
+            Place::Layout {
+                directory: "out".into(),
+                tag: Some("1.0".parse().unwrap())
+            }
+        );
+        assert_eq!(
+            place("oci:../x/y"),
+            Place::Layout {
+                directory: "../x/y".into(),
+                tag: None
+            }
+        );
+        assert_eq!(
+            place("oci:a:b/c"),
+            Place::Layout {
+                directory: "a:b/c".into(),
+                tag: None
+            }
+        );
+        assert!(matches!(place("team/web:1"), Place::Reference(_)));
+        assert!("oci:".parse::<Place>().is_err());
+        assert!(matches!(
+            "oci-archive:x".parse::<Place>(),
+            Err(PlaceError::NotYet { .. })
+        ));
+    }
+}

@@ -1,0 +1,101 @@
+//! What every command has: environment, terminal, the local store, the connection to registries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cairn_registry::client::Client;
+use cairn_store::Directory;
+use tokio::sync::OnceCell;
+
+use crate::args::Global;
+use crate::credentials;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// One run of the program.
+#[derive(Debug)]
+pub struct Cairn {
+    /// The global options.
+    pub global: Global,
+    /// The environment and the clock.
+    pub environment: Environment,
+    /// Where it speaks.
+    pub terminal: Terminal,
+    store: OnceCell<Directory>,
+    client: OnceCell<Arc<Client>>,
+}
+
+impl Cairn {
+    /// Nothing is opened before it is needed.
+    #[must_use]
+    pub fn new(global: Global, environment: Environment, terminal: Terminal) -> Self {
+        Self {
+            global,
+            environment,
+            terminal,
+            store: OnceCell::new(),
+            client: OnceCell::new(),
+        }
+    }
+
+    /// The directory that the command acts in.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        match &self.global.directory {
+            Some(directory) => self.environment.absolute(directory),
+            None => self.environment.directory.clone(),
+        }
+    }
+
+    /// Where the local store is.
+    ///
+    /// # Errors
+    ///
+    /// When nothing says where.
+    pub fn store_path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = self
+            .global
+            .store
+            .clone()
+            .or_else(|| self.environment.path("CAIRN_STORE"))
+        {
+            return Ok(self.environment.absolute(&path));
+        }
+        Ok(self.environment.store()?)
+    }
+
+    /// The local store.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, such as one that a newer Cairn wrote.
+    pub async fn store(&self) -> Result<&Directory, Failure> {
+        self.store
+            .get_or_try_init(|| async { Ok(Directory::open(self.store_path()?)?) })
+            .await
+    }
+
+    /// The connection to registries.
+    ///
+    /// # Errors
+    ///
+    /// When the files with credentials cannot be read.
+    pub async fn client(&self) -> Result<&Arc<Client>, Failure> {
+        self.client
+            .get_or_try_init(|| async { Ok(Arc::new(credentials::client(self)?)) })
+            .await
+    }
+
+    /// Brings what other tools read of the store up to date. To be called once, when a command that wrote is done.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub async fn flush(&self) -> Result<(), Failure> {
+        match self.store.get() {
+            Some(store) => Ok(cairn_store::Store::flush(store).await?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The spec and the lock of the directory that a command acts in.
+
+use std::path::PathBuf;
+
+use cairn_build::lock::Lock;
+use cairn_build::resolve::{Dates, LockChange, LockError, LockRequest, Update};
+use cairn_build::{Spec, resolve_lock};
+use cairn_layer::Limits;
+use cairn_oci::Reference;
+use cairn_store::files;
+
+use crate::diagnostic;
+use crate::failure::{Exit, Failure};
+use crate::program::Cairn;
+
+/// The file with the spec.
+pub const SPEC: &str = "cairn.toml";
+/// The file with the lock.
+pub const LOCK: &str = "cairn.lock";
+
+/// A spec, and its lock as it is on the disk.
+#[derive(Debug)]
+pub struct Project {
+    /// The directory that holds both.
+    pub directory: PathBuf,
+    /// The spec.
+    pub spec: Spec,
+    spec_text: String,
+    lock: Option<(String, Lock)>,
+}
+
+impl Project {
+    /// Reads both.
+    ///
+    /// # Errors
+    ///
+    /// When there is no spec, or when something is wrong with either; all findings at once.
+    pub fn load(cairn: &Cairn) -> Result<Self, Failure> {
+        match Self::find(cairn)? {
+            Some(project) => Ok(project),
+            None => Err(Failure::new(
+                Exit::Input,
+                format!("there is no {SPEC} in {}", cairn.directory().display()),
+            )
+            .with_hint("cairn init writes one; -C DIR acts in another directory".to_owned())),
+        }
+    }
+
+    /// Reads both, if there is a spec.
+    ///
+    /// # Errors
+    ///
+    /// When something is wrong with either.
+    pub fn find(cairn: &Cairn) -> Result<Option<Self>, Failure> {
+        let directory = cairn.directory();
+        let Some(spec_text) = read(&directory.join(SPEC), cairn_build::spec::LIMIT)? else {
+            return Ok(None);
+        };
+        let spec = Spec::parse(&spec_text).map_err(|findings| {
+            diagnostic::failure(&cairn.terminal, SPEC, &spec_text, &findings, "nothing was done")
+        })?;
+        let lock = match read(&directory.join(LOCK), cairn_build::lock::LIMIT)? {
+            Some(text) => {
+                let lock = Lock::parse(&text);
+                let lock = lock.map_err(|findings| {
+                    diagnostic::failure(&cairn.terminal, LOCK, &text, &findings, "nothing was done")
+                })?;
+                Some((text, lock))
+            }
+            None => None,
+        };
+        Ok(Some(Self {
+            directory,
+            spec,
+            spec_text,
+            lock,
+        }))
+    }
+
+    /// Where push, release and rollback act.
+    #[must_use]
+    pub fn repository(&self) -> Reference {
+        let image = &self.spec.image;
+        match &image.repository {
+            Some(repository) => repository.value.clone(),
+            None => Reference::repository(None, image.name.value.clone()),
+        }
+    }
+
+    /// The image's repository in the local store.
+    #[must_use]
+    pub fn local(&self) -> Reference {
+        Reference::repository(None, self.spec.image.name.value.clone())
+    }
+
+    /// What the spec needs and the lock does not have.
+    #[must_use]
+    pub fn missing_pins(&self) -> Vec<String> {
+        match &self.lock {
+            Some((_, lock)) => lock.missing(&self.spec),
+            None => vec![LOCK.to_owned()],
+        }
+    }
+
+    /// The lock as it is on the disk.
+    #[must_use]
+    pub fn lock(&self) -> Option<&Lock> {
+        self.lock.as_ref().map(|(_, lock)| lock)
+    }
+
+    /// Resolves what `update` allows, and writes the lock if it changed.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be resolved; then the lock is as it was.
+    pub async fn resolve(&mut self, cairn: &Cairn, update: Update) -> Result<LockChange, Failure> {
+        let request = LockRequest {
+            spec: &self.spec,
+            directory: &self.directory,
+            existing: self.lock(),
+            update,
+            dates: dates(cairn)?,
+            limits: Limits::default(),
+        };
+        let sources = crate::source::BaseSources::new(cairn);
+        let change = resolve_lock(&request, &sources).await;
+        let change = change.map_err(|error| self.lock_failure(cairn, error))?;
+        let text = change.lock.to_string();
+        if self.lock.as_ref().is_none_or(|(before, _)| *before != text) {
+            files::write(&self.directory.join(LOCK), text.as_bytes(), files::PUBLIC)?;
+        }
+        self.lock = Some((text, change.lock.clone()));
+        Ok(change)
+    }
+
+    fn lock_failure(&self, cairn: &Cairn, error: LockError) -> Failure {
+        match error {
+            LockError::Conflict { findings } => self.lock_findings(cairn, &findings),
+            LockError::Spec { findings } => self.spec_findings(cairn, &findings),
+            error => error.into(),
+        }
+    }
+
+    /// Findings in the spec's text as one failure.
+    #[must_use]
+    pub fn spec_findings(&self, cairn: &Cairn, findings: &[cairn_build::Finding]) -> Failure {
+        diagnostic::failure(
+            &cairn.terminal,
+            SPEC,
+            &self.spec_text,
+            findings,
+            "nothing was built",
+        )
+    }
+
+    /// Findings in the lock's text as one failure.
+    #[must_use]
+    pub fn lock_findings(&self, cairn: &Cairn, findings: &[cairn_build::Finding]) -> Failure {
+        let text = self.lock.as_ref().map_or("", |(text, _)| text.as_str());
+        diagnostic::failure(&cairn.terminal, LOCK, text, findings, "nothing was built")
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`: read here, for the lock, and nowhere else.
+fn dates(cairn: &Cairn) -> Result<Dates, Failure> {
+    let Some(text) = cairn.environment.text("SOURCE_DATE_EPOCH") else {
+        return Ok(Dates::default());
+    };
+    match text.parse() {
+        Ok(seconds) => Ok(Dates {
+            source_date_epoch: Some(seconds),
+        }),
+        // Falling back to another date would change the image in silence.
+        Err(_) => Err(Failure::new(
+            Exit::Input,
+            format!("SOURCE_DATE_EPOCH is `{text}`, not seconds since 1970"),
+        )),
+    }
+}
+
+/// Reads a text of at most `limit` bytes; none if there is no such file.
+fn read(path: &std::path::Path, limit: usize) -> Result<Option<String>, Failure> {
+    use std::io::Read;
+    let failed = |error: &std::io::Error| {
+        Failure::new(Exit::Input, format!("cannot read {}: {error}", path.display()))
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut text = String::new();
+    file.take(limit as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| failed(&error))?;
+    if text.len() > limit {
+        return Err(Failure::new(
+            Exit::Input,
+            format!("{} is longer than {limit} bytes", path.display()),
+        ));
+    }
+    Ok(Some(text))
+}

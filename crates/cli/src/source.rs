@@ -1,0 +1,126 @@
+//! What is handed to the build and to the ledger: bases from registries, and the source's commit.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cairn_build::Sources;
+use cairn_ledger::Source;
+use cairn_oci::Reference;
+use cairn_store::{Repository, RepositoryError, Store};
+
+use crate::failure::Failure;
+use crate::program::Cairn;
+
+/// Where locking finds base images: the local store and registries.
+pub struct BaseSources<'a> {
+    cairn: &'a Cairn,
+}
+
+impl<'a> BaseSources<'a> {
+    /// Sources by way of this program's store and client.
+    #[must_use]
+    pub const fn new(cairn: &'a Cairn) -> Self {
+        Self { cairn }
+    }
+}
+
+#[async_trait]
+impl Sources for BaseSources<'_> {
+    async fn base_image(&self, reference: &Reference) -> Result<Arc<dyn Repository>, RepositoryError> {
+        let opened = self.cairn.open_base(reference).await?;
+        Ok(opened)
+    }
+}
+
+impl Cairn {
+    /// Opens the repository of a base.
+    ///
+    /// # Errors
+    ///
+    /// When the registry or the store cannot be used.
+    pub async fn open_base(&self, reference: &Reference) -> Result<Arc<dyn Repository>, RepositoryError> {
+        let unreachable = |failure: Failure| RepositoryError::Unreachable {
+            repository: reference.without_target().to_string(),
+            source: failure.to_string().trim_end().to_owned().into(),
+        };
+        match &reference.host {
+            Some(host) => {
+                let client = self.client().await.map_err(unreachable)?;
+                let remote = client.repository(host, reference.name.clone());
+                Ok(Arc::new(remote.map_err(|error| unreachable(error.into()))?))
+            }
+            None => {
+                self.store()
+                    .await
+                    .map_err(unreachable)?
+                    .repository(&reference.name)
+                    .await
+            }
+        }
+    }
+}
+
+/// From which commit the directory was built, as far as git knows. What it says is a claim, and shown as one.
+#[must_use]
+pub fn commit(directory: &Path) -> Option<Source> {
+    let commit = git(directory, &["rev-parse", "HEAD"])?;
+    let path =
+        git(directory, &["rev-parse", "--show-prefix"]).map(|path| path.trim_end_matches('/').to_owned());
+    Some(Source {
+        repository: git(directory, &["config", "--get", "remote.origin.url"]).map(|url| without_secret(&url)),
+        path: path.filter(|path| !path.is_empty()),
+        commit: Some(commit),
+        reference: git(directory, &["symbolic-ref", "--quiet", "HEAD"]),
+        dirty: git(directory, &["status", "--porcelain", "--untracked-files=no"])
+            .map(|list| !list.is_empty()),
+    })
+}
+
+/// The output of a git command, without the last line break; none if there is no git or it fails.
+fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(directory)
+        .args(arguments)
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim_end().to_owned())
+}
+
+/// `https://user:token@host/x` without what stands before the `@`.
+fn without_secret(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if path.is_empty() {
+        format!("{scheme}://{host}")
+    } else {
+        format!("{scheme}://{host}/{path}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h6_a_remote_url_is_kept_without_its_secret() {
+        assert_eq!(
+            without_secret("https://u:tok@en@h.example.org/a@b.git"),
+            "https://h.example.org/a@b.git"
+        );
+        assert_eq!(
+            without_secret("git@h.example.org:a.git"),
+            "git@h.example.org:a.git"
+        );
+        assert_eq!(
+            without_secret("ssh://git@h.example.org/a"),
+            "ssh://h.example.org/a"
+        );
+    }
+}
