@@ -2,7 +2,8 @@
 //!
 //! Here `index.json` is the truth, as for every other tool (image-spec, image-layout.md): a tag is an entry with
 //! `org.opencontainers.image.ref.name`, and a manifest belongs to the layout if an entry or an index below one names
-//! it. Writers exclude each other by a lock on the file `oci-layout`, which nothing replaces.
+//! it. One that loses its last tag leaves the layout; its bytes stay. Writers exclude each other by a lock on the file
+//! `oci-layout`, which nothing replaces.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -361,12 +362,7 @@ impl Layout {
         else {
             return Ok(false);
         };
-        let mut removed = entries.remove(place);
-        if !entries.iter().any(|entry| entry.digest == removed.digest) {
-            // The manifest stays, as in every repository: only its name goes.
-            removed.annotations.remove(annotations::REF_NAME);
-            entries.push(removed);
-        }
+        entries.remove(place);
         self.store_entries(entries)?;
         Ok(true)
     }
