@@ -35,6 +35,9 @@ impl Findings {
     }
 }
 
+/// Texts by their keys, with the place of key and text.
+pub(crate) type TextMap = BTreeMap<String, (Range<usize>, Located<String>)>;
+
 /// Why a text is not the value that a key wants.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -341,7 +344,7 @@ impl<'d> Section<'d> {
     }
 
     /// The texts of the table `key` by their keys.
-    pub(crate) fn text_map(&self, key: &str) -> Option<BTreeMap<String, (Range<usize>, Located<String>)>> {
+    pub(crate) fn text_map(&self, key: &str) -> Option<TextMap> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.get_ref() else {
             self.report_type(key, "a table of texts", value);

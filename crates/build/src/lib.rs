@@ -13,6 +13,11 @@
 //! Nothing here knows a network, the environment, the clock or the working directory: locking asks [`Sources`],
 //! a build asks [`Inputs`], and both are handed in. So the same spec, lock and files give the same bytes.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "errors name their subjects with digests and causes, and none of them is on a hot path"
+)]
+
 mod blocking;
 pub mod build;
 mod document;

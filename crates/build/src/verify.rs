@@ -1,6 +1,7 @@
 //! Checks every byte of an image in a repository.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use cairn_layer::{Limits, ReadSummary, read_layer};
 use cairn_oci::{Descriptor, Digest, Document, ImageConfig, Manifest, Platform, config, media_type};
@@ -140,7 +141,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn find(&mut self, code: Code, subject: impl ToString, message: impl Into<String>) {
+    fn find(&mut self, code: Code, subject: &dyn fmt::Display, message: impl Into<String>) {
         self.report.findings.push(ImageFinding {
             code,
             subject: subject.to_string(),
@@ -162,13 +163,13 @@ impl Check<'_> {
                 }
                 Ok(Document::Index(_)) if depth == DEPTH_LIMIT => {
                     let message = format!("indexes are nested deeper than {DEPTH_LIMIT} levels");
-                    self.find(Code::Manifest, raw.digest(), message);
+                    self.find(Code::Manifest, &raw.digest(), message);
                 }
                 Ok(Document::Index(index)) => {
                     let below = index.manifests.into_iter().rev();
                     waiting.extend(below.map(|entry| (Target::Digest(entry.digest), Some(entry), depth + 1)));
                 }
-                Err(error) => self.find(Code::Manifest, raw.digest(), chain(&error)),
+                Err(error) => self.find(Code::Manifest, &raw.digest(), chain(&error)),
             }
         }
         Ok(())
@@ -210,7 +211,7 @@ impl Check<'_> {
                 raw.bytes().len(),
                 expected.size
             );
-            self.find(Code::Size, raw.digest(), message);
+            self.find(Code::Size, &raw.digest(), message);
         }
         Ok(Some(raw))
     }
@@ -228,7 +229,7 @@ impl Check<'_> {
                 });
             }
         };
-        self.find(code, subject, chain(&error));
+        self.find(code, &subject, chain(&error));
         Ok(())
     }
 
@@ -262,7 +263,7 @@ impl Check<'_> {
                 && found != *expected
             {
                 let message = format!("uncompressed it is {found}; the configuration says {expected}");
-                self.find(Code::DiffId, layer.digest, message);
+                self.find(Code::DiffId, &layer.digest, message);
             }
         }
         Ok(())
@@ -296,7 +297,7 @@ impl Check<'_> {
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diff_ids {
             let message = format!("it names {diff_ids} layers; the manifest has {layers}");
-            self.find(Code::Config, manifest.config.digest, message);
+            self.find(Code::Config, &manifest.config.digest, message);
         }
         let described = config
             .history
@@ -305,14 +306,14 @@ impl Check<'_> {
             .count();
         if described != 0 && described != layers {
             let message = format!("its history describes {described} layers; the manifest has {layers}");
-            self.find(Code::Config, manifest.config.digest, message);
+            self.find(Code::Config, &manifest.config.digest, message);
         }
         if let Some(platform) = platform.filter(|platform| !config.platform.satisfies(platform)) {
             let message = format!(
                 "the index says {platform}; its configuration says {}",
                 config.platform
             );
-            self.find(Code::Platform, raw.digest(), message);
+            self.find(Code::Platform, &raw.digest(), message);
         }
     }
 
@@ -322,7 +323,7 @@ impl Check<'_> {
             Ok(Some(found)) => Ok(Some(verified(found.content, blob.digest, blob.size))),
             Ok(None) => {
                 let message = format!("{} does not have it", self.repository.label());
-                self.find(Code::Missing, blob.digest, message);
+                self.find(Code::Missing, &blob.digest, message);
                 Ok(None)
             }
             Err(error) => self.content_error(blob.digest.to_string(), error).map(|()| None),
@@ -347,7 +348,7 @@ impl Check<'_> {
                 return self.stream_error(descriptor.digest, error).map(|()| None);
             }
             Err(error) => {
-                self.find(Code::Config, descriptor.digest, error.to_string());
+                self.find(Code::Config, &descriptor.digest, error.to_string());
                 return Ok(None);
             }
         };
@@ -356,7 +357,7 @@ impl Check<'_> {
         match ImageConfig::parse(&bytes) {
             Ok(config) => Ok(Some(config)),
             Err(error) => {
-                self.find(Code::Config, descriptor.digest, chain(&error));
+                self.find(Code::Config, &descriptor.digest, chain(&error));
                 Ok(None)
             }
         }
@@ -377,7 +378,7 @@ impl Check<'_> {
             return Ok(None);
         };
         let (sender, reader) = pipe();
-        let limits = self.limits.clone();
+        let limits = *self.limits;
         let read = run(move || read_layer(reader, &limits, &mut |_, _| Ok(())));
         let (fed, read) = tokio::join!(feed(content, vec![sender]), read);
         // Content that is not what it should be explains everything that was wrong with it as a layer.
@@ -387,7 +388,7 @@ impl Check<'_> {
         match read {
             Ok(summary) => Ok(Some(self.count_layer(&summary))),
             Err(error) => {
-                self.find(Code::Layer, layer.digest, chain(&error));
+                self.find(Code::Layer, &layer.digest, chain(&error));
                 Ok(None)
             }
         }

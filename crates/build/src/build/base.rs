@@ -152,7 +152,7 @@ impl Build<'_> {
                 .await;
             return written.map_err(|source| self.write_error(digest, source));
         }
-        let (limits, scratch) = (self.request.limits.clone(), self.request.scratch.to_owned());
+        let (limits, scratch) = (self.request.limits, self.request.scratch.to_owned());
         let file = run(move || recompress_file(&path, &limits, &scratch)).await?;
         self.store_spooled(ROOTFS, &layer.descriptor, &file).await
     }

@@ -140,21 +140,6 @@ pub enum BuildError {
     },
 }
 
-impl BuildError {
-    /// What to do, where there is something; beside the findings' own hints.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Unlocked { .. } => Some("`cairn lock` adds what is missing"),
-            Self::RootFsChanged { .. } => Some("if the new file is the right one: `cairn lock --update`"),
-            Self::InputMissing { .. } => {
-                Some("it has to be fetched from where the base is: build once with the network")
-            }
-            _ => None,
-        }
-    }
-}
-
 fn shown(platforms: &[Platform]) -> String {
     platforms
         .iter()

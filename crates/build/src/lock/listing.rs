@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cairn_layer::{Attributes, Listing, TreePath};
+use cairn_layer::{Attributes, Listing, TreePath, is_allowed_xattr};
 use cairn_packages::Installed;
 
 /// The part of a base's listing that can change what a build makes. The module `lock` says what and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseListing {
-    /// Directories whose attributes are not 0755 and owner 0:0.
+    /// Directories whose attributes are not 0755 and owner 0:0. Of extended attributes there are those that a layer of
+    /// ours may have.
     pub directories: BTreeMap<TreePath, Attributes>,
     /// Symbolic links that lead to a directory, with their targets.
     pub links: BTreeMap<TreePath, Vec<u8>>,
@@ -39,19 +40,18 @@ impl BaseListing {
     /// [`ListingError`].
     pub fn of(listing: &Listing, packages: Vec<Installed>) -> Result<Self, ListingError> {
         let usual = Attributes::directory();
-        let directories = listing
+        let kept = listing
             .directories
             .iter()
-            .filter(|(_, attributes)| **attributes != usual);
+            .map(|(path, attributes)| (path.clone(), keepable(attributes)));
+        let directories = kept.filter(|(_, attributes)| *attributes != usual).collect();
         let links = listing
             .symlinks
             .iter()
             .filter(|(path, _)| leads_to_directory(listing, path));
         let owned = |(path, value): (&TreePath, &Vec<u8>)| (path.clone(), value.clone());
         Ok(Self {
-            directories: directories
-                .map(|(path, attributes)| (path.clone(), attributes.clone()))
-                .collect(),
+            directories,
             links: links.map(owned).collect(),
             users: lines("/etc/passwd", listing.passwd.as_deref())?,
             groups: lines("/etc/group", listing.group.as_deref())?,
@@ -71,6 +71,13 @@ impl BaseListing {
     }
 }
 
+/// Without the extended attributes that no layer of ours may have.
+fn keepable(attributes: &Attributes) -> Attributes {
+    let mut attributes = attributes.clone();
+    attributes.xattrs.retain(|name, _| is_allowed_xattr(name));
+    attributes
+}
+
 fn leads_to_directory(listing: &Listing, link: &TreePath) -> bool {
     match listing.resolve(link) {
         Ok(real) => listing.directories.contains_key(&real),
@@ -88,4 +95,64 @@ fn lines(path: &'static str, content: Option<&[u8]>) -> Result<Vec<String>, List
 fn content(lines: &[String]) -> Option<Vec<u8>> {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     (!lines.is_empty()).then(|| text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(entries: &[(&str, u32)]) -> Listing {
+        let mut listing = Listing::new();
+        for (path, mode) in entries {
+            let attributes = Attributes {
+                mode: *mode,
+                ..Attributes::default()
+            };
+            listing
+                .directories
+                .insert(TreePath::new(path).unwrap(), attributes);
+        }
+        listing
+    }
+
+    #[test]
+    fn only_what_can_change_a_build_is_kept() {
+        let mut all = listing(&[
+            ("usr", 0o755),
+            ("usr/bin", 0o755),
+            ("tmp", 0o1777),
+            ("var", 0o755),
+        ]);
+        for (name, value) in [("security.selinux", "label"), ("user.note", "kept")] {
+            let xattrs = &mut all
+                .directories
+                .get_mut(&TreePath::new("var").unwrap())
+                .unwrap()
+                .xattrs;
+            xattrs.insert(name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        }
+        for (path, target) in [
+            ("bin", "usr/bin"),
+            ("sh", "usr/bin/sh"),
+            ("up", "usr/.."),
+            ("loop", "loop"),
+        ] {
+            all.symlinks
+                .insert(TreePath::new(path).unwrap(), target.as_bytes().to_vec());
+        }
+        let kept = BaseListing::of(&all, Vec::new()).unwrap();
+        let names = |paths: Vec<&TreePath>| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(kept.directories.keys().collect()), ["/tmp", "/var"]);
+        assert_eq!(names(kept.links.keys().collect()), ["/bin", "/loop", "/up"]);
+        let xattrs = &kept.directories[&TreePath::new("var").unwrap()].xattrs;
+        assert_eq!(xattrs.keys().collect::<Vec<_>>(), [&b"user.note".to_vec()]);
+    }
+
+    #[test]
+    fn account_files_that_are_not_text_are_refused() {
+        let mut all = Listing::new();
+        all.group = Some(vec![0xff]);
+        let error = BaseListing::of(&all, Vec::new()).unwrap_err();
+        assert_eq!(error, ListingError::NotText { path: "/etc/group" });
+    }
 }

@@ -102,7 +102,7 @@ pub enum LockedOrigin {
         /// Its manifest for the platform.
         manifest: Digest,
         /// Its configuration, by OCI's media type.
-        config: Descriptor,
+        config: Box<Descriptor>,
     },
     /// A file with a root file system.
     File {

@@ -174,7 +174,7 @@ fn read_origin(section: &Section<'_>) -> Option<LockedOrigin> {
     let config = config.and_then(|config| read_descriptor(&config, &[media_type::CONFIG]));
     Some(LockedOrigin::Image {
         manifest: manifest?.value,
-        config: config?,
+        config: Box::new(config?),
     })
 }
 

@@ -41,7 +41,7 @@ impl Contents {
         let (to_listing, for_listing) = pipe();
         let (to_records, for_records) = pipe();
         let Self { mut listing, records } = self;
-        let (first, second) = (limits.clone(), limits.clone());
+        let (first, second) = (*limits, *limits);
         let listed = run(move || {
             listing
                 .apply_layer(for_listing, &first)

@@ -228,7 +228,11 @@ impl BaseImage<'_> {
         let locked = LockedPlatform {
             origin: LockedOrigin::Image {
                 manifest: raw.digest(),
-                config: Descriptor::new(media_type::CONFIG, manifest.config.digest, manifest.config.size),
+                config: Box::new(Descriptor::new(
+                    media_type::CONFIG,
+                    manifest.config.digest,
+                    manifest.config.size,
+                )),
             },
             layers,
             listing: listing.map_err(|source| LockError::Listing { base: base(), source })?,

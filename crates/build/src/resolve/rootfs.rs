@@ -18,7 +18,7 @@ pub(super) async fn resolve(wanted: Wanted<'_>, template: &Template) -> Result<R
     let mut locked = BTreeMap::new();
     for platform in wanted.platforms {
         let path = wanted.request.directory.join(template.expand(&platform));
-        let limits = wanted.request.limits.clone();
+        let limits = wanted.request.limits;
         let pins = run(move || resolve_file(&path, &limits)).await?;
         locked.insert(platform, pins);
     }

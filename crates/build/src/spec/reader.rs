@@ -462,10 +462,7 @@ fn read_volumes(section: &Section<'_>) -> BTreeSet<String> {
 fn read_ledger(section: &Section<'_>) -> Ledger {
     Ledger {
         trust: section.parsed("trust", |text| {
-            let digests = text
-                .split('+')
-                .map(|digest| digest.parse())
-                .collect::<Result<_, _>>();
+            let digests = text.split('+').map(str::parse).collect::<Result<_, _>>();
             digests.map_err(|error| Problem::new(chain(&error)))
         }),
         repository: section.parsed("repository", repository),

@@ -351,7 +351,7 @@ async fn c6_layers_that_the_configuration_does_not_mean_are_refused() {
     let (good, _) = pack(&debian_tree(), Compression::Gzip);
     with_config(good.clone(), |_| {}).await.unwrap();
     let other = with_config(good.clone(), |config| {
-        config.rootfs.diff_ids = vec![Digest::of(b"other")]
+        config.rootfs.diff_ids = vec![Digest::of(b"other")];
     })
     .await;
     assert!(matches!(other, Err(LockError::DiffId { .. })), "{other:?}");

@@ -3,6 +3,7 @@
     clippy::disallowed_methods,
     reason = "the tests make the files that a spec copies"
 )]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod bases;
 mod building;
