@@ -93,15 +93,13 @@ impl Terminal {
         })
     }
 
-    /// A document, one line, keys sorted.
+    /// A document on one line: `"schema": 1` first, then its members sorted.
     ///
     /// # Errors
     ///
     /// [`Failure`] when stdout cannot be written.
     pub fn document<T: Serialize>(&self, document: &T) -> Result<(), Failure> {
-        let mut bytes = json::canonical(document);
-        bytes.push(b'\n');
-        self.bytes(&bytes)
+        self.bytes(&with_schema(&json::canonical(document)))
     }
 
     /// A table: a head line and rows, columns two spaces apart.
@@ -112,6 +110,13 @@ impl Terminal {
     pub fn table(&self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         self.bytes(table(head, rows).as_bytes())
     }
+}
+
+/// An object's canonical form, begun with the version of its shape.
+fn with_schema(object: &[u8]) -> Vec<u8> {
+    let members = object.strip_prefix(b"{").unwrap_or(object);
+    let separator: &[u8] = if members == b"}" { b"" } else { b"," };
+    [br#"{"schema":1"#, separator, members, b"\n"].concat()
 }
 
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -187,6 +192,12 @@ mod tests {
         ] {
             assert_eq!(bytes(count), text);
         }
+    }
+
+    #[test]
+    fn documents_start_with_their_schema() {
+        assert_eq!(with_schema(br#"{"a":1}"#), b"{\"schema\":1,\"a\":1}\n");
+        assert_eq!(with_schema(b"{}"), b"{\"schema\":1}\n");
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub struct Index {
 
 /// Either of the two documents that a tag can point at.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "documents are few and short-lived; most are the large variant"
+)]
 pub enum Document {
     /// One image or artifact.
     Manifest(Manifest),

@@ -78,7 +78,7 @@ impl FromStr for Platform {
         let error = || PlatformError {
             text: text.to_owned(),
         };
-        if !parts.iter().all(|part| word(part)) {
+        if !parts.iter().all(word) {
             return Err(error());
         }
         match parts[..] {

@@ -29,7 +29,6 @@ pub struct Audit {
 /// `--json`
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
     repository: String,
     #[serde(flatten)]
     report: &'a AuditReport,
@@ -56,7 +55,6 @@ impl Audit {
         if cairn.terminal.json {
             let repository = open.images.to_string();
             cairn.terminal.document(&Document {
-                schema: 1,
                 repository,
                 report: &report,
             })?;

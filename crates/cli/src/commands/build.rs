@@ -65,7 +65,6 @@ pub struct LocalImage {
 /// `--json`
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
     repository: String,
     reference: String,
     digest: cairn_oci::Digest,
@@ -142,7 +141,6 @@ fn tell_built(cairn: &Cairn, image: &LocalImage, changed: bool, started: Instant
 
 fn document(image: &LocalImage, changed: bool) -> Document<'_> {
     Document {
-        schema: 1,
         repository: image.reference.to_string(),
         reference: image.reference.at_digest(image.built.digest).to_string(),
         digest: image.built.digest,

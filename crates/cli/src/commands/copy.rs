@@ -26,7 +26,6 @@ pub struct Copy {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     reference: String,
     digest: Digest,
     #[serde(flatten)]
@@ -67,7 +66,6 @@ impl Copy {
         if cairn.terminal.json {
             let digest = manifest.digest();
             return cairn.terminal.document(&Document {
-                schema: 1,
                 reference,
                 digest,
                 transferred,

@@ -30,7 +30,6 @@ pub struct History {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     entries: Vec<HistoryRow>,
 }
@@ -47,11 +46,7 @@ impl History {
         entries.truncate(self.limit.unwrap_or(usize::MAX));
         if cairn.terminal.json {
             let repository = open.images.to_string();
-            return cairn.terminal.document(&Document {
-                schema: 1,
-                repository,
-                entries,
-            });
+            return cairn.terminal.document(&Document { repository, entries });
         }
         // Whose entries are one's own is a courtesy: a key that cannot be read must not hide the history.
         let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);

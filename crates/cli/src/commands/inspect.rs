@@ -23,7 +23,6 @@ pub struct Inspect {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     reference: String,
     digest: cairn_oci::Digest,
     media_type: String,
@@ -50,7 +49,6 @@ impl Inspect {
         }
         let images = images(&*repository, &manifest).await?;
         let document = Document {
-            schema: 1,
             reference: self.image.to_string(),
             digest: manifest.digest(),
             media_type: manifest.media_type().to_string(),

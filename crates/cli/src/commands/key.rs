@@ -42,7 +42,6 @@ pub struct List {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     key: String,
     algorithm: &'static str,
     origin: String,
@@ -52,7 +51,6 @@ struct Document {
 /// `--json` of the list
 #[derive(Serialize)]
 struct ListDocument<'a> {
-    schema: u32,
     repository: String,
     threshold: u32,
     keys: &'a [cairn_ledger::authority::Grant],
@@ -90,7 +88,6 @@ impl Key {
             return cairn.terminal.print(key.key().fingerprint().to_string());
         }
         cairn.terminal.document(&Document {
-            schema: 1,
             key: key.key().fingerprint().to_string(),
             algorithm: "ed25519",
             origin,
@@ -109,7 +106,6 @@ impl List {
         let authority = &state.authority;
         if cairn.terminal.json {
             return cairn.terminal.document(&ListDocument {
-                schema: 1,
                 repository: open.images.to_string(),
                 threshold: authority.threshold,
                 keys: &authority.keys,

@@ -49,7 +49,6 @@ pub struct Head {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     genesis: String,
     head: String,
@@ -105,7 +104,6 @@ impl Head {
             return cairn.terminal.print(head.digest.to_string());
         }
         cairn.terminal.document(&Document {
-            schema: 1,
             repository: open.images.to_string(),
             genesis: state.ledger.to_string(),
             head: head.digest.to_string(),

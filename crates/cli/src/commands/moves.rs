@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::ledgers::{OpenLedger, by, mode_text, tell_nothing_changed};
 use crate::program::Cairn;
-use crate::terminal::short;
+use crate::terminal::{counted, short};
 
 /// Reads a version, with the hint that belongs to a wrong one.
 ///
@@ -50,7 +50,6 @@ pub struct Moved {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     reference: Option<String>,
     version: Option<String>,
@@ -126,7 +125,6 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
         complete: one.projected,
     };
     cairn.terminal.document(&Document {
-        schema: 1,
         repository: open.images.to_string(),
         reference,
         version: done.version.as_ref().map(ToString::to_string),
@@ -156,9 +154,9 @@ fn tell(cairn: &Cairn, key: &LocalKey, done: &Done, moved: &Moved) {
         terminal.step(
             &format!("checking {version}"),
             format!(
-                "{} manifests, {} blobs: all there",
-                parts.indexes + parts.manifests,
-                parts.blobs
+                "{}, {}: all there",
+                counted(parts.indexes + parts.manifests, "manifest", "manifests"),
+                counted(parts.blobs, "blob", "blobs")
             ),
         );
     }

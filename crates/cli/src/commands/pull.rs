@@ -20,7 +20,6 @@ pub struct Pull {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     reference: String,
     digest: Digest,
@@ -64,7 +63,6 @@ impl Pull {
             return cairn.terminal.print(reference);
         }
         cairn.terminal.document(&Document {
-            schema: 1,
             repository: self.reference.without_target().to_string(),
             reference,
             digest: manifest.digest(),

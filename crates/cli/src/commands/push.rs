@@ -31,7 +31,6 @@ pub struct Push {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     reference: String,
     digest: Digest,
@@ -63,7 +62,6 @@ impl Push {
             return cairn.terminal.print(reference);
         }
         cairn.terminal.document(&Document {
-            schema: 1,
             repository: to.without_target().to_string(),
             reference,
             digest: image.manifest.digest(),

@@ -27,7 +27,6 @@ pub struct Show {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     #[serde(flatten)]
     release: query::Release,
@@ -47,11 +46,7 @@ impl Show {
         };
         if cairn.terminal.json {
             let repository = open.images.to_string();
-            return cairn.terminal.document(&Document {
-                schema: 1,
-                repository,
-                release,
-            });
+            return cairn.terminal.document(&Document { repository, release });
         }
         let channels: Vec<String> = release.shown_by.iter().map(ToString::to_string).collect();
         let line = |name: &str, value: &str| cairn.terminal.print(format!("{name:<10}  {value}"));

@@ -24,7 +24,6 @@ pub struct Status {
 /// `--json`
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
     repository: String,
     mode: Option<String>,
     size: u64,
@@ -52,7 +51,6 @@ impl Status {
 fn document<'a>(open: &OpenLedger, channels: &'a [StatusRow]) -> Document<'a> {
     let head = open.opened.head();
     Document {
-        schema: 1,
         repository: open.images.to_string(),
         mode: open.opened.mode().map(|mode| mode_text(&mode)),
         size: head.map_or(0, |head| head.size),

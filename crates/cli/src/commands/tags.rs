@@ -22,7 +22,6 @@ pub struct Tags {
 /// `--json`
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
     repository: String,
     tags: Vec<Tag>,
 }
@@ -38,11 +37,7 @@ impl Tags {
         let tags = all(&*repository).await?;
         if cairn.terminal.json {
             let repository = reference.to_string();
-            return cairn.terminal.document(&Document {
-                schema: 1,
-                repository,
-                tags,
-            });
+            return cairn.terminal.document(&Document { repository, tags });
         }
         tags.iter().try_for_each(|tag| cairn.terminal.print(tag.as_str()))
     }

@@ -23,7 +23,6 @@ pub struct Verify {
 /// `--json`
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
     reference: String,
     ok: bool,
     findings: Vec<FindingDocument<'a>>,
@@ -84,7 +83,6 @@ fn document<'a>(image: &Place, report: &'a Report) -> Document<'a> {
         bytes,
     } = report.checked;
     Document {
-        schema: 1,
         reference: image.to_string(),
         ok: report.findings.is_empty() && report.unchecked.is_empty(),
         findings: report.findings.iter().map(finding).collect(),
