@@ -5,6 +5,7 @@
 //! It reads only, and repairs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Page, Repository, RepositoryError, Target};
@@ -173,7 +174,7 @@ fn nothing_to_audit() -> AuditReport {
 }
 
 impl Audit<'_> {
-    fn find(&mut self, code: &'static str, subject: impl ToString, message: impl Into<String>) {
+    fn find(&mut self, code: &'static str, subject: &dyn fmt::Display, message: impl Into<String>) {
         self.findings.insert(Finding::new(code, subject, message));
     }
 
@@ -198,7 +199,7 @@ impl Audit<'_> {
                     "the {kind} entry {} has no effect on {subject}: {why}",
                     record.name
                 );
-                self.find(code, position, message);
+                self.find(code, &position, message);
             }
         }
     }
@@ -218,10 +219,10 @@ impl Audit<'_> {
                 continue;
             };
             let found = home.stat_blob(&digest).await;
-            let found = found.map_err(|source| repository_error(&**home, digest, source))?;
+            let found = found.map_err(|source| repository_error(&**home, &digest, source))?;
             if found.is_none() {
                 let message = format!("the build record {digest} is missing");
-                self.find("record-missing", position, message);
+                self.find("record-missing", &position, message);
             }
         }
         Ok(())
@@ -250,7 +251,7 @@ impl Audit<'_> {
                         ImageError::Blob { .. } => "blob-missing",
                         _ => "image-damaged",
                     };
-                    self.find(code, error.digest(), format!("{label}: {}", chain(&error)));
+                    self.find(code, &error.digest(), format!("{label}: {}", chain(&error)));
                 }
                 Err(source) => return Err(AuditError::Image { digest, source }),
             }
@@ -343,7 +344,7 @@ impl Audit<'_> {
     async fn referrer(&mut self, version: &Version, bound: &Bound) -> Result<(), AuditError> {
         let images = &*self.ledger.images;
         let subject = images.stat_manifest(&Target::Digest(bound.digest)).await;
-        let subject = subject.map_err(|source| repository_error(images, bound.digest, source))?;
+        let subject = subject.map_err(|source| repository_error(images, &bound.digest, source))?;
         let record = self.opened.view().find(&bound.entry).map(|(_, record, _)| record);
         let referrer = record
             .zip(subject)
@@ -353,7 +354,7 @@ impl Audit<'_> {
         let digest = referrer.manifest.digest();
         let found = images.stat_manifest(&Target::Digest(digest)).await;
         if found
-            .map_err(|source| repository_error(images, digest, source))?
+            .map_err(|source| repository_error(images, &digest, source))?
             .is_none()
         {
             self.find(
@@ -445,7 +446,7 @@ fn whose(channel: &ChannelState, found: &Digest) -> &'static str {
 
 fn repository_error(
     repository: &dyn Repository,
-    subject: impl ToString,
+    subject: &dyn fmt::Display,
     source: RepositoryError,
 ) -> AuditError {
     AuditError::Repository {
@@ -460,7 +461,7 @@ async fn list(repository: &dyn Repository) -> Result<BTreeSet<Tag>, AuditError> 
     let mut page = Page::first();
     for _ in 0..PAGE_LIMIT {
         let part = repository.list_tags(&page).await;
-        let part = part.map_err(|source| repository_error(repository, "the list of tags", source))?;
+        let part = part.map_err(|source| repository_error(repository, &"the list of tags", source))?;
         tags.extend(part.tags);
         match part.next {
             Some(next) if page.after.as_ref() != Some(&next) => page.after = Some(next),

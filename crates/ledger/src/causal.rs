@@ -142,7 +142,7 @@ fn choose_ledger(heads: &mut Heads, expected: Option<EntryName>, repository: &st
         let message = format!("a head of another ledger, {}", head.statement.ledger);
         heads
             .findings
-            .push(Finding::new("other-ledger", head.info.digest, message));
+            .push(Finding::new("other-ledger", &head.info.digest, message));
     }
     heads.counting.retain(|head| head.statement.ledger == wanted);
     Ok(())
@@ -196,11 +196,11 @@ fn take_beyond(view: &mut View, other: &VerifiedHead) {
         if !is_allowed {
             let message = "left out: its key is no longer allowed";
             view.findings
-                .push(Finding::new("entry-left-out", record.name, message));
+                .push(Finding::new("entry-left-out", &record.name, message));
         } else if let Err(error) = view.push(&record.envelope) {
             let message = format!("left out: {}", chain(&error));
             view.findings
-                .push(Finding::new("entry-left-out", record.name, message));
+                .push(Finding::new("entry-left-out", &record.name, message));
         }
     }
 }
@@ -261,7 +261,7 @@ pub(crate) fn with_own(mut view: View, written: View) -> View {
         if view.fold.position(&record.name).is_none() && view.push(&record.envelope).is_err() {
             let message = "left out: it does not fit to what others appended";
             view.findings
-                .push(Finding::new("entry-left-out", record.name, message));
+                .push(Finding::new("entry-left-out", &record.name, message));
         }
     }
     view.heads.extend(written.heads);

@@ -88,7 +88,10 @@ pub(crate) async fn read(
 }
 
 fn broken(digest: Digest, error: std::io::Error) -> ContentError {
-    if error.get_ref().is_some_and(|inner| inner.is::<RepositoryError>()) {
+    if error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<RepositoryError>)
+    {
         let other = |source| RepositoryError::Content { digest, source };
         return ContentError::Repository {
             digest,

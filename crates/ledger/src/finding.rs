@@ -1,5 +1,7 @@
 //! Findings: what does not match, with the words that `--json` shows.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// Something that does not match. It is reported, never believed, never deleted.
@@ -14,7 +16,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn new(code: &'static str, subject: impl ToString, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, subject: &dyn fmt::Display, message: impl Into<String>) -> Self {
         Self {
             code,
             subject: subject.to_string(),

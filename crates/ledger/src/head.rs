@@ -67,6 +67,9 @@ pub enum HeadError {
         "it is not a head: the artifact type is not {ARTIFACT_TYPE}, or the media types are not a head's"
     )]
     Type,
+    /// A head's manifest has one form: canonical, without annotations or anything else that was not signed.
+    #[error("its manifest has another form than a head's")]
+    Form,
     /// Its config or one of its packs cannot be had.
     #[error("its content cannot be read")]
     Content(#[source] ContentError),
@@ -177,14 +180,18 @@ pub fn build(
 ) -> Result<BuiltHead, SignError> {
     let envelope = Envelope::sign(PAYLOAD_TYPE, json::canonical(statement), signer)?;
     let config = envelope.bytes().clone();
-    let manifest = Manifest {
-        artifact_type: Some(ARTIFACT_TYPE.to_owned()),
-        ..Manifest::image(Descriptor::of(CONFIG_TYPE, &config), packs)
-    };
+    let manifest = manifest(Descriptor::of(CONFIG_TYPE, &config), packs);
     Ok(BuiltHead {
-        manifest: RawManifest::new(media_type::MANIFEST, json::canonical(&manifest)),
+        manifest: RawManifest::new(media_type::MANIFEST, manifest),
         config,
         size: statement.size,
+    })
+}
+
+fn manifest(config: Descriptor, packs: Vec<Descriptor>) -> Vec<u8> {
+    json::canonical(&Manifest {
+        artifact_type: Some(ARTIFACT_TYPE.to_owned()),
+        ..Manifest::image(config, packs)
     })
 }
 
@@ -202,10 +209,14 @@ pub(crate) fn parts(manifest: &RawManifest) -> Result<Parts, HeadError> {
     if !is_head {
         return Err(HeadError::Type);
     }
-    Ok(Parts {
-        config: document.config,
-        packs: document.layers,
-    })
+    let plain = |one: &Descriptor| Descriptor::new(one.media_type.clone(), one.digest, one.size);
+    let config = plain(&document.config);
+    let packs: Vec<Descriptor> = document.layers.iter().map(plain).collect();
+    // Nobody signed the manifest itself, so it may say nothing beyond what was signed, and in one form only.
+    if *manifest.bytes() != self::manifest(config.clone(), packs.clone()) {
+        return Err(HeadError::Form);
+    }
+    Ok(Parts { config, packs })
 }
 
 /// Reads the config of a head and checks it against the packs of its manifest.

@@ -18,6 +18,11 @@
 //!
 //! The format and the table of the fold's rules are in `docs/ledger-format.md`.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "errors name their subjects with digests and positions, and none of them is on a hot path"
+)]
+
 pub mod append;
 pub mod audit;
 pub mod authority;

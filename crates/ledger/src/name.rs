@@ -146,6 +146,11 @@ impl FromStr for Channel {
     }
 }
 
+#[expect(clippy::expect_used, reason = "both grammars lie within that of tags")]
+fn as_tag(text: &str) -> Tag {
+    text.parse().expect("a valid tag")
+}
+
 macro_rules! tag_like {
     ($name:ident, $error:ident) => {
         impl $name {
@@ -158,8 +163,7 @@ macro_rules! tag_like {
             /// The tag that shows it.
             #[must_use]
             pub fn tag(&self) -> Tag {
-                #[expect(clippy::expect_used, reason = "the grammar lies within that of tags")]
-                self.0.parse().expect("a valid tag")
+                as_tag(&self.0)
             }
         }
 

@@ -128,14 +128,15 @@ impl Ledger {
             self.project_version(&opened, version).await?;
         }
         for _ in 0..ROUND_LIMIT {
+            let mut settled = true;
             for channel in &named.channels {
-                self.project_channel(&opened, channel).await?;
+                settled &= self.settle_channel(&mut opened, channel).await?;
             }
             let now = self.look_again(&opened).await?;
-            let is_same = |channel: &&Channel| shows(&opened, channel) == shows(&now, channel);
-            let moved = named.channels.iter().find(|channel| !is_same(channel)).cloned();
+            let is_same = |channel: &Channel| shows(&opened, channel) == shows(&now, channel);
+            let unchanged = named.channels.iter().all(is_same);
             opened = now;
-            if moved.is_none() {
+            if settled && unchanged {
                 return Ok(opened);
             }
         }
@@ -144,6 +145,17 @@ impl Ledger {
                 channel: channel.clone(),
             }),
             None => Ok(opened),
+        }
+    }
+
+    /// Writes a channel's tag; a tag that the view does not know may only be newer than the view.
+    async fn settle_channel(&self, opened: &mut Opened, channel: &Channel) -> Result<bool, ProjectError> {
+        match self.project_channel(opened, channel).await {
+            Err(ProjectError::UnknownTag { .. }) => {
+                *opened = self.look_again(opened).await?;
+                self.project_channel(opened, channel).await
+            }
+            settled => settled,
         }
     }
 
@@ -254,16 +266,17 @@ impl Ledger {
         }
     }
 
-    /// A channel's tag: read before it is written, and left alone if it shows what the ledger does not know.
-    async fn project_channel(&self, opened: &Opened, channel: &Channel) -> Result<(), ProjectError> {
+    /// A channel's tag: read before it is written, and left alone if it shows what the ledger does not know. Returns
+    /// false if somebody else wrote it meanwhile.
+    async fn project_channel(&self, opened: &Opened, channel: &Channel) -> Result<bool, ProjectError> {
         let state = opened.state().and_then(|state| state.channels.get(channel));
         let Some((state, shown)) = state.and_then(|state| Some((state, state.shows.as_ref()?))) else {
-            return Ok(());
+            return Ok(true);
         };
         let tag = channel.tag();
         let found = self.tag_shows(&tag).await?;
         if found == Some(shown.digest) {
-            return Ok(());
+            return Ok(true);
         }
         check_known(opened, channel, state, found)?;
         let manifest = self.manifest(channel.as_str(), shown.digest).await?;
@@ -283,7 +296,8 @@ impl Ledger {
             .await
         {
             // Somebody else was there: the next round reads the ledger and the tag again.
-            Ok(()) | Err(RepositoryError::Condition { .. }) => Ok(()),
+            Err(RepositoryError::Condition { .. }) => Ok(false),
+            Ok(()) => Ok(true),
             Err(source) => Err(self.tag_error(&tag, source)),
         }
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{RawManifest, Repository};
 
+use crate::authority::Authority;
 use crate::content;
 use crate::entry::{Entry, EntryName, Kind};
 use crate::finding::Finding;
@@ -77,7 +78,7 @@ impl Verifier {
     /// Every key that was ever listed can be told apart; what each may do is the fold's business.
     fn learn(&mut self, entry: &Entry) {
         let authority = entry.authority.iter();
-        for key in authority.flat_map(|authority| authority.public_keys()) {
+        for key in authority.flat_map(Authority::public_keys) {
             self.keys.insert(key.fingerprint(), key.clone());
         }
     }

@@ -15,12 +15,16 @@ pub struct Initialised {
     pub genesis: EntryName,
     /// How it is appended to.
     pub mode: Mode,
+    /// Whether it was started now; not if the same key had started one with the same keys.
+    pub changed: bool,
     /// The ledger as it is now.
     pub opened: Opened,
 }
 
 impl Ledger {
     /// Starts a ledger with these keys: linear where the repository honours conditions, else causal.
+    ///
+    /// Repeated by the same signer with the same keys it changes nothing, so that it can be run again after a failure.
     ///
     /// # Errors
     ///
@@ -35,8 +39,8 @@ impl Ledger {
             .open(&TrustPolicy::default())
             .await
             .map_err(OperationError::Open)?;
-        if let Some(state) = opened.state() {
-            return Err(self.exists(state.ledger));
+        if opened.state().is_some() {
+            return self.started_before(opened, context, &authority);
         }
         let capabilities = self.home.capabilities().await;
         let capabilities =
@@ -47,7 +51,7 @@ impl Ledger {
             Mode::Causal
         };
         let entry = Entry {
-            authority: Some(authority),
+            authority: Some(authority.clone()),
             mode: Some(mode),
             home: Some(self.home.label()),
             ..plan::draft(context, Kind::Genesis)
@@ -66,18 +70,42 @@ impl Ledger {
             Commit::Appended(opened) => Ok(Initialised {
                 genesis,
                 mode,
+                changed: true,
                 opened: *opened,
             }),
-            Commit::Overtaken(opened, _) => {
-                Err(self.exists(opened.state().map_or(genesis, |state| state.ledger)))
-            }
+            Commit::Overtaken(opened, _) => self.started_before(*opened, context, &authority),
         }
     }
 
-    fn exists(&self, ledger: EntryName) -> OperationError {
-        OperationError::Exists {
-            repository: self.home.label(),
-            ledger,
+    fn started_before(
+        &self,
+        opened: Opened,
+        context: &Context<'_>,
+        authority: &Authority,
+    ) -> Result<Initialised, OperationError> {
+        let key = context.signer.key().fingerprint();
+        let genesis = opened.view().records().first();
+        let same = genesis.filter(|genesis| {
+            genesis.signers.contains(&key) && genesis.entry.authority.as_ref() == Some(authority)
+        });
+        let repository = || self.home.label();
+        match (
+            same.map(|genesis| genesis.name),
+            opened.state().map(|state| (state.ledger, state.mode)),
+        ) {
+            (Some(genesis), Some((_, mode))) => Ok(Initialised {
+                genesis,
+                mode,
+                changed: false,
+                opened,
+            }),
+            (None, Some((ledger, _))) => Err(OperationError::Exists {
+                repository: repository(),
+                ledger,
+            }),
+            (_, None) => Err(OperationError::NoLedger {
+                repository: repository(),
+            }),
         }
     }
 }

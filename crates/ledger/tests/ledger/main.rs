@@ -1,0 +1,19 @@
+//! The ledger as a whole, over repositories in memory.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like the tests themselves"
+)]
+
+mod bundle;
+mod causal;
+mod faults;
+mod flow;
+mod fold;
+mod golden;
+mod model;
+mod races;
+mod support;
+mod tamper;
+mod trust;
