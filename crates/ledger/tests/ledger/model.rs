@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_ledger::open::Opened;
 use cairn_ledger::operation::*;
+use cairn_ledger::state::Shown;
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -278,9 +279,9 @@ async fn compare(world: &World, model: &Model) -> Result<(), TestCaseError> {
     for (to, name) in CHANNELS.iter().enumerate() {
         let pointer = model.pointer(to);
         let real = state.channels.get(&channel(name)).cloned().unwrap_or_default();
-        let shows = real.shows.as_ref().map(|shown| shown.label());
+        let shows = real.shows.as_ref().map(Shown::label);
         prop_assert_eq!(&shows, &pointer.shows, "{} shows", name);
-        let trail: Vec<String> = real.trail.iter().map(|shown| shown.label()).collect();
+        let trail: Vec<String> = real.trail.iter().map(Shown::label).collect();
         prop_assert_eq!(&trail, &pointer.trail, "trail of {}", name);
         prop_assert_eq!(real.hold.is_some(), pointer.held, "hold of {}", name);
         let tag = world.tag(name).await;
