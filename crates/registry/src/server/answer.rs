@@ -17,7 +17,8 @@ use crate::wire::{Code, ConditionError, Detail, ErrorBody, RouteError, header};
 
 /// The answer to one request.
 pub(super) struct Answer {
-    pub(super) response: Response<AnswerBody>,
+    /// In a box, because answers are errors too and errors are to be small.
+    pub(super) response: Box<Response<AnswerBody>>,
     /// What the operator should hear of, and the client not.
     pub(super) failure: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -31,7 +32,7 @@ impl Answer {
         let mut response = Response::new(body::empty());
         *response.status_mut() = status;
         Self {
-            response,
+            response: Box::new(response),
             failure: None,
         }
     }

@@ -53,7 +53,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             if let Some(failure) = answer.failure {
                 log.failure(failure.as_ref());
             }
-            Ok(logged(answer.response, record, received, log))
+            Ok(logged(*answer.response, record, received, log))
         })
     }
 }

@@ -1,0 +1,779 @@
+//! The server, asked directly.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cairn_oci::{Descriptor, Digest, Manifest, json, media_type};
+use cairn_registry::server::{AccessLog, AccessRecord, BasicAuth, Limits, PasswordList, ServerConfig};
+use cairn_store::{Memory, RawManifest};
+use http::{Method, StatusCode};
+use reqwest::Response;
+use serde_json::{Value, json};
+use support::{Running, http_client, image, raw, remote};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+struct Registry {
+    server: Running,
+    client: reqwest::Client,
+}
+
+impl Registry {
+    async fn start(config: ServerConfig) -> Self {
+        Self {
+            server: Running::start(Arc::new(Memory::new()), config).await,
+            client: http_client(),
+        }
+    }
+
+    async fn new() -> Self {
+        Self::start(ServerConfig::default()).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("http://{}{path}", self.server.address)
+        };
+        self.client.request(method, url)
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    async fn status(&self, method: Method, path: &str) -> StatusCode {
+        self.request(method, path).send().await.unwrap().status()
+    }
+
+    async fn put_manifest(&self, path: &str, manifest: &RawManifest, headers: &[(&str, &str)]) -> Response {
+        let mut request = self
+            .request(Method::PUT, path)
+            .header("content-type", manifest.media_type().as_str());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(manifest.bytes().clone()).send().await.unwrap()
+    }
+
+    async fn image(&self, label: &str) -> RawManifest {
+        image(&remote(&self.server.host(), "a"), label).await
+    }
+
+    async fn begin(&self) -> String {
+        let answer = self
+            .request(Method::POST, "/v2/a/blobs/uploads/")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 202);
+        header(&answer, "location")
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.server.address).await.unwrap()
+    }
+
+    /// Sends bytes as they are and reads to the end of the connection.
+    async fn raw(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read(&mut stream).await
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+fn header(answer: &Response, name: &str) -> String {
+    let value = answer.headers().get(name);
+    value
+        .unwrap_or_else(|| panic!("no {name} in {:?}", answer.headers()))
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+async fn error(answer: Response) -> (u16, String, Value) {
+    let status = answer.status().as_u16();
+    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    let error = &body["errors"][0];
+    (
+        status,
+        error["code"].as_str().unwrap().to_owned(),
+        error["detail"].clone(),
+    )
+}
+
+async fn document(answer: Response) -> Value {
+    assert_eq!(answer.status(), 200);
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn ping_and_discovery_say_what_this_is() {
+    let registry = Registry::new().await;
+    let ping = registry.get("/v2/").await;
+    assert_eq!(header(&ping, "docker-distribution-api-version"), "registry/2.0");
+    assert_eq!(ping.status(), 200);
+    assert_eq!(registry.status(Method::GET, "/v2").await, 200);
+    for path in ["/v2/_oci/ext/discover", "/v2/team/web/_oci/ext/discover"] {
+        let found = document(registry.get(path).await).await;
+        assert_eq!(found["extensions"][0]["name"], "_cairn");
+        assert_eq!(
+            found["extensions"][0]["endpoints"],
+            json!(["conditions-v1", "seal-v1", "delete-tags-v1"])
+        );
+    }
+    let (status, code, _) = error(registry.request(Method::POST, "/v2/").send().await.unwrap()).await;
+    assert_eq!((status, code.as_str()), (405, "UNSUPPORTED"));
+}
+
+#[tokio::test]
+async fn f1_page_sizes_are_cut_or_refused() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("f1").await;
+    for tag in ["a", "b", "c"] {
+        let path = format!("/v2/a/manifests/{tag}");
+        assert_eq!(registry.put_manifest(&path, &manifest, &[]).await.status(), 201);
+    }
+    for list in ["/v2/a/tags/list", "/v2/_catalog"] {
+        for bad in ["-1", "abc", "", "1.5", "0x1", "%2B1"] {
+            let status = registry.status(Method::GET, &format!("{list}?n={bad}")).await;
+            assert_eq!(status, 400, "{list} {bad}");
+        }
+        for good in [
+            "9223372036854775808",
+            "99999999999999999999999999",
+            "1000000",
+            "1",
+        ] {
+            let status = registry.status(Method::GET, &format!("{list}?n={good}")).await;
+            assert_eq!(status, 200, "{list} {good}");
+        }
+    }
+    let nothing = registry.get("/v2/a/tags/list?n=0").await;
+    assert!(!nothing.headers().contains_key("link"));
+    assert_eq!(document(nothing).await["tags"], json!([]));
+    assert_eq!(
+        document(registry.get("/v2/_catalog?n=0").await).await["repositories"],
+        json!([])
+    );
+    let first = registry.get("/v2/a/tags/list?n=2").await;
+    let link = header(&first, "link");
+    assert_eq!(link, "</v2/a/tags/list?n=2&last=b>; rel=\"next\"");
+    assert_eq!(document(first).await["tags"], json!(["a", "b"]));
+    let rest = registry.get("/v2/a/tags/list?n=2&last=b").await;
+    assert!(!rest.headers().contains_key("link"));
+    assert_eq!(document(rest).await["tags"], json!(["c"]));
+    assert_eq!(registry.status(Method::GET, "/v2/none/tags/list").await, 404);
+}
+
+#[tokio::test]
+async fn f2_large_manifests_are_refused_while_they_come() {
+    let registry = Registry::new().await;
+    let piece = bytes::Bytes::from(vec![b' '; 64 << 10]);
+    let pieces = futures_util::stream::iter((0..80).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+    let chunked = registry
+        .request(Method::PUT, "/v2/a/manifests/x")
+        .header("content-type", media_type::MANIFEST)
+        .body(reqwest::Body::wrap_stream(pieces));
+    let (status, code, _) = error(chunked.send().await.unwrap()).await;
+    assert_eq!((status, code.as_str()), (413, "SIZE_INVALID"));
+    let stated = registry
+        .request(Method::PUT, "/v2/a/manifests/x")
+        .header("content-type", media_type::MANIFEST)
+        .body(vec![b' '; (4 << 20) + 1]);
+    assert_eq!(stated.send().await.unwrap().status(), 413);
+    assert_eq!(registry.status(Method::GET, "/v2/a/manifests/x").await, 404);
+}
+
+#[tokio::test]
+async fn f3_what_does_not_match_is_not_stored() {
+    let registry = Registry::new().await;
+    let digest = Digest::of(b"right");
+    let location = registry.begin().await;
+    let put = registry
+        .request(Method::PUT, &format!("{location}?digest={digest}"))
+        .body("wrong");
+    let (status, code, _) = error(put.send().await.unwrap()).await;
+    assert_eq!((status, code.as_str()), (400, "DIGEST_INVALID"));
+    assert_eq!(
+        registry
+            .status(Method::HEAD, &format!("/v2/a/blobs/{digest}"))
+            .await,
+        404
+    );
+    for query in [
+        "",
+        "?digest=",
+        "?digest=sha256:1",
+        "?digest=sha512:00",
+        "?digest=%",
+    ] {
+        let location = registry.begin().await;
+        let status = registry.status(Method::PUT, &format!("{location}{query}")).await;
+        assert_eq!(status, 400, "{query}");
+    }
+    let lacking = raw(&Manifest::image(
+        Descriptor::of(media_type::CONFIG, b"none"),
+        vec![],
+    ));
+    let answer = registry.put_manifest("/v2/a/manifests/x", &lacking, &[]).await;
+    let (status, code, detail) = error(answer).await;
+    assert_eq!((status, code.as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
+    assert_eq!(detail["digest"], json!(Digest::of(b"none")));
+    let other = format!("/v2/a/manifests/{}", Digest::of(b"other"));
+    let manifest = registry.image("f3").await;
+    assert_eq!(registry.put_manifest(&other, &manifest, &[]).await.status(), 400);
+    let text = RawManifest::new("text/plain", manifest.bytes().clone());
+    let (status, code, _) = error(registry.put_manifest("/v2/a/manifests/x", &text, &[]).await).await;
+    assert_eq!((status, code.as_str()), (400, "MANIFEST_INVALID"));
+    assert_eq!(registry.status(Method::GET, "/v2/a/manifests/x").await, 404);
+}
+
+#[tokio::test]
+async fn f4_pieces_must_begin_where_the_upload_ends() {
+    let registry = Registry::new().await;
+    let location = registry.begin().await;
+    let patch = |range: &'static str, body: &'static str| {
+        let mut request = registry.request(Method::PATCH, &location).body(body);
+        if !range.is_empty() {
+            request = request.header("content-range", range);
+        }
+        request.send()
+    };
+    let first = patch("0-2", "abc").await.unwrap();
+    assert_eq!(
+        (first.status().as_u16(), header(&first, "range").as_str()),
+        (202, "0-2")
+    );
+    for wrong in ["0-2", "2-4", "4-6"] {
+        let answer = patch(wrong, "xyz").await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "range").as_str()),
+            (416, "0-2"),
+            "{wrong}"
+        );
+    }
+    for (bad, body) in [("3-9", "def"), ("abc", "def"), ("5-3", "def")] {
+        assert_eq!(patch(bad, body).await.unwrap().status(), 400, "{bad}");
+    }
+    assert_eq!(patch("", "d").await.unwrap().status(), 202);
+    let status = registry.get(&location).await;
+    assert_eq!(
+        (status.status().as_u16(), header(&status, "range").as_str()),
+        (204, "0-3")
+    );
+    let digest = Digest::of(b"abcdef");
+    let done = registry
+        .request(Method::PUT, &format!("{location}?digest={digest}"))
+        .header("content-range", "4-5")
+        .body("ef");
+    let done = done.send().await.unwrap();
+    assert_eq!(done.status(), 201);
+    assert_eq!(header(&done, "location"), format!("/v2/a/blobs/{digest}"));
+    assert_eq!(header(&done, "docker-content-digest"), digest.to_string());
+    assert_eq!(registry.get(&location).await.status(), 404);
+}
+
+#[tokio::test]
+async fn f4_a_broken_upload_keeps_what_came_and_goes_on() {
+    let registry = Registry::new().await;
+    let location = registry.begin().await;
+    let mut stream = registry.connect().await;
+    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    // The server answers or closes as soon as it has seen the end; either way the piece is over then.
+    let _whatever = read(&mut stream).await;
+    let mut range = String::new();
+    for _ in 0..1000 {
+        range = header(&registry.get(&location).await, "range");
+        if range == "0-2" {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(range, "0-2");
+    let digest = Digest::of(b"abcdef");
+    let rest = registry
+        .request(Method::PUT, &format!("{location}?digest={digest}"))
+        .body("def");
+    assert_eq!(rest.send().await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn f6_odd_names_are_refused() {
+    let registry = Registry::new().await;
+    for path in [
+        "/v2/../manifests/x",
+        "/v2/a/../../manifests/x",
+        "/v2/%2e%2e/manifests/x",
+        "/v2/..%2f..%2fetc/manifests/x",
+        "/v2/_uploads/tags/list",
+        "/v2/a/_layout/tags/list",
+        "/v2/a%00/tags/list",
+        "/v2/a/manifests/.x",
+        "/v2/a/manifests/..%2f..%2fx",
+        "/v2/a/blobs/..%2f..%2fetc%2fpasswd",
+        "/v2/a/blobs/sha256:../../x",
+        "/v2/a/blobs/uploads/../../../x",
+        "/etc/passwd",
+        "//v2/",
+        "/v2/%",
+    ] {
+        let answer = registry
+            .raw(&format!(
+                "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+        let status = answer.split(' ').nth(1).unwrap();
+        assert!(matches!(status, "400" | "404"), "{path}: {answer}");
+    }
+}
+
+fn short() -> ServerConfig {
+    ServerConfig {
+        limits: Limits {
+            header_timeout: Duration::from_millis(200),
+            body_timeout: Duration::from_millis(200),
+            // Longer than any test: nothing may end only because draining does.
+            drain: Duration::from_secs(3600),
+            ..Limits::default()
+        },
+        ..ServerConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn f7_slow_connections_are_closed_and_others_served() {
+    let registry = Registry::start(short()).await;
+    let mut idle = registry.connect().await;
+    let mut slow = registry.connect().await;
+    slow.write_all(b"GET /v2/ HTT").await.unwrap();
+    assert_eq!(registry.status(Method::GET, "/v2/").await, 200);
+    // Both reads end only because the server closes the connection.
+    assert!(!read(&mut slow).await.contains("200 OK"));
+    assert_eq!(read(&mut idle).await, "");
+    let location = registry.begin().await;
+    let mut body = registry.connect().await;
+    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc");
+    body.write_all(head.as_bytes()).await.unwrap();
+    assert!(read(&mut body).await.contains(" 408 "));
+    assert_eq!(header(&registry.get(&location).await, "range"), "0-2");
+}
+
+#[tokio::test]
+async fn f7_a_reader_that_does_not_read_is_dropped() {
+    let registry = Registry::start(short()).await;
+    let large = vec![7_u8; 32 << 20];
+    let digest = Digest::of(&large);
+    let location = registry.begin().await;
+    let put = registry
+        .request(Method::PUT, &format!("{location}?digest={digest}"))
+        .body(large.clone());
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    let mut stream = registry.connect().await;
+    let get = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(get.as_bytes()).await.unwrap();
+    // The server stops only if the stuck connection was given up.
+    let stopped = tokio::time::timeout(Duration::from_secs(60), registry.server.stop()).await;
+    stopped.unwrap().unwrap().unwrap();
+    let mut got = Vec::new();
+    // A reset is as good as an end here.
+    drop(stream.read_to_end(&mut got).await);
+    assert!(got.len() < large.len());
+}
+
+#[tokio::test]
+async fn f7_heads_that_are_too_long_are_refused() {
+    let registry = Registry::new().await;
+    let long = "x".repeat(40 << 10);
+    let answer = registry
+        .raw(&format!("GET /v2/ HTTP/1.1\r\nhost: x\r\nx-long: {long}\r\n\r\n"))
+        .await;
+    assert!(answer.contains(" 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn f9_deleting_can_be_switched_off() {
+    let registry = Registry::start(ServerConfig {
+        delete: false,
+        ..ServerConfig::default()
+    })
+    .await;
+    let manifest = registry.image("f9").await;
+    registry.put_manifest("/v2/a/manifests/x", &manifest, &[]).await;
+    let digest = manifest.digest();
+    let blob = Digest::of(b"layer f9");
+    for path in [
+        "/v2/a/manifests/x".to_owned(),
+        format!("/v2/a/manifests/{digest}"),
+        format!("/v2/a/blobs/{blob}"),
+    ] {
+        assert_eq!(registry.status(Method::DELETE, &path).await, 405, "{path}");
+        assert_eq!(registry.status(Method::HEAD, &path).await, 200, "{path}");
+    }
+    let found = document(registry.get("/v2/_oci/ext/discover").await).await;
+    assert_eq!(
+        found["extensions"][0]["endpoints"],
+        json!(["conditions-v1", "seal-v1"])
+    );
+}
+
+#[tokio::test]
+async fn f12_a_stopping_server_finishes_what_it_began() {
+    let registry = Registry::new().await;
+    let location = registry.begin().await;
+    let digest = Digest::of(b"abcdef");
+    let mut busy = registry.connect().await;
+    let head = format!(
+        "PUT {location}?digest={digest} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 6\r\n\r\n"
+    );
+    busy.write_all(head.as_bytes()).await.unwrap();
+    // The server is in the middle of this request when it says this.
+    let mut interim = [0; 25];
+    busy.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    busy.write_all(b"abc").await.unwrap();
+    let mut idle = registry.connect().await;
+    let address = registry.server.address;
+    let stopped = registry.server.stop();
+    assert_eq!(read(&mut idle).await, "", "an idle connection is closed at once");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody new is let in");
+    busy.write_all(b"def").await.unwrap();
+    assert!(read(&mut busy).await.starts_with("HTTP/1.1 201 "));
+    stopped.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn f12_draining_has_an_end() {
+    let mut config = ServerConfig::default();
+    config.limits.drain = Duration::from_millis(100);
+    let registry = Registry::start(config).await;
+    let location = registry.begin().await;
+    let mut stuck = registry.connect().await;
+    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc");
+    stuck.write_all(head.as_bytes()).await.unwrap();
+    registry.server.stop().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn conditions_are_honoured_and_confirmed() {
+    let registry = Registry::new().await;
+    let (one, two) = (registry.image("one").await, registry.image("two").await);
+    let path = "/v2/a/manifests/x";
+    let written = registry.put_manifest(path, &one, &[("if-none-match", "*")]).await;
+    assert_eq!(written.status(), 201);
+    assert_eq!(header(&written, "cairn-condition"), "if-absent");
+    let etag = header(&written, "etag");
+    assert_eq!(etag, format!("\"{}\"", one.digest()));
+    let refused = registry.put_manifest(path, &two, &[("if-none-match", "*")]).await;
+    assert_eq!(header(&refused, "etag"), etag);
+    assert_eq!(
+        header(&refused, "docker-content-digest"),
+        one.digest().to_string()
+    );
+    let (status, code, detail) = error(refused).await;
+    assert_eq!((status, code.as_str()), (412, "DENIED"));
+    assert_eq!(detail, json!({ "tag": "x", "digest": one.digest() }));
+    let stale = format!("\"{}\"", two.digest());
+    assert_eq!(
+        registry
+            .put_manifest(path, &two, &[("if-match", &stale)])
+            .await
+            .status(),
+        412
+    );
+    let moved = registry
+        .put_manifest(
+            path,
+            &two,
+            &[("if-match", &etag), ("cairn-condition", "if-match")],
+        )
+        .await;
+    assert_eq!(
+        (
+            moved.status().as_u16(),
+            header(&moved, "cairn-condition").as_str()
+        ),
+        (201, "if-match")
+    );
+    let plain = registry.put_manifest(path, &one, &[]).await;
+    assert!(!plain.headers().contains_key("cairn-condition"));
+    let sealed = registry
+        .put_manifest(path, &one, &[("cairn-condition", "seal")])
+        .await;
+    assert_eq!(header(&sealed, "cairn-condition"), "seal");
+    let (status, code, detail) = error(registry.put_manifest(path, &two, &[]).await).await;
+    assert_eq!((status, code.as_str()), (409, "DENIED"));
+    assert_eq!(
+        detail,
+        json!({ "tag": "x", "digest": one.digest(), "sealed": true })
+    );
+}
+
+#[tokio::test]
+async fn half_a_condition_writes_nothing() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("half").await;
+    let by_digest = format!("/v2/a/manifests/{}", manifest.digest());
+    for (path, headers) in [
+        ("/v2/a/manifests/x", [("cairn-condition", "if-match")]),
+        ("/v2/a/manifests/x", [("cairn-condition", "if-absent")]),
+        ("/v2/a/manifests/x", [("if-match", "*")]),
+        ("/v2/a/manifests/x", [("if-none-match", "\"x\"")]),
+        (by_digest.as_str(), [("if-none-match", "*")]),
+    ] {
+        let answer = registry.put_manifest(path, &manifest, &headers).await;
+        assert_eq!(answer.status(), 400, "{headers:?}");
+        assert_eq!(registry.status(Method::GET, path).await, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_written_only_under_a_condition() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("head").await;
+    let path = "/v2/a/manifests/cairn-head";
+    let digest = format!("/v2/a/manifests/{}", manifest.digest());
+    assert_eq!(registry.put_manifest(path, &manifest, &[]).await.status(), 428);
+    let beside = format!("{digest}?tag=ok&tag=cairn-head");
+    assert_eq!(registry.put_manifest(&beside, &manifest, &[]).await.status(), 428);
+    assert_eq!(registry.status(Method::GET, "/v2/a/manifests/ok").await, 404);
+    let written = registry
+        .put_manifest(path, &manifest, &[("if-none-match", "*")])
+        .await;
+    assert_eq!(written.status(), 201);
+    assert_eq!(registry.status(Method::DELETE, path).await, 428);
+    assert_eq!(registry.status(Method::DELETE, &digest).await, 428);
+    assert_eq!(registry.status(Method::HEAD, path).await, 200);
+}
+
+#[tokio::test]
+async fn a_pattern_of_heads_protects_each_of_them() {
+    let registry = Registry::start(ServerConfig {
+        conditional_tags: vec!["head-*".parse().unwrap()],
+        ..ServerConfig::default()
+    })
+    .await;
+    let manifest = registry.image("head").await;
+    let path = "/v2/a/manifests/head-1";
+    assert_eq!(registry.put_manifest(path, &manifest, &[]).await.status(), 428);
+    assert_eq!(
+        registry
+            .put_manifest("/v2/a/manifests/other", &manifest, &[])
+            .await
+            .status(),
+        201
+    );
+    registry
+        .put_manifest(path, &manifest, &[("if-none-match", "*")])
+        .await;
+    let digest = format!("/v2/a/manifests/{}", manifest.digest());
+    assert_eq!(registry.status(Method::DELETE, &digest).await, 428);
+}
+
+#[tokio::test]
+async fn blobs_come_whole_in_part_and_not_again() {
+    let registry = Registry::new().await;
+    let digest = Digest::of(b"0123456789");
+    let post = registry
+        .request(Method::POST, &format!("/v2/a/blobs/uploads/?digest={digest}"))
+        .body("0123456789");
+    let created = post.send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    let path = header(&created, "location");
+    let head = registry.request(Method::HEAD, &path).send().await.unwrap();
+    assert_eq!(header(&head, "content-length"), "10");
+    assert_eq!(header(&head, "accept-ranges"), "bytes");
+    let get =
+        |name: &'static str, value: String| registry.request(Method::GET, &path).header(name, value).send();
+    let part = get("range", "bytes=2-4".to_owned()).await.unwrap();
+    assert_eq!(part.status(), 206);
+    assert_eq!(header(&part, "content-range"), "bytes 2-4/10");
+    assert_eq!(part.text().await.unwrap(), "234");
+    let beyond = get("range", "bytes=10-".to_owned()).await.unwrap();
+    assert_eq!(beyond.status(), 416);
+    assert_eq!(header(&beyond, "content-range"), "bytes */10");
+    let known = get("if-none-match", format!("\"{digest}\"")).await.unwrap();
+    assert_eq!(known.status(), 304);
+    let whole = get("range", "bytes=abc".to_owned()).await.unwrap();
+    assert_eq!(
+        (whole.status().as_u16(), whole.text().await.unwrap().as_str()),
+        (200, "0123456789")
+    );
+}
+
+#[tokio::test]
+async fn manifests_are_served_as_they_came() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("as it came").await;
+    let digest = manifest.digest();
+    let path = format!("/v2/a/manifests/{digest}?tag=x&tag=y");
+    let written = registry.put_manifest(&path, &manifest, &[]).await;
+    let tags: Vec<_> = written.headers().get_all("oci-tag").iter().collect();
+    assert_eq!(tags, ["x", "y"]);
+    assert_eq!(header(&written, "location"), format!("/v2/a/manifests/{digest}"));
+    for target in ["x", "y", digest.to_string().as_str()] {
+        let path = format!("/v2/a/manifests/{target}");
+        let read = registry.get(&path).await;
+        assert_eq!(header(&read, "content-type"), media_type::MANIFEST);
+        assert_eq!(header(&read, "docker-content-digest"), digest.to_string());
+        assert_eq!(read.bytes().await.unwrap(), *manifest.bytes());
+        let head = registry.request(Method::HEAD, &path).send().await.unwrap();
+        assert_eq!(
+            header(&head, "content-length"),
+            manifest.bytes().len().to_string()
+        );
+        let again = registry
+            .request(Method::GET, &path)
+            .header("if-none-match", format!("\"{digest}\""));
+        assert_eq!(again.send().await.unwrap().status(), 304);
+    }
+    let many = (0..17).map(|n| format!("tag=t{n}")).collect::<Vec<_>>().join("&");
+    let flood = format!("/v2/a/manifests/{digest}?{many}");
+    assert_eq!(registry.put_manifest(&flood, &manifest, &[]).await.status(), 400);
+}
+
+#[tokio::test]
+async fn referrers_are_listed_and_filtered() {
+    let registry = Registry::new().await;
+    let subject = registry.image("subject").await;
+    let mut referrers = Vec::new();
+    for kind in ["application/vnd.a+json", "application/vnd.b"] {
+        let mut manifest: Manifest = serde_json::from_slice(subject.bytes()).unwrap();
+        manifest.artifact_type = Some(kind.to_owned());
+        manifest.subject = Some(subject.descriptor());
+        let manifest = RawManifest::new(media_type::MANIFEST, json::canonical(&manifest));
+        let path = format!("/v2/a/manifests/{}", manifest.digest());
+        let written = registry.put_manifest(&path, &manifest, &[]).await;
+        assert_eq!(header(&written, "oci-subject"), subject.digest().to_string());
+        referrers.push(manifest.digest());
+    }
+    let path = format!("/v2/a/referrers/{}", subject.digest());
+    let all = registry.get(&path).await;
+    assert_eq!(header(&all, "content-type"), media_type::INDEX);
+    assert!(!all.headers().contains_key("oci-filters-applied"));
+    assert_eq!(document(all).await["manifests"].as_array().unwrap().len(), 2);
+    for filter in ["application/vnd.a%2Bjson", "application/vnd.a+json"] {
+        let one = registry.get(&format!("{path}?artifactType={filter}")).await;
+        assert_eq!(header(&one, "oci-filters-applied"), "artifactType");
+        let one = document(one).await;
+        assert_eq!(one["manifests"].as_array().unwrap().len(), 1);
+        assert_eq!(one["manifests"][0]["digest"], json!(referrers[0]));
+    }
+    let first = registry
+        .get(&format!("{path}?n=1&artifactType=application/vnd.b"))
+        .await;
+    assert!(!first.headers().contains_key("link"));
+    assert!(
+        registry
+            .get(&format!("{path}?n=1"))
+            .await
+            .headers()
+            .contains_key("link")
+    );
+    let none = format!("/v2/none/referrers/{}", Digest::of(b"none"));
+    assert_eq!(document(registry.get(&none).await).await["manifests"], json!([]));
+    assert_eq!(registry.status(Method::GET, "/v2/a/referrers/x").await, 400);
+}
+
+#[tokio::test]
+async fn mounting_gives_the_blob_or_an_upload() {
+    let registry = Registry::new().await;
+    let digest = Digest::of(b"x");
+    let post = registry
+        .request(Method::POST, &format!("/v2/b/blobs/uploads/?digest={digest}"))
+        .body("x");
+    assert_eq!(post.send().await.unwrap().status(), 201);
+    for (query, expected) in [
+        (format!("mount={digest}&from=b"), 201),
+        (format!("mount={}&from=b", Digest::of(b"y")), 202),
+        (format!("mount={digest}&from=none"), 202),
+        (format!("mount={digest}&from=../b"), 202),
+        (format!("mount={digest}"), 202),
+        ("mount=x&from=b".to_owned(), 400),
+    ] {
+        let path = format!("/v2/c/blobs/uploads/?{query}");
+        assert_eq!(registry.status(Method::POST, &path).await, expected, "{query}");
+    }
+    let location = registry.begin().await;
+    assert_eq!(registry.status(Method::DELETE, &location).await, 204);
+    assert_eq!(registry.status(Method::DELETE, &location).await, 404);
+}
+
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<AccessRecord>>);
+
+impl AccessLog for Heard {
+    fn request(&self, record: &AccessRecord) {
+        self.0.lock().unwrap().push(record.clone());
+    }
+
+    fn failure(&self, error: &(dyn std::error::Error + 'static)) {
+        panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn f13_strangers_are_challenged_and_secrets_not_logged() {
+    let log = Arc::new(Heard::default());
+    let passwords = BTreeMap::from([("ann".to_owned(), "sentinel".to_owned())]);
+    let registry = Registry::start(ServerConfig {
+        basic: Some(BasicAuth {
+            realm: "cairn".to_owned(),
+            accounts: Arc::new(PasswordList::new(&passwords)),
+        }),
+        log: Arc::clone(&log) as Arc<dyn AccessLog>,
+        ..ServerConfig::default()
+    })
+    .await;
+    let stranger = registry.get("/v2/").await;
+    assert_eq!(
+        header(&stranger, "www-authenticate"),
+        "Basic realm=\"cairn\", charset=\"UTF-8\""
+    );
+    assert_eq!(error(stranger).await.1, "UNAUTHORIZED");
+    let as_user = |user: &'static str, password: &'static str| {
+        registry
+            .request(Method::GET, "/v2/?secret=sentinel")
+            .basic_auth(user, Some(password))
+            .send()
+    };
+    assert_eq!(as_user("ann", "sentinel").await.unwrap().status(), 200);
+    assert_eq!(as_user("ann", "wrong").await.unwrap().status(), 401);
+    assert_eq!(as_user("bob", "sentinel").await.unwrap().status(), 401);
+    let odd = registry
+        .request(Method::GET, "/v2/")
+        .header("authorization", "Basic !!");
+    assert_eq!(odd.send().await.unwrap().status(), 401);
+    registry.server.stop().await.unwrap().unwrap();
+    let records = log.0.lock().unwrap();
+    assert_eq!(records.len(), 5);
+    assert_eq!(
+        (records[1].status, records[1].path.as_str(), records[1].sent),
+        (200, "/v2/", 2)
+    );
+    assert!(!format!("{records:?}").contains("sentinel"));
+}
+
+#[tokio::test]
+async fn too_many_uploads_are_told_to_wait() {
+    let mut config = ServerConfig::default();
+    config.limits.uploads = 0;
+    let registry = Registry::start(config).await;
+    let location = registry.begin().await;
+    let patch = registry.request(Method::PATCH, &location).body("abc");
+    let answer = patch.send().await.unwrap();
+    assert_eq!(header(&answer, "retry-after"), "1");
+    assert_eq!(error(answer).await.1, "TOOMANYREQUESTS");
+}

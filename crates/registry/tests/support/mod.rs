@@ -1,0 +1,257 @@
+//! What the tests of this crate share: a server of ours on a free port, and a client that does not wait long.
+
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_oci::{Descriptor, Manifest, json, media_type};
+use cairn_registry::client::{Basic, Client, ClientConfig, Credentials, Remote, Retries, Timeouts};
+use cairn_registry::server::{Server, ServerConfig, ServerError};
+use cairn_store::{RawManifest, Repository, Store, from_bytes};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A server of ours that is running.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Running {
+    pub(crate) async fn start(store: Arc<dyn Store>, config: ServerConfig) -> Self {
+        let bound = Server::new(store, config)
+            .bind(([127, 0, 0, 1], 0).into())
+            .await
+            .unwrap();
+        let address = bound.local_addr();
+        let (stop, stopped) = oneshot::channel();
+        let done = tokio::spawn(bound.serve(async move { drop(stopped.await) }));
+        Self { address, stop, done }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Tells it to stop; the result comes when it has.
+    pub(crate) fn stop(self) -> JoinHandle<Result<(), ServerError>> {
+        self.stop.send(()).unwrap();
+        self.done
+    }
+}
+
+/// One account for one host.
+#[derive(Debug)]
+pub(crate) struct Account(
+    pub(crate) String,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+);
+
+impl Credentials for Account {
+    fn basic(&self, host: &str) -> Option<Basic> {
+        (host == self.0).then(|| Basic {
+            user: self.1.to_owned(),
+            secret: self.2.to_owned(),
+        })
+    }
+}
+
+pub(crate) fn config() -> ClientConfig {
+    ClientConfig {
+        timeouts: Timeouts {
+            connect: Duration::from_secs(5),
+            idle: Duration::from_secs(20),
+        },
+        retries: Retries {
+            attempts: 3,
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(5),
+        },
+        ..ClientConfig::default()
+    }
+}
+
+pub(crate) fn remote(host: &str, name: &str) -> Remote {
+    Client::new(config())
+        .repository(host, name.parse().unwrap())
+        .unwrap()
+}
+
+/// Writes the blobs of a small image and returns its manifest, which is not written.
+pub(crate) async fn image(repository: &dyn Repository, label: &str) -> RawManifest {
+    let config = format!("{{\"label\":\"{label}\"}}").into_bytes();
+    let layer = format!("layer {label}").into_bytes();
+    let config_descriptor = Descriptor::of(media_type::CONFIG, &config);
+    let layer_descriptor = Descriptor::of(media_type::LAYER, &layer);
+    for (descriptor, bytes) in [(&config_descriptor, config), (&layer_descriptor, layer)] {
+        repository
+            .write_blob(&descriptor.digest, descriptor.size, from_bytes(bytes))
+            .await
+            .unwrap();
+    }
+    raw(&Manifest::image(config_descriptor, vec![layer_descriptor]))
+}
+
+pub(crate) fn raw(manifest: &Manifest) -> RawManifest {
+    RawManifest::new(media_type::MANIFEST, json::canonical(manifest))
+}
+
+/// A request as a fake server saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: http::Method,
+    pub(crate) uri: http::Uri,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Seen {
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.uri)
+    }
+
+    pub(crate) fn is_authorized(&self) -> bool {
+        self.headers.contains_key(http::header::AUTHORIZATION)
+    }
+}
+
+pub(crate) type FakeBody = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type FakeAnswer = http::Response<FakeBody>;
+
+/// A server that answers whatever the test wants, and remembers what it was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Fake {
+    /// `answer` gives `None` to break the connection instead of answering.
+    pub(crate) async fn start<F, R>(answer: F) -> Self
+    where
+        F: Fn(Seen) -> R + Send + Sync + 'static,
+        R: Future<Output = Option<FakeAnswer>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (answer, remembered) = (Arc::new(answer), Arc::clone(&seen));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&remembered));
+                let service = hyper::service::service_fn(move |request| {
+                    let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
+                    async move {
+                        let request = take(request).await?;
+                        seen.lock().unwrap().push(request.clone());
+                        let broken = || io::Error::from(io::ErrorKind::ConnectionReset);
+                        answer(request).await.ok_or_else(broken)
+                    }
+                });
+                let io = hyper_util::rt::TokioIo::new(stream);
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// How many requests of this method there were.
+    pub(crate) fn count(&self, method: &http::Method) -> usize {
+        self.seen().iter().filter(|seen| seen.method == *method).count()
+    }
+}
+
+async fn take(request: http::Request<hyper::body::Incoming>) -> io::Result<Seen> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    Ok(Seen {
+        method: parts.method,
+        uri: parts.uri,
+        headers: parts.headers,
+        body,
+    })
+}
+
+/// An answer with headers and a body.
+pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> FakeAnswer {
+    let mut builder = http::Response::builder().status(status);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    let body = Full::new(body.into()).map_err(|never| match never {});
+    builder.body(body.boxed_unsync()).unwrap()
+}
+
+/// An answer whose body never ends.
+pub(crate) fn endless(status: u16, headers: &[(&str, &str)]) -> FakeAnswer {
+    let piece = Bytes::from(vec![b' '; 64 << 10]);
+    let pieces = futures_util::stream::repeat_with(move || Ok(Frame::data(piece.clone())));
+    let (parts, _) = answer(status, headers, "").into_parts();
+    http::Response::from_parts(parts, StreamBody::new(pieces).boxed_unsync())
+}
+
+/// A plain HTTP client that follows and repeats nothing.
+pub(crate) fn http_client() -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+/// Something between client and server that changes requests and answers.
+pub(crate) async fn proxy<Q, A>(to: SocketAddr, request: Q, response: A) -> Fake
+where
+    Q: Fn(&mut Seen) -> Option<FakeAnswer> + Send + Sync + 'static,
+    A: Fn(&Seen, &mut http::HeaderMap) + Send + Sync + 'static,
+{
+    let client = http_client();
+    let (request, response) = (Arc::new(request), Arc::new(response));
+    Fake::start(move |mut seen| {
+        let (client, request, response) = (client.clone(), Arc::clone(&request), Arc::clone(&response));
+        async move {
+            if let Some(own) = request(&mut seen) {
+                return Some(own);
+            }
+            let url = format!("http://{to}{}", seen.uri);
+            let forwarded = client
+                .request(seen.method.clone(), url)
+                .headers(seen.headers.clone())
+                .body(seen.body.clone());
+            let answered = forwarded.send().await.unwrap();
+            let (status, mut headers) = (answered.status(), answered.headers().clone());
+            response(&seen, &mut headers);
+            let body = Full::new(answered.bytes().await.unwrap()).map_err(|never| match never {});
+            let mut answer = http::Response::new(body.boxed_unsync());
+            *answer.status_mut() = status;
+            *answer.headers_mut() = headers;
+            Some(answer)
+        }
+    })
+    .await
+}
