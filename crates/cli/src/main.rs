@@ -13,6 +13,7 @@
 )]
 
 mod args;
+mod cache;
 mod classify;
 mod commands;
 mod credentials;

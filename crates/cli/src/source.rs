@@ -10,6 +10,7 @@ use cairn_ledger::Source;
 use cairn_oci::Reference;
 use cairn_store::{Repository, RepositoryError, Store};
 
+use crate::cache::Cached;
 use crate::failure::Failure;
 use crate::program::Cairn;
 
@@ -35,7 +36,7 @@ impl Sources for BaseSources<'_> {
 }
 
 impl Cairn {
-    /// Opens the repository of a base.
+    /// Opens the repository of a base; what is read from a registry is kept in the cache.
     ///
     /// # Errors
     ///
@@ -49,7 +50,9 @@ impl Cairn {
             Some(host) => {
                 let client = self.client().await.map_err(unreachable)?;
                 let remote = client.repository(host, reference.name.clone());
-                Ok(Arc::new(remote.map_err(|error| unreachable(error.into()))?))
+                let remote = remote.map_err(|error| unreachable(error.into()))?;
+                let store = self.store().await.map_err(unreachable)?.clone();
+                Ok(Arc::new(Cached::new(Arc::new(remote), store)))
             }
             None => {
                 self.store()

@@ -10,10 +10,11 @@ use cairn_build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Re
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
 use cairn_store::transfer::{Transfer, Transferred};
-use cairn_store::{RawManifest, Repository, Target};
+use cairn_store::{Memory, RawManifest, Repository, Target};
 use clap::Args;
 use serde::Serialize;
 
+use crate::cache::Cached;
 use crate::commands::lock::pin_text;
 use crate::failure::{Exit, Failure};
 use crate::place::{self, Place};
@@ -241,7 +242,7 @@ fn build_failure(cairn: &Cairn, project: &Project, error: BuildError) -> Failure
     }
 }
 
-/// Where the base's content is: its repository in the local store else its registry.
+/// Where the base's content is.
 async fn inputs(
     cairn: &Cairn,
     project: &Project,
@@ -254,7 +255,14 @@ async fn inputs(
             inputs.siblings.push(reference.name.clone());
         }
         Some(BaseSource::Image(reference)) if !options.offline => {
-            inputs.repositories.push(cairn.open(reference).await?);
+            inputs.repositories.push(cairn.open_base(reference).await?);
+        }
+        Some(BaseSource::Image(_)) => {
+            let nothing = Memory::new().open(&project.spec.image.name.value);
+            let store = cairn.store().await?.clone();
+            inputs
+                .repositories
+                .push(Arc::new(Cached::new(Arc::new(nothing), store)));
         }
         _ => {}
     }

@@ -146,7 +146,7 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
 
 fn tell(cairn: &Cairn, key: &LocalKey, done: &Done, moved: &Moved) {
     let terminal = &cairn.terminal;
-    if let Some(parts) = &done.checked {
+    if let (true, Some(parts)) = (moved.verb == "rolled back", &done.checked) {
         let version = done
             .version
             .as_ref()

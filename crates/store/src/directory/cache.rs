@@ -6,7 +6,7 @@ use super::Directory;
 use crate::blobs::Blobs;
 use crate::blocking::blocking;
 use crate::error::RepositoryError;
-use crate::repository::Written;
+use crate::repository::{Blob, Written};
 use crate::stream::{ByteStream, verified};
 
 impl Directory {
@@ -16,9 +16,9 @@ impl Directory {
     /// # Errors
     ///
     /// The file that could not be read.
-    pub async fn cache_read(&self, digest: &Digest) -> Result<Option<ByteStream>, RepositoryError> {
+    pub async fn cache_read(&self, digest: &Digest) -> Result<Option<Blob>, RepositoryError> {
         let blob = self.cached().read(digest, None).await?;
-        Ok(blob.map(|blob| verified(blob.content, *digest, blob.size)))
+        Ok(blob.map(|blob| Blob { content: verified(blob.content, *digest, blob.size), ..blob }))
     }
 
     /// Keeps content in the cache, verified against digest and size (in bytes).
