@@ -230,6 +230,26 @@ impl Ledger {
             })
     }
 
+    /// A version's tag must show nothing or the right digest.
+    pub(crate) async fn check_version(
+        &self,
+        version: &Version,
+        expected: Digest,
+    ) -> Result<(), ProjectError> {
+        match self
+            .tag_shows(&version.tag())
+            .await?
+            .filter(|found| *found != expected)
+        {
+            None => Ok(()),
+            Some(found) => Err(ProjectError::VersionTag {
+                version: version.clone(),
+                expected,
+                found,
+            }),
+        }
+    }
+
     /// Seals a tag that shows nothing or already the right digest.
     async fn seal(
         &self,

@@ -125,6 +125,12 @@ impl Ledger {
             .check_tags(opened.clone(), &named.channels)
             .await
             .map_err(OperationError::Tags)?;
+        if let Err(error) = self.check_version_tag(&first).await {
+            // The tag may only be newer than the view: then the plan itself says what is wrong.
+            let now = self.reopen(&opened).await.map_err(OperationError::Open)?;
+            plan(&now)?;
+            return Err(error);
+        }
         let before = opened.clone();
         let checked = self.check_image(&first).await?;
         let mut done = Finished {
@@ -186,6 +192,21 @@ impl Ledger {
                 done: Box::new(done),
                 blocked,
             }),
+        }
+    }
+
+    /// A tag that somebody put where the version's tag belongs stops a release before anything is appended.
+    async fn check_version_tag(&self, plan: &Plan) -> Result<(), OperationError> {
+        let is_release = plan
+            .entry
+            .as_ref()
+            .is_some_and(|entry| entry.kind == Kind::Release);
+        match (&plan.version, plan.digest) {
+            (Some(version), Some(digest)) if is_release => self
+                .check_version(version, digest)
+                .await
+                .map_err(OperationError::Tags),
+            _ => Ok(()),
         }
     }
 

@@ -585,3 +585,49 @@ async fn status_and_show_say_who_when_and_why() {
     let rows = query::history(&opened, Some(&channel("staging")));
     assert_eq!(rows.len(), 1);
 }
+
+#[tokio::test]
+async fn a_tag_where_the_versions_tag_belongs_stops_a_release_before_it_is_appended() {
+    let world = World::new();
+    world.init().await;
+    let other = world.image("other").await;
+    world.set_tag("1.0.0", other).await;
+    let error = world.try_release("1.0.0", &["prod"]).await.unwrap_err();
+    assert_eq!(error.class(), Class::Conflict);
+    assert_eq!(world.open().await.view().records().len(), 1);
+    assert_eq!(world.tag("1.0.0").await, Some(other));
+}
+
+#[tokio::test]
+async fn a_longer_ledger_shares_its_packs_and_an_append_moves_one_small_one() {
+    let world = World::new();
+    world.init().await;
+    let opened = world.open().await;
+    let digest = world.image("1").await;
+    let mut list = envelopes(&opened);
+    for number in 0..252_u8 {
+        let mut release = entry(&opened, Kind::Release, number);
+        release.version = Some(version(&format!("1.{number}")));
+        release.digest = Some(digest);
+        list.push(release.sign(&world.key).unwrap().bytes().clone());
+    }
+    forge_linear(&world, &list, &world.key).await;
+    let mut layers = Vec::new();
+    for number in 253..259 {
+        world.release(&format!("2.{number}"), &[]).await;
+        let head = Target::Tag("cairn-head".parse().unwrap());
+        let head = world.repo.read_manifest(&head).await.unwrap().unwrap();
+        let cairn_oci::Document::Manifest(head) = head.document().unwrap() else {
+            panic!("an index")
+        };
+        layers.push(head.layers.iter().map(|pack| pack.digest).collect::<Vec<_>>());
+    }
+    let sizes: Vec<usize> = layers.iter().map(Vec::len).collect();
+    // 254 and 255 are fifteen packs of 16 and a tail; 256 is one pack; then a tail again.
+    assert_eq!(sizes, [16, 16, 1, 2, 2, 2]);
+    assert_eq!(layers[0][..15], layers[1][..15]);
+    assert_eq!((layers[2][0], layers[3][0]), (layers[3][0], layers[5][0]));
+    let opened = world.open().await;
+    assert_eq!(opened.view().records().len(), 259);
+    assert_eq!(opened.state().unwrap().versions.len(), 258);
+}
