@@ -1,1 +1,18 @@
-//! Whole-program tests.
+//! Whole-program tests: they run the binary `cairn` as its users do.
+//!
+//! One file, one subject; `harness` has what they share. `tests/peers/` tries Cairn with tools that others wrote.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests are users of the program: they write its files, set its environment, and spoil its store"
+)]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "all of it is tests, whose helpers clippy does not know as such"
+)]
+
+mod harness;
+mod life;
+mod peers;

@@ -1,0 +1,27 @@
+//! What the tests share: a place of their own, the program, a server, other tools.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each subject uses its part of the harness"
+)]
+
+mod binary;
+mod normalise;
+mod output;
+mod process;
+mod project;
+mod sandbox;
+mod server;
+mod tools;
+mod tree;
+
+pub(crate) use binary::{binary, workspace};
+pub(crate) use normalise::Normaliser;
+pub(crate) use output::Output;
+pub(crate) use process::{LIMIT, run, wait};
+pub(crate) use project::{APP, Project};
+pub(crate) use sandbox::Sandbox;
+pub(crate) use server::Server;
+pub(crate) use tools::tool;
+pub(crate) use tree::Tree;

@@ -1,0 +1,35 @@
+//! Tools that others wrote, where they are installed.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+/// The path of a tool. If it is not installed, this says so as CONTRIBUTING.md asks ("Tests with other tools"); then the
+/// test returns, and is counted as skipped.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let found = find(name);
+    if found.is_none() {
+        skip(name);
+    }
+    found
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    // Debian keeps some in sbin, which is in no user's PATH.
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    directories
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+}
+
+fn skip(name: &str) {
+    println!("skipped: {name} is not installed");
+    let Some(list) = std::env::var_os("CAIRN_TEST_SKIPPED").filter(|list| !list.is_empty()) else {
+        return;
+    };
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("program").to_owned();
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&list);
+    file.and_then(|mut file| file.write_all(format!("{test}: {name} is not installed\n").as_bytes()))
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", list.display()));
+}

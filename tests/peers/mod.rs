@@ -1,0 +1,1 @@
+//! Cairn beside the tools of others.
