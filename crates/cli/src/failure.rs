@@ -26,6 +26,15 @@ pub enum Exit {
     Terminated = 143,
 }
 
+/// What the HTTP library says between our own words and the operating system's, and what nobody learns from.
+const NOISE: [&str; 5] = [
+    "error sending request",
+    "client error (Connect)",
+    "tcp connect error",
+    "dns error",
+    "error resolving DNS",
+];
+
 /// Why a command ended without doing what was asked.
 #[derive(Debug)]
 pub struct Failure {
@@ -67,7 +76,7 @@ impl Failure {
         while let Some(cause) = next {
             let text = cause.to_string();
             // `#[error(transparent)]` layers repeat the text of what they wrap.
-            if causes.last() != Some(&text) {
+            if causes.last() != Some(&text) && !NOISE.contains(&text.as_str()) {
                 causes.push(text);
             }
             next = cause.source();

@@ -133,6 +133,26 @@ impl OpenLedger {
         Ok(read)
     }
 
+    /// Fails if there is no ledger.
+    ///
+    /// # Errors
+    ///
+    /// What to do to have one.
+    pub fn require(&self) -> Result<(), Failure> {
+        if self.opened.state().is_some() {
+            Ok(())
+        } else {
+            Err(self.absent())
+        }
+    }
+
+    /// That there is no ledger.
+    #[must_use]
+    pub fn absent(&self) -> Failure {
+        Failure::new(Exit::Input, format!("{} has no ledger", self.images))
+            .with_hint("the first cairn release starts one; so does cairn ledger init".to_owned())
+    }
+
     /// What is said of how the ledger is believed; then it is remembered.
     fn tell_trust(&self, cairn: &Cairn) {
         for finding in self.opened.findings() {

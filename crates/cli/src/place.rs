@@ -181,7 +181,12 @@ impl Cairn {
         directory: &std::path::Path,
         tag: Option<&Tag>,
     ) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
-        let layout = layout::open(self.directory().join(directory))?;
+        let path = self.directory().join(directory);
+        if !path.join("oci-layout").exists() {
+            let text = format!("{} is not an OCI image layout", directory.display());
+            return Err(Failure::new(Exit::Input, text));
+        }
+        let layout = layout::open(path)?;
         let target = match tag {
             Some(tag) => Some(Target::Tag(tag.clone())),
             None => layout

@@ -5,7 +5,6 @@ use cairn_ledger::image::Depth;
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::history::no_ledger;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::LedgerOptions;
 use crate::program::Cairn;
@@ -39,9 +38,7 @@ impl Audit {
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
-        if open.opened.state().is_none() {
-            return Err(no_ledger(&open));
-        }
+        open.require()?;
         // A build in the local store leaves `built` beside the ledger's tags; a shared repository has others' tags.
         let options = AuditOptions {
             depth: if self.deep { Depth::Bytes } else { Depth::Presence },

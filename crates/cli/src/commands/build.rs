@@ -200,6 +200,7 @@ pub async fn build(
     let lines = Lines {
         terminal: &cairn.terminal,
         name: reference.name.as_str(),
+        several: platforms.len() != 1 && project.spec.image.platforms.len() > 1,
     };
     let built = cairn_build::build(&request, &inputs, &*repository, &lines).await;
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
@@ -298,16 +299,23 @@ async fn write_output(cairn: &Cairn, image: &LocalImage, output: &Place) -> Resu
 struct Lines<'a> {
     terminal: &'a Terminal,
     name: &'a str,
+    /// Whether lines must say for which platform.
+    several: bool,
 }
 
 impl Progress for Lines<'_> {
-    fn layer(&self, _: &Platform, layer: &BuiltLayer) {
+    fn layer(&self, platform: &Platform, layer: &BuiltLayer) {
+        let which = if self.several {
+            format!("{platform}, ")
+        } else {
+            String::new()
+        };
         let files = counted(layer.files, "file", "files");
         let sizes = format!("{} → {}", bytes(layer.uncompressed), bytes(layer.size));
         let reused = if layer.reused { ", as before" } else { "" };
         self.terminal.step(
             &format!("layer {}", layer.name),
-            format!("{files}, {sizes}{reused}"),
+            format!("{which}{files}, {sizes}{reused}"),
         );
     }
 

@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::moves;
-use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, OpenLedger, by};
+use crate::failure::Failure;
+use crate::ledgers::{LedgerOptions, by};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
@@ -39,9 +39,7 @@ impl History {
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
-        if open.opened.state().is_none() {
-            return Err(no_ledger(&open));
-        }
+        open.require()?;
         let mut entries = query::history(&open.opened, self.channel.as_ref());
         entries.truncate(self.limit.unwrap_or(usize::MAX));
         if cairn.terminal.json {
@@ -88,10 +86,4 @@ fn row(entry: &HistoryRow, key: Option<&cairn_ledger::LocalKey>) -> Vec<String> 
         by(key, entry.key, Some(&entry.actor)),
         reason.join(" "),
     ]
-}
-
-/// There is nothing to show.
-pub fn no_ledger(open: &OpenLedger) -> Failure {
-    Failure::new(Exit::Input, format!("{} has no ledger", open.images))
-        .with_hint("the first cairn release starts one; so does cairn ledger init".to_owned())
 }

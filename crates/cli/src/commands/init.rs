@@ -24,7 +24,8 @@ pub struct Init {
 impl Init {
     /// Writes a commented spec, never over another.
     pub fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let directory = cairn.directory().join(&self.place);
+        // Without the `.` of `cairn init .`: the path is shown.
+        let directory: PathBuf = cairn.directory().join(&self.place).components().collect();
         let name = match &self.name {
             Some(name) => name.clone(),
             None => name_of(&directory),

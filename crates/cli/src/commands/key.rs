@@ -4,7 +4,6 @@ use cairn_ledger::Signer;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::commands::history::no_ledger;
 use crate::failure::Failure;
 use crate::ledgers::LedgerOptions;
 use crate::program::Cairn;
@@ -101,7 +100,7 @@ impl List {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         let Some(state) = open.opened.state() else {
-            return Err(no_ledger(&open));
+            return Err(open.absent());
         };
         let authority = &state.authority;
         if cairn.terminal.json {

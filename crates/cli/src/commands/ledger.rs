@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::commands::history::no_ledger;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, mode_text};
 use crate::program::Cairn;
@@ -98,7 +97,7 @@ impl Head {
         let (Some(state), Some(head), Some(mode)) =
             (open.opened.state(), open.opened.head(), open.opened.mode())
         else {
-            return Err(no_ledger(&open));
+            return Err(open.absent());
         };
         if !cairn.terminal.json {
             return cairn.terminal.print(head.digest.to_string());

@@ -1,7 +1,5 @@
 //! `cairn release`
 
-use std::collections::BTreeSet;
-
 use cairn_ledger::operation::plan;
 use cairn_ledger::{Channel, LocalKey, ReleaseRequest, Version};
 use cairn_oci::{Digest, Reference};
@@ -57,6 +55,9 @@ impl Release {
         let mut project = Project::find(cairn)?;
         let options = self.options(project.as_ref())?;
         let mut open = options.open(cairn, project.as_ref()).await?;
+        if self.entry.dry_run {
+            return self.rehearse(cairn, project.as_mut(), &open).await;
+        }
         // Without a key nothing can be released, and in a pipeline none is made: known before anything is built.
         let key = if open.opened.state().is_some() {
             signing::require(cairn)?
@@ -64,30 +65,15 @@ impl Release {
             signing::find_or_make(cairn)?
         };
         let released = match &self.image {
-            Some(image) => self.take(cairn, image, &open).await?,
+            Some(image) => self.take(image, &open).await?,
             None => self.build(cairn, project.as_mut(), &open).await?,
         };
-        let request = ReleaseRequest {
-            version: self.version.clone(),
-            digest: released.digest,
-            channels: self.channels.iter().cloned().collect::<BTreeSet<_>>(),
-            resume: self.resume,
-            record: None,
-        };
-        let context = self.entry.context(cairn, &key, released.source)?;
-        if self.entry.dry_run {
-            if open.opened.state().is_none() {
-                cairn.terminal.say("would start a ledger");
-                return cairn
-                    .terminal
-                    .print(open.images.at_digest(released.digest).to_string());
-            }
-            let label = open.ledger.home().label();
-            let plan = plan::release(&open.opened, &label, &context, &request)?;
-            return moves::print_plan(cairn, &open, &plan);
-        }
+        let context = self.entry.context(cairn, &key, released.source.clone())?;
         self.start_ledger(cairn, &mut open, &key).await?;
-        let done = open.ledger.release(&open.opened, &context, &request).await;
+        let done = open
+            .ledger
+            .release(&open.opened, &context, &self.request(released.digest))
+            .await;
         moves::finish(
             cairn,
             &open,
@@ -99,6 +85,45 @@ impl Release {
             },
         )
         .await
+    }
+
+    fn request(&self, digest: Digest) -> ReleaseRequest {
+        ReleaseRequest {
+            version: self.version.clone(),
+            digest,
+            channels: self.channels.iter().cloned().collect(),
+            resume: self.resume,
+            record: None,
+        }
+    }
+
+    /// Says what would be released: builds into the local store, makes no key, and writes nothing anywhere else.
+    async fn rehearse(
+        &self,
+        cairn: &Cairn,
+        project: Option<&mut Project>,
+        open: &OpenLedger,
+    ) -> Result<(), Failure> {
+        let digest = match (&self.image, project) {
+            (Some(image), _) => self.take(image, open).await?.digest,
+            (None, Some(project)) => build::build(cairn, project, &[], &self.build)
+                .await?
+                .manifest
+                .digest(),
+            (None, None) => return Err(no_image()),
+        };
+        if open.opened.state().is_none() {
+            cairn.terminal.say(format!(
+                "would start a ledger for {}, and release {}",
+                open.images, self.version
+            ));
+            return cairn.terminal.print(open.images.at_digest(digest).to_string());
+        }
+        let key = signing::require(cairn)?;
+        let context = self.entry.context(cairn, &key, None)?;
+        let label = open.ledger.home().label();
+        let plan = plan::release(&open.opened, &label, &context, &self.request(digest))?;
+        moves::print_plan(cairn, open, &plan)
     }
 
     /// An image that was named says which repository is meant.
@@ -124,7 +149,7 @@ impl Release {
         Ok(options)
     }
 
-    async fn take(&self, cairn: &Cairn, image: &Reference, open: &OpenLedger) -> Result<Released, Failure> {
+    async fn take(&self, image: &Reference, open: &OpenLedger) -> Result<Released, Failure> {
         let images = open.ledger.images();
         if let Some(digest) = image.digest {
             let found = images.stat_manifest(&Target::Digest(digest)).await?;
@@ -153,7 +178,6 @@ impl Release {
             ),
             None => format!("cairn tags {} lists what there is", open.images),
         };
-        let _ = cairn;
         Err(failure.with_hint(hint))
     }
 

@@ -30,6 +30,7 @@ impl Resume {
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
+        open.require()?;
         let key = signing::require(cairn)?;
         let context = self.entry.context(cairn, &key, None)?;
         if self.entry.dry_run {

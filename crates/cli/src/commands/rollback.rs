@@ -54,6 +54,7 @@ impl Rollback {
             Project::find(cairn)?
         };
         let open = self.ledger.open(cairn, project.as_ref()).await?;
+        open.require()?;
         let key = signing::require(cairn)?;
         let context = self.entry.context(cairn, &key, None)?;
         let request = RollbackRequest {

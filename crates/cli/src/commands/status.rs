@@ -5,7 +5,6 @@ use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::history::no_ledger;
 use crate::failure::Failure;
 use crate::ledgers::{LedgerOptions, OpenLedger, by, mode_text};
 use crate::program::Cairn;
@@ -37,9 +36,7 @@ impl Status {
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
-        if open.opened.state().is_none() {
-            return Err(no_ledger(&open));
-        }
+        open.require()?;
         let rows = open.ledger.status(&open.opened).await?;
         if cairn.terminal.json {
             return cairn.terminal.document(&document(&open, &rows));
