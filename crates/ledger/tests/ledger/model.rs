@@ -141,7 +141,11 @@ impl Model {
             if saw.had.contains(version) {
                 return Told::Nothing;
             }
-            return self.promote(seen, version, to, false);
+            return match self.promote(seen, version, to, false) {
+                // Somebody else showed it meanwhile: a release never moves a channel back to it.
+                Told::Refused if !saw.held && self.pointer(to).had.contains(version) => Told::Nothing,
+                told => told,
+            };
         }
         self.versions.insert(version.to_owned());
         let now = self.pointers.entry(to).or_default();
