@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
-use crate::terminal::{Terminal, minute};
+use crate::terminal::{Terminal, counted, minute};
 
 /// Which ledger, and whom to believe.
 #[derive(Debug, Clone, Default, Args)]
@@ -169,13 +169,14 @@ impl OpenLedger {
             .mode()
             .map(|mode| mode_text(&mode))
             .unwrap_or_default();
-        cairn.terminal.detail(format!(
-            "  {:<16} {} entries read and verified; head of {} ({mode}, {})",
+        let entries = counted(head.size, "entry", "entries");
+        cairn.terminal.step(
             "ledger",
-            head.size,
-            minute(head.at),
-            self.opened.how_trusted()
-        ));
+            format!(
+                "{entries} read and verified; head of {} ({mode})",
+                minute(head.at)
+            ),
+        );
         if self.opened.how_trusted() == HowTrusted::FirstSeen {
             cairn.terminal.warn(format!(
                 "this is the first time that you see the ledger {} of {}; it is remembered from now on. To be sure, pin it: [ledger] trust = \"{0}\"",

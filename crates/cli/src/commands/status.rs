@@ -10,7 +10,7 @@ use crate::ledgers::{LedgerOptions, OpenLedger, by, mode_text};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
-use crate::terminal::{counted, minute, short};
+use crate::terminal::{minute, short};
 
 /// What `cairn status` takes.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ impl Status {
         if cairn.terminal.json {
             return cairn.terminal.document(&document(&open, &rows));
         }
-        print(cairn, &open, &rows)
+        print(cairn, &rows)
     }
 }
 
@@ -57,7 +57,7 @@ fn document<'a>(open: &OpenLedger, channels: &'a [StatusRow]) -> Document<'a> {
     }
 }
 
-fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Failure> {
+fn print(cairn: &Cairn, rows: &[StatusRow]) -> Result<(), Failure> {
     // As in the history: a courtesy.
     let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);
     let lines: Vec<Vec<String>> = rows
@@ -78,15 +78,6 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
         .table(&["CHANNEL", "SHOWS", "DIGEST", "SINCE", "BY", "WAY BACK"], &lines)?;
     for row in rows {
         tell(cairn, row);
-    }
-    if let (Some(head), Some(mode)) = (open.opened.head(), open.opened.mode()) {
-        let entries = counted(head.size, "entry", "entries");
-        cairn.terminal.say(format!(
-            "ledger of {}: {entries}, head of {} ({})",
-            open.images,
-            minute(head.at),
-            mode_text(&mode)
-        ));
     }
     Ok(())
 }
