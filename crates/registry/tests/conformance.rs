@@ -1,5 +1,7 @@
 //! The contract, over our client and our server, over each local store.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 mod support;
 
 use std::sync::Arc;

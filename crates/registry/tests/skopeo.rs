@@ -1,5 +1,7 @@
 //! Debian's skopeo against our server: there and back again, same bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 #[path = "support/program.rs"]
 mod program;
 mod support;
@@ -78,8 +80,30 @@ async fn skopeo_takes_an_index_and_brings_it_back_unchanged() {
     );
     let layout = format!("oci:{}:1.0", directory.path().join("layout").display());
     let home = directory.path();
-    skopeo(home, &["copy", "--all", "--preserve-digests", "--src-tls-verify=false", &from, &layout]).await;
-    skopeo(home, &["copy", "--all", "--preserve-digests", "--dest-tls-verify=false", &layout, &to]).await;
+    skopeo(
+        home,
+        &[
+            "copy",
+            "--all",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            &from,
+            &layout,
+        ],
+    )
+    .await;
+    skopeo(
+        home,
+        &[
+            "copy",
+            "--all",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+            &layout,
+            &to,
+        ],
+    )
+    .await;
 
     let there = remote(&host, "team/to").read_manifest(&tag).await.unwrap();
     assert_eq!(there, Some(index.clone()));

@@ -31,7 +31,9 @@ pub(super) async fn accept(shared: &Arc<Shared>, listener: TcpListener, shutdown
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            Some((stream, slot)) = next(&slots, &listener) => {
+            // Not a pattern: one that fails would switch this branch off, and with it the server.
+            accepted = next(&slots, &listener) => {
+                let Some((stream, slot)) = accepted else { continue };
                 let connection = http1(shared).serve_connection(
                     TokioIo::new(Guarded::new(stream, shared.config.limits.body_timeout)),
                     dispatch::Service::new(Arc::clone(shared)),

@@ -216,8 +216,11 @@ impl Call {
 
     /// Reads what is left of a body that nobody asked for. A client that waits for `100 Continue` sends none.
     async fn discard(&mut self) {
-        if !self.parts.headers.contains_key(EXPECT) {
-            body::discard(self.take_content(), DISCARD_LIMIT).await;
+        if self.incoming.is_some() && !self.parts.headers.contains_key(EXPECT) {
+            let discarded = body::discard(self.take_content(), DISCARD_LIMIT);
+            let limit = self.shared.config.limits.body_timeout;
+            // Whoever has not sent it by then loses the answer.
+            drop(tokio::time::timeout(limit, discarded).await);
         }
     }
 }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use cairn_store::{RepositoryError, Store};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 pub use config::{
     AccessLog, AccessRecord, Accounts, Authenticator, BasicAuth, Limits, NoLog, PasswordList, Pattern,
@@ -42,7 +43,7 @@ pub struct Server {
 struct Shared {
     store: Arc<dyn Store>,
     config: ServerConfig,
-    uploads: tokio::sync::Semaphore,
+    uploads: Arc<Semaphore>,
 }
 
 /// Why a server did not start or did not end well.
@@ -65,7 +66,7 @@ impl Server {
     /// Serves `store` under `config`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, config: ServerConfig) -> Self {
-        let uploads = tokio::sync::Semaphore::new(config.limits.uploads);
+        let uploads = Arc::new(Semaphore::new(config.limits.uploads));
         let shared = Shared {
             store,
             config,

@@ -1,11 +1,13 @@
 //! Uploads of blobs: at once, in pieces, or by mounting.
 
+use std::sync::Arc;
+
 use cairn_oci::{Digest, RepositoryName};
 use cairn_store::{ByteStream, UploadId};
 use http::StatusCode;
 use http::header::{CONTENT_RANGE, RANGE};
 use oci_spec::distribution::ErrorCode;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Answer, Outcome};
 use super::body;
@@ -30,11 +32,10 @@ fn created(name: &RepositoryName, digest: &Digest) -> Answer {
     Answer::new(StatusCode::CREATED).located(path).about(digest)
 }
 
-fn slot(call: &Call) -> Result<SemaphorePermit<'_>, Answer> {
-    call.shared()
-        .uploads
-        .try_acquire()
-        .map_err(|_| Answer::too_many())
+/// Taken before anything of the body is: who is told to wait should not have sent it all.
+fn slot(call: &Call) -> Result<OwnedSemaphorePermit, Answer> {
+    let slots = Arc::clone(&call.shared().uploads);
+    slots.try_acquire_owned().map_err(|_| Answer::too_many())
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Answer> {
@@ -48,12 +49,13 @@ pub(super) async fn begin(call: &mut Call, name: &RepositoryName) -> Outcome {
         return Ok(answer);
     }
     let digest = call.query()?.get("digest").map(parse_digest).transpose()?;
-    let id = call.shared().store.begin_upload(name).await?;
     let Some(digest) = digest else {
+        let id = call.shared().store.begin_upload(name).await?;
         return Ok(progress(StatusCode::ACCEPTED, name, &id, 0));
     };
-    let content = call.take_content();
     let _slot = slot(call)?;
+    let id = call.shared().store.begin_upload(name).await?;
+    let content = call.take_content();
     let store = &call.shared().store;
     if let Err(error) = store.append_upload(name, &id, 0, content).await {
         // The client has not heard of this upload, so nobody will go on with it.
@@ -110,8 +112,8 @@ pub(super) async fn cancel(call: &Call, name: &RepositoryName, id: &UploadId) ->
 
 /// Appends the body to the upload, where its `Content-Range` says, or at the end.
 async fn take_piece(call: &mut Call, name: &RepositoryName, id: &UploadId) -> Result<u64, Answer> {
-    let (offset, content) = piece(call, name, id).await?;
     let _slot = slot(call)?;
+    let (offset, content) = piece(call, name, id).await?;
     let store = &call.shared().store;
     Ok(store.append_upload(name, id, offset, content).await?)
 }

@@ -1,7 +1,15 @@
 //! What the tests of this crate share: a server of ours on a free port, and a client that does not wait long.
 
-#![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "only tests use this, and each test program a part of it"
+)]
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +17,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_oci::{Descriptor, Manifest, json, media_type};
+use cairn_oci::{Descriptor, Manifest, Tag, json, media_type};
 use cairn_registry::client::{Basic, Client, ClientConfig, Credentials, Remote, Retries, Timeouts};
 use cairn_registry::server::{Server, ServerConfig, ServerError};
-use cairn_store::{RawManifest, Repository, Store, from_bytes};
+use cairn_store::{Memory, RawManifest, Repository, Store, Target, from_bytes};
+use http::Method;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -110,7 +119,7 @@ pub(crate) fn raw(manifest: &Manifest) -> RawManifest {
 /// A request as a fake server saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    pub(crate) method: http::Method,
+    pub(crate) method: Method,
     pub(crate) uri: http::Uri,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Bytes,
@@ -180,7 +189,7 @@ impl Fake {
     }
 
     /// How many requests of this method there were.
-    pub(crate) fn count(&self, method: &http::Method) -> usize {
+    pub(crate) fn count(&self, method: &Method) -> usize {
         self.seen().iter().filter(|seen| seen.method == *method).count()
     }
 }
@@ -251,6 +260,93 @@ where
             *answer.status_mut() = status;
             *answer.headers_mut() = headers;
             Some(answer)
+        }
+    })
+    .await
+}
+
+pub(crate) fn tag(text: &str) -> Target {
+    Target::Tag(text.parse::<Tag>().unwrap())
+}
+
+pub(crate) fn with_account(host: &str) -> Remote {
+    let credentials = Arc::new(Account(host.to_owned(), "ann", "sentinel"));
+    let client = Client::new(ClientConfig {
+        credentials,
+        ..config()
+    });
+    client.repository(host, "a".parse().unwrap()).unwrap()
+}
+
+/// An answer that fits every request, as long as it is not looked at closely.
+pub(crate) async fn fake(answers: impl Fn(&Seen) -> Option<FakeAnswer> + Send + Sync + 'static) -> Fake {
+    Fake::start(move |seen| {
+        let answer = answers(&seen);
+        async move { answer }
+    })
+    .await
+}
+
+pub(crate) fn manifest_answer(bytes: &[u8], headers: &[(&str, &str)]) -> FakeAnswer {
+    let mut all = vec![("content-type", media_type::MANIFEST)];
+    all.extend(headers);
+    answer(200, &all, bytes.to_vec())
+}
+
+pub(crate) fn small() -> RawManifest {
+    raw(&Manifest::artifact("application/vnd.test", vec![]))
+}
+
+/// The text of an error and of everything behind it.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// A server that wants Basic, and answers those who have it.
+pub(crate) async fn locked(answers: impl Fn(&Seen) -> FakeAnswer + Send + Sync + 'static) -> Fake {
+    fake(move |seen| {
+        Some(if seen.is_authorized() {
+            answers(seen)
+        } else {
+            answer(401, &[("www-authenticate", "Basic realm=\"x\"")], "")
+        })
+    })
+    .await
+}
+
+pub(crate) async fn our_server() -> Running {
+    Running::start(Arc::new(Memory::new()), ServerConfig::default()).await
+}
+
+/// Our server behind something that does the write and loses the answer.
+pub(crate) async fn forgetful(server: &Running) -> Fake {
+    let client = http_client();
+    let to = server.address;
+    Fake::start(move |seen| {
+        let client = client.clone();
+        async move {
+            let url = format!("http://{to}{}", seen.uri);
+            let forwarded = client
+                .request(seen.method.clone(), url)
+                .headers(seen.headers.clone())
+                .body(seen.body.clone());
+            let answered = forwarded.send().await.unwrap();
+            let is_write = seen.method == Method::PUT;
+            let headers: Vec<(String, String)> = answered
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+                .collect();
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let status = answered.status().as_u16();
+            let body = answered.bytes().await.unwrap();
+            (!is_write).then(|| answer(status, &headers, body))
         }
     })
     .await

@@ -1,6 +1,13 @@
 //! Other people's programs: found, started, stopped.
 
-#![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "only tests use this, and each test program a part of it"
+)]
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
