@@ -14,10 +14,10 @@ use crate::image::{self, ImageError};
 use crate::name::{Channel, Version};
 use crate::open::{Ledger, OpenError, Opened};
 use crate::referrer::Referrer;
-use crate::state::{ChannelState, Standing};
+use crate::state::Standing;
 
 /// How often a channel is written again because it moved meanwhile.
-const ROUND_LIMIT: usize = 8;
+const ROUND_LIMIT: usize = 32;
 
 /// Why a projection is not complete. What was appended stays.
 #[derive(Debug, thiserror::Error)]
@@ -148,12 +148,13 @@ impl Ledger {
         }
     }
 
-    /// Writes a channel's tag; a tag that the view does not know may only be newer than the view.
+    /// Writes a channel's tag. What the view does not know may only be newer than the view: it counts as somebody's
+    /// hand only if a view that was read after the tag does not know it either.
     async fn settle_channel(&self, opened: &mut Opened, channel: &Channel) -> Result<bool, ProjectError> {
         match self.project_channel(opened, channel).await {
-            Err(ProjectError::UnknownTag { .. }) => {
+            Err(ProjectError::UnknownTag { found, .. }) => {
                 *opened = self.look_again(opened).await?;
-                self.project_channel(opened, channel).await
+                check_known(opened, channel, Some(found)).map(|()| false)
             }
             settled => settled,
         }
@@ -290,7 +291,7 @@ impl Ledger {
     /// false if somebody else wrote it meanwhile.
     async fn project_channel(&self, opened: &Opened, channel: &Channel) -> Result<bool, ProjectError> {
         let state = opened.state().and_then(|state| state.channels.get(channel));
-        let Some((state, shown)) = state.and_then(|state| Some((state, state.shows.as_ref()?))) else {
+        let Some(shown) = state.and_then(|state| state.shows.as_ref()) else {
             return Ok(true);
         };
         let tag = channel.tag();
@@ -298,7 +299,7 @@ impl Ledger {
         if found == Some(shown.digest) {
             return Ok(true);
         }
-        check_known(opened, channel, state, found)?;
+        check_known(opened, channel, found)?;
         let manifest = self.manifest(channel.as_str(), shown.digest).await?;
         let capabilities = self
             .images
@@ -332,26 +333,12 @@ impl Ledger {
         let mut opened = opened;
         for channel in channels {
             let found = self.tag_shows(&channel.tag()).await?;
-            if self.is_known(&opened, channel, found) {
-                continue;
+            if check_known(&opened, channel, found).is_err() {
+                opened = self.look_again(&opened).await?;
+                check_known(&opened, channel, found)?;
             }
-            opened = self.look_again(&opened).await?;
-            let unknown = ChannelState::default();
-            let state = opened.state().and_then(|state| state.channels.get(channel));
-            check_known(
-                &opened,
-                channel,
-                state.unwrap_or(&unknown),
-                self.tag_shows(&channel.tag()).await?,
-            )?;
         }
         Ok(opened)
-    }
-
-    #[expect(clippy::unused_self, reason = "reads like its sibling")]
-    fn is_known(&self, opened: &Opened, channel: &Channel, found: Option<Digest>) -> bool {
-        let state = opened.state().and_then(|state| state.channels.get(channel));
-        found.is_none_or(|found| state.is_some_and(|state| state.wanted.contains(&found)))
     }
 }
 
@@ -359,13 +346,11 @@ fn shows<'a>(opened: &'a Opened, channel: &Channel) -> Option<&'a Digest> {
     Some(&opened.state()?.shows(channel)?.digest)
 }
 
-fn check_known(
-    opened: &Opened,
-    channel: &Channel,
-    state: &ChannelState,
-    found: Option<Digest>,
-) -> Result<(), ProjectError> {
-    match found.filter(|found| !state.wanted.contains(found)) {
+/// Whether a channel's tag shows nothing, or what some entry wanted the channel to show.
+fn check_known(opened: &Opened, channel: &Channel, found: Option<Digest>) -> Result<(), ProjectError> {
+    let state = opened.state().and_then(|state| state.channels.get(channel));
+    let is_known = |found: &Digest| state.is_some_and(|state| state.wanted.contains(found));
+    match found.filter(|found| !is_known(found)) {
         None => Ok(()),
         Some(found) => Err(ProjectError::UnknownTag {
             channel: channel.clone(),
