@@ -103,7 +103,7 @@ impl ProjectError {
                 "the ledger may be an old copy: pin an entry that you know with --trust sha256:GENESIS+sha256:ENTRY".to_owned(),
             ),
             Self::UnknownTag { channel, .. } => Some(format!(
-                "somebody moved the tag by hand: `cairn record {channel}` accepts what it shows, `cairn repair {channel} --forward` puts back what the ledger says"
+                "somebody moved the tag by hand: find out who, then put back what `cairn status` says: cairn copy NAME@sha256:… NAME:{channel}"
             )),
             Self::VersionTag { version, .. } => {
                 Some(format!("somebody moved the tag {version} by hand; the ledger says what it was released as"))

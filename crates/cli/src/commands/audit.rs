@@ -17,9 +17,9 @@ pub struct Audit {
     /// Hashes every byte of every image, instead of asking whether the blobs are there
     #[arg(long)]
     pub deep: bool,
-    /// Others tag images in this repository too: their tags are no findings
+    /// Tags that could be channels and that no entry names are findings, and not only listed
     #[arg(long)]
-    pub other_tags: bool,
+    pub strict: bool,
     /// Which ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -39,13 +39,13 @@ impl Audit {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
-        // A build in the local store leaves `built` beside the ledger's tags; a shared repository has others' tags.
+        // Who keeps their Dockerfile has tags such as `build-812` here, which are nothing to the ledger.
         let options = AuditOptions {
             depth: if self.deep { Depth::Bytes } else { Depth::Presence },
-            other_tags: if self.other_tags {
-                OtherTags::Unchecked
-            } else {
+            other_tags: if self.strict {
                 OtherTags::Findings
+            } else {
+                OtherTags::Unchecked
             },
         };
         let report = open.ledger.audit(&open.opened, options).await?;

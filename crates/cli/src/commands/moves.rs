@@ -185,6 +185,13 @@ fn tell(cairn: &Cairn, key: &LocalKey, done: &Done, moved: &Moved) {
             if channel.held {
                 held.push(format!("cairn resume {name}"));
             }
+        } else if label(&channel.previous) != label(&channel.now) {
+            let same = format!(
+                "{} → {}, the same image",
+                label(&channel.previous),
+                label(&channel.now)
+            );
+            terminal.step(name.as_str(), same);
         }
     }
     let after = match held.is_empty() {

@@ -294,10 +294,12 @@ impl OperationError {
             Self::NoWayBack { channel, .. } => format!("name a target: cairn rollback {channel} VERSION"),
             Self::VersionTaken { version, .. } => {
                 format!(
-                    "a version never changes: choose another, or see what differs: cairn diff {version} built"
+                    "a version never changes: choose another. cairn show {version} says who released it, and when"
                 )
             }
-            Self::Contested { version, .. } => format!("yank one of them: cairn yank {version}"),
+            Self::Contested { version, .. } => {
+                format!("{version} names neither; release the right one under another version")
+            }
             Self::Yanked { .. } => "choose another version".to_owned(),
             Self::Image { .. } => "push what is missing again, or choose another target".to_owned(),
             Self::Entry(error) => return error.hint(),
