@@ -18,7 +18,10 @@ impl Directory {
     /// The file that could not be read.
     pub async fn cache_read(&self, digest: &Digest) -> Result<Option<Blob>, RepositoryError> {
         let blob = self.cached().read(digest, None).await?;
-        Ok(blob.map(|blob| Blob { content: verified(blob.content, *digest, blob.size), ..blob }))
+        Ok(blob.map(|blob| Blob {
+            content: verified(blob.content, *digest, blob.size),
+            ..blob
+        }))
     }
 
     /// Keeps content in the cache, verified against digest and size (in bytes).
