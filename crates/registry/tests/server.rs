@@ -1,4 +1,4 @@
-//! The server, asked directly.
+//! The server, asked directly: what each endpoint does.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -6,118 +6,14 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use cairn_oci::{Descriptor, Digest, Manifest, json, media_type};
-use cairn_registry::server::{AccessLog, AccessRecord, BasicAuth, Limits, PasswordList, ServerConfig};
-use cairn_store::{Memory, RawManifest};
-use http::{Method, StatusCode};
-use reqwest::Response;
-use serde_json::{Value, json};
-use support::{Running, http_client, image, raw, remote};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-struct Registry {
-    server: Running,
-    client: reqwest::Client,
-}
-
-impl Registry {
-    async fn start(config: ServerConfig) -> Self {
-        Self {
-            server: Running::start(Arc::new(Memory::new()), config).await,
-            client: http_client(),
-        }
-    }
-
-    async fn new() -> Self {
-        Self::start(ServerConfig::default()).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let url = if path.starts_with("http") {
-            path.to_owned()
-        } else {
-            format!("http://{}{path}", self.server.address)
-        };
-        self.client.request(method, url)
-    }
-
-    async fn get(&self, path: &str) -> Response {
-        self.request(Method::GET, path).send().await.unwrap()
-    }
-
-    async fn status(&self, method: Method, path: &str) -> StatusCode {
-        self.request(method, path).send().await.unwrap().status()
-    }
-
-    async fn put_manifest(&self, path: &str, manifest: &RawManifest, headers: &[(&str, &str)]) -> Response {
-        let mut request = self
-            .request(Method::PUT, path)
-            .header("content-type", manifest.media_type().as_str());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(manifest.bytes().clone()).send().await.unwrap()
-    }
-
-    async fn image(&self, label: &str) -> RawManifest {
-        image(&remote(&self.server.host(), "a"), label).await
-    }
-
-    async fn begin(&self) -> String {
-        let answer = self
-            .request(Method::POST, "/v2/a/blobs/uploads/")
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), 202);
-        header(&answer, "location")
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.server.address).await.unwrap()
-    }
-
-    /// Sends bytes as they are and reads to the end of the connection.
-    async fn raw(&self, request: &str) -> String {
-        let mut stream = self.connect().await;
-        stream.write_all(request.as_bytes()).await.unwrap();
-        read(&mut stream).await
-    }
-}
-
-async fn read(stream: &mut TcpStream) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
-}
-
-fn header(answer: &Response, name: &str) -> String {
-    let value = answer.headers().get(name);
-    value
-        .unwrap_or_else(|| panic!("no {name} in {:?}", answer.headers()))
-        .to_str()
-        .unwrap()
-        .to_owned()
-}
-
-async fn error(answer: Response) -> (u16, String, Value) {
-    let status = answer.status().as_u16();
-    let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-    let error = &body["errors"][0];
-    (
-        status,
-        error["code"].as_str().unwrap().to_owned(),
-        error["detail"].clone(),
-    )
-}
-
-async fn document(answer: Response) -> Value {
-    assert_eq!(answer.status(), 200);
-    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
-}
+use cairn_registry::server::{AccessLog, AccessRecord, BasicAuth, PasswordList, ServerConfig};
+use cairn_store::RawManifest;
+use http::Method;
+use serde_json::json;
+use support::raw;
+use support::registry::{Registry, document, error, header};
 
 #[tokio::test]
 async fn ping_and_discovery_say_what_this_is() {
@@ -136,65 +32,6 @@ async fn ping_and_discovery_say_what_this_is() {
     }
     let (status, code, _) = error(registry.request(Method::POST, "/v2/").send().await.unwrap()).await;
     assert_eq!((status, code.as_str()), (405, "UNSUPPORTED"));
-}
-
-#[tokio::test]
-async fn f1_page_sizes_are_cut_or_refused() {
-    let registry = Registry::new().await;
-    let manifest = registry.image("f1").await;
-    for tag in ["a", "b", "c"] {
-        let path = format!("/v2/a/manifests/{tag}");
-        assert_eq!(registry.put_manifest(&path, &manifest, &[]).await.status(), 201);
-    }
-    for list in ["/v2/a/tags/list", "/v2/_catalog"] {
-        for bad in ["-1", "abc", "", "1.5", "0x1", "%2B1"] {
-            let status = registry.status(Method::GET, &format!("{list}?n={bad}")).await;
-            assert_eq!(status, 400, "{list} {bad}");
-        }
-        for good in [
-            "9223372036854775808",
-            "99999999999999999999999999",
-            "1000000",
-            "1",
-        ] {
-            let status = registry.status(Method::GET, &format!("{list}?n={good}")).await;
-            assert_eq!(status, 200, "{list} {good}");
-        }
-    }
-    let nothing = registry.get("/v2/a/tags/list?n=0").await;
-    assert!(!nothing.headers().contains_key("link"));
-    assert_eq!(document(nothing).await["tags"], json!([]));
-    assert_eq!(
-        document(registry.get("/v2/_catalog?n=0").await).await["repositories"],
-        json!([])
-    );
-    let first = registry.get("/v2/a/tags/list?n=2").await;
-    let link = header(&first, "link");
-    assert_eq!(link, "</v2/a/tags/list?n=2&last=b>; rel=\"next\"");
-    assert_eq!(document(first).await["tags"], json!(["a", "b"]));
-    let rest = registry.get("/v2/a/tags/list?n=2&last=b").await;
-    assert!(!rest.headers().contains_key("link"));
-    assert_eq!(document(rest).await["tags"], json!(["c"]));
-    assert_eq!(registry.status(Method::GET, "/v2/none/tags/list").await, 404);
-}
-
-#[tokio::test]
-async fn f2_large_manifests_are_refused_while_they_come() {
-    let registry = Registry::new().await;
-    let piece = bytes::Bytes::from(vec![b' '; 64 << 10]);
-    let pieces = futures_util::stream::iter((0..80).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
-    let chunked = registry
-        .request(Method::PUT, "/v2/a/manifests/x")
-        .header("content-type", media_type::MANIFEST)
-        .body(reqwest::Body::wrap_stream(pieces));
-    let (status, code, _) = error(chunked.send().await.unwrap()).await;
-    assert_eq!((status, code.as_str()), (413, "SIZE_INVALID"));
-    let stated = registry
-        .request(Method::PUT, "/v2/a/manifests/x")
-        .header("content-type", media_type::MANIFEST)
-        .body(vec![b' '; (4 << 20) + 1]);
-    assert_eq!(stated.send().await.unwrap().status(), 413);
-    assert_eq!(registry.status(Method::GET, "/v2/a/manifests/x").await, 404);
 }
 
 #[tokio::test]
@@ -287,125 +124,6 @@ async fn f4_pieces_must_begin_where_the_upload_ends() {
 }
 
 #[tokio::test]
-async fn f4_a_broken_upload_keeps_what_came_and_goes_on() {
-    let registry = Registry::new().await;
-    let location = registry.begin().await;
-    let mut stream = registry.connect().await;
-    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.shutdown().await.unwrap();
-    // The server answers or closes as soon as it has seen the end; either way the piece is over then.
-    let _whatever = read(&mut stream).await;
-    let mut range = String::new();
-    for _ in 0..1000 {
-        range = header(&registry.get(&location).await, "range");
-        if range == "0-2" {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(range, "0-2");
-    let digest = Digest::of(b"abcdef");
-    let rest = registry
-        .request(Method::PUT, &format!("{location}?digest={digest}"))
-        .body("def");
-    assert_eq!(rest.send().await.unwrap().status(), 201);
-}
-
-#[tokio::test]
-async fn f6_odd_names_are_refused() {
-    let registry = Registry::new().await;
-    for path in [
-        "/v2/../manifests/x",
-        "/v2/a/../../manifests/x",
-        "/v2/%2e%2e/manifests/x",
-        "/v2/..%2f..%2fetc/manifests/x",
-        "/v2/_uploads/tags/list",
-        "/v2/a/_layout/tags/list",
-        "/v2/a%00/tags/list",
-        "/v2/a/manifests/.x",
-        "/v2/a/manifests/..%2f..%2fx",
-        "/v2/a/blobs/..%2f..%2fetc%2fpasswd",
-        "/v2/a/blobs/sha256:../../x",
-        "/v2/a/blobs/uploads/../../../x",
-        "/etc/passwd",
-        "//v2/",
-        "/v2/%",
-    ] {
-        let answer = registry
-            .raw(&format!(
-                "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-            ))
-            .await;
-        let status = answer.split(' ').nth(1).unwrap();
-        assert!(matches!(status, "400" | "404"), "{path}: {answer}");
-    }
-}
-
-fn short() -> ServerConfig {
-    ServerConfig {
-        limits: Limits {
-            header_timeout: Duration::from_millis(200),
-            body_timeout: Duration::from_millis(200),
-            // Longer than any test: nothing may end only because draining does.
-            drain: Duration::from_secs(3600),
-            ..Limits::default()
-        },
-        ..ServerConfig::default()
-    }
-}
-
-#[tokio::test]
-async fn f7_slow_connections_are_closed_and_others_served() {
-    let registry = Registry::start(short()).await;
-    let mut idle = registry.connect().await;
-    let mut slow = registry.connect().await;
-    slow.write_all(b"GET /v2/ HTT").await.unwrap();
-    assert_eq!(registry.status(Method::GET, "/v2/").await, 200);
-    // Both reads end only because the server closes the connection.
-    assert!(!read(&mut slow).await.contains("200 OK"));
-    assert_eq!(read(&mut idle).await, "");
-    let location = registry.begin().await;
-    let mut body = registry.connect().await;
-    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc");
-    body.write_all(head.as_bytes()).await.unwrap();
-    assert!(read(&mut body).await.contains(" 408 "));
-    assert_eq!(header(&registry.get(&location).await, "range"), "0-2");
-}
-
-#[tokio::test]
-async fn f7_a_reader_that_does_not_read_is_dropped() {
-    let registry = Registry::start(short()).await;
-    let large = vec![7_u8; 32 << 20];
-    let digest = Digest::of(&large);
-    let location = registry.begin().await;
-    let put = registry
-        .request(Method::PUT, &format!("{location}?digest={digest}"))
-        .body(large.clone());
-    assert_eq!(put.send().await.unwrap().status(), 201);
-    let mut stream = registry.connect().await;
-    let get = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.write_all(get.as_bytes()).await.unwrap();
-    // The server stops only if the stuck connection was given up.
-    let stopped = tokio::time::timeout(Duration::from_secs(60), registry.server.stop()).await;
-    stopped.unwrap().unwrap().unwrap();
-    let mut got = Vec::new();
-    // A reset is as good as an end here.
-    drop(stream.read_to_end(&mut got).await);
-    assert!(got.len() < large.len());
-}
-
-#[tokio::test]
-async fn f7_heads_that_are_too_long_are_refused() {
-    let registry = Registry::new().await;
-    let long = "x".repeat(40 << 10);
-    let answer = registry
-        .raw(&format!("GET /v2/ HTTP/1.1\r\nhost: x\r\nx-long: {long}\r\n\r\n"))
-        .await;
-    assert!(answer.contains(" 431 "), "{answer}");
-}
-
-#[tokio::test]
 async fn f9_deleting_can_be_switched_off() {
     let registry = Registry::start(ServerConfig {
         delete: false,
@@ -429,50 +147,6 @@ async fn f9_deleting_can_be_switched_off() {
         found["extensions"][0]["endpoints"],
         json!(["conditions-v1", "seal-v1"])
     );
-}
-
-#[tokio::test]
-async fn f12_a_stopping_server_finishes_what_it_began() {
-    let registry = Registry::new().await;
-    let location = registry.begin().await;
-    let digest = Digest::of(b"abcdef");
-    let mut busy = registry.connect().await;
-    let head = format!(
-        "PUT {location}?digest={digest} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 6\r\n\r\n"
-    );
-    busy.write_all(head.as_bytes()).await.unwrap();
-    // The server is in the middle of this request when it says this.
-    let mut interim = [0; 25];
-    busy.read_exact(&mut interim).await.unwrap();
-    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-    busy.write_all(b"abc").await.unwrap();
-    // A connection that was accepted and has nothing to do; one in the queue would be reset.
-    let mut idle = registry.connect().await;
-    let ping = b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n";
-    idle.write_all(ping).await.unwrap();
-    let mut answered = Vec::new();
-    while !answered.ends_with(b"\r\n\r\n{}") {
-        answered.push(idle.read_u8().await.unwrap());
-    }
-    let address = registry.server.address;
-    let stopped = registry.server.stop();
-    assert_eq!(read(&mut idle).await, "", "an idle connection is closed at once");
-    assert!(TcpStream::connect(address).await.is_err(), "nobody new is let in");
-    busy.write_all(b"def").await.unwrap();
-    assert!(read(&mut busy).await.starts_with("HTTP/1.1 201 "));
-    stopped.await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn f12_draining_has_an_end() {
-    let mut config = ServerConfig::default();
-    config.limits.drain = Duration::from_millis(100);
-    let registry = Registry::start(config).await;
-    let location = registry.begin().await;
-    let mut stuck = registry.connect().await;
-    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc");
-    stuck.write_all(head.as_bytes()).await.unwrap();
-    registry.server.stop().await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -773,16 +447,4 @@ async fn f13_strangers_are_challenged_and_secrets_not_logged() {
         (200, "/v2/", 2)
     );
     assert!(!format!("{records:?}").contains("sentinel"));
-}
-
-#[tokio::test]
-async fn too_many_uploads_are_told_to_wait() {
-    let mut config = ServerConfig::default();
-    config.limits.uploads = 0;
-    let registry = Registry::start(config).await;
-    let location = registry.begin().await;
-    let patch = registry.request(Method::PATCH, &location).body("abc");
-    let answer = patch.send().await.unwrap();
-    assert_eq!(header(&answer, "retry-after"), "1");
-    assert_eq!(error(answer).await.1, "TOOMANYREQUESTS");
 }

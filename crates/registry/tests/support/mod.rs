@@ -9,6 +9,8 @@
     reason = "only tests use this, and each test program a part of it"
 )]
 
+pub(crate) mod registry;
+
 use std::error::Error;
 use std::future::Future;
 use std::io;
