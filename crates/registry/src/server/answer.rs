@@ -3,6 +3,7 @@
 use std::io;
 
 use cairn_oci::{Digest, json};
+use cairn_store::error::MissingBlob;
 use cairn_store::{RepositoryError, UploadError};
 use http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
@@ -200,6 +201,19 @@ impl From<UploadError> for Answer {
 }
 
 impl Answer {
+    fn missing_blob(message: String, blob: MissingBlob) -> Self {
+        let digest = match blob {
+            MissingBlob::Known(digest) => Some(digest),
+            MissingBlob::Unnamed => None,
+        };
+        let detail = Detail {
+            digest,
+            ..Detail::default()
+        };
+        let body = ErrorBody::new(ErrorCode::ManifestBlobUnknown.into(), message).with_detail(&detail);
+        Self::error(StatusCode::BAD_REQUEST, &body)
+    }
+
     fn about_tag(
         status: StatusCode,
         message: String,

@@ -231,6 +231,8 @@ pub(crate) fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        // A server with a short timeout may close a kept connection in the moment of its next use.
+        .pool_max_idle_per_host(0)
         .build()
         .unwrap()
 }
