@@ -145,19 +145,7 @@ impl From<RepositoryError> for Answer {
             RepositoryError::Digest { .. } => Self::bad(ErrorCode::DigestInvalid, message),
             RepositoryError::Size { .. } => Self::bad(ErrorCode::SizeInvalid, message),
             RepositoryError::Manifest { .. } => Self::bad(ErrorCode::ManifestInvalid, message),
-            RepositoryError::BlobUnknown { blob, .. } => {
-                let digest = match blob {
-                    cairn_store::error::MissingBlob::Known(digest) => Some(digest),
-                    cairn_store::error::MissingBlob::Unnamed => None,
-                };
-                let detail = Detail {
-                    digest,
-                    ..Detail::default()
-                };
-                let body =
-                    ErrorBody::new(ErrorCode::ManifestBlobUnknown.into(), message).with_detail(&detail);
-                Self::error(StatusCode::BAD_REQUEST, &body)
-            }
+            RepositoryError::BlobUnknown { blob, .. } => Self::missing_blob(message, blob),
             RepositoryError::Condition { tag, found, .. } => {
                 Self::about_tag(StatusCode::PRECONDITION_FAILED, message, tag, found, false)
             }
