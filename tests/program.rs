@@ -8,11 +8,13 @@
 )]
 #![expect(
     clippy::expect_used,
+    clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "all of it is tests, whose helpers clippy does not know as such"
 )]
 
+mod arrows;
 mod harness;
 mod life;
 mod peers;
