@@ -16,5 +16,6 @@
 
 mod arrows;
 mod harness;
+mod json;
 mod life;
 mod peers;

@@ -19,7 +19,15 @@ pub(crate) fn binary() -> &'static Path {
 
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo tells a test of its package is not meant for a build: build scripts would run again for it.
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        if told.iter().any(|told| name.to_string_lossy().starts_with(told)) {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         .current_dir(workspace())
         .args(["build", "--locked", "-p", "cairn-cli", "--bin", "cairn"])
         .args(["--message-format", "json-render-diagnostics"])

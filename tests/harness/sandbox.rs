@@ -115,6 +115,43 @@ impl Sandbox {
         Server::start(self.command(["serve", "--listen", "127.0.0.1:0"]))
     }
 
+    /// The file of a blob in the local store.
+    pub(crate) fn blob(&self, repository: &str, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").expect("a digest");
+        let blobs = self
+            .store()
+            .join("repos")
+            .join(repository)
+            .join("_layout/blobs/sha256");
+        blobs.join(hex)
+    }
+
+    /// The digest of the first layer of an image.
+    pub(crate) fn layer(&self, reference: &str) -> String {
+        let image = self.cairn(["--json", "inspect", reference]).ok().json();
+        let digest = &image["images"][0]["layers"][0]["digest"];
+        digest.as_str().expect("an image has a layer").to_owned()
+    }
+
+    /// What a tag of a repository shows.
+    pub(crate) fn tagged(&self, reference: &str) -> String {
+        let image = self.cairn(["--json", "inspect", reference]).ok().json();
+        image["digest"]
+            .as_str()
+            .expect("an image has a digest")
+            .to_owned()
+    }
+
+    /// Flips one bit of a blob in the local store, as a bad disk does.
+    pub(crate) fn spoil_blob(&self, repository: &str, digest: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.blob(repository, digest);
+        let mut bytes = std::fs::read(&path).expect("the blob is there");
+        *bytes.last_mut().expect("a blob is not empty") ^= 1;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("an own file");
+        std::fs::write(&path, bytes).expect("a file can be written");
+    }
+
     /// What is in the store now.
     pub(crate) fn store_tree(&self) -> Tree {
         Tree::read(&self.store())
