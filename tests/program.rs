@@ -15,6 +15,7 @@
 )]
 
 mod arrows;
+mod bad_input;
 mod harness;
 mod json;
 mod life;
