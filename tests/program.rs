@@ -16,6 +16,7 @@
 
 mod arrows;
 mod bad_input;
+mod determinism;
 mod harness;
 mod json;
 mod life;

@@ -7,6 +7,7 @@
 )]
 
 mod binary;
+mod golden;
 mod normalise;
 mod output;
 mod process;
@@ -17,6 +18,7 @@ mod tools;
 mod tree;
 
 pub(crate) use binary::{binary, workspace};
+pub(crate) use golden::golden;
 pub(crate) use normalise::Normaliser;
 pub(crate) use output::Output;
 pub(crate) use process::{LIMIT, run, wait};
