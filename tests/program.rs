@@ -17,6 +17,7 @@
 mod arrows;
 mod bad_input;
 mod determinism;
+mod docs;
 mod harness;
 mod json;
 mod life;
