@@ -110,7 +110,7 @@ impl Subject {
 
     /// An image with content of its own, its blobs written, itself not.
     async fn image(&self, label: &str) -> RawManifest {
-        raw(self.manifest(label).await)
+        raw(&self.manifest(label).await)
     }
 
     async fn manifest(&self, label: &str) -> Manifest {
@@ -172,8 +172,8 @@ fn tag(name: &str) -> Tag {
     name.parse().unwrap()
 }
 
-fn raw(manifest: Manifest) -> RawManifest {
-    RawManifest::new(media_type::MANIFEST, json::canonical(&manifest))
+fn raw(manifest: &Manifest) -> RawManifest {
+    RawManifest::new(media_type::MANIFEST, json::canonical(manifest))
 }
 
 /// An index of `children`.

@@ -74,7 +74,7 @@ async fn referrers(subject: &Subject) {
     let config = subject.blob(media_type::EMPTY, "{}").await;
     let mut parts = Manifest::artifact("application/vnd.example.deleted", vec![config]);
     parts.subject = Some(about.descriptor());
-    let manifest = raw(parts);
+    let manifest = raw(&parts);
     held("a referrer", subject.write_by_digest(&manifest).await);
     assert!(held(
         "delete_manifest",

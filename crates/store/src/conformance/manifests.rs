@@ -94,7 +94,7 @@ async fn missing_blob(subject: &Subject) {
     parts
         .layers
         .push(Descriptor::of(media_type::LAYER, b"never written"));
-    let manifest = raw(parts);
+    let manifest = raw(&parts);
     let written = subject.write("m-missing", &manifest, Condition::Always).await;
     assert!(
         matches!(written, Err(RepositoryError::BlobUnknown { .. })),
@@ -146,7 +146,7 @@ async fn padded(subject: &Subject, length: usize) -> RawManifest {
     parts
         .annotations
         .insert("padding".to_owned(), "x".repeat(length - bare));
-    raw(parts)
+    raw(&parts)
 }
 
 async fn largest(subject: &Subject) {

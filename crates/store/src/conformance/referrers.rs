@@ -37,7 +37,7 @@ async fn referrer(subject: &Subject, about: &RawManifest, artifact_type: &str, l
     let mut manifest = Manifest::artifact(artifact_type, vec![layer]);
     manifest.subject = Some(about.descriptor());
     manifest.annotations.insert("label".to_owned(), label.to_owned());
-    raw(manifest)
+    raw(&manifest)
 }
 
 async fn list(
@@ -102,7 +102,7 @@ async fn described(subject: &Subject) {
     held("a referrer", subject.write_by_digest(&manifest).await);
     let mut plain = subject.manifest("r-plain").await;
     plain.subject = Some(about.descriptor());
-    let plain = raw(plain);
+    let plain = raw(&plain);
     held("an image with a subject", subject.write_by_digest(&plain).await);
     let found = list(subject, &about.digest(), None, 1000).await;
     let entry = found
