@@ -11,6 +11,10 @@
     unreachable_pub,
     reason = "a program has no public items; `pub` marks what a module offers the others"
 )]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "arguments' comments are help texts: [:TAG] means optional there"
+)]
 
 mod args;
 mod cache;

@@ -19,7 +19,7 @@ use crate::commands::lock::pin_text;
 use crate::failure::{Exit, Failure};
 use crate::place::{self, Place};
 use crate::program::Cairn;
-use crate::project::Project;
+use crate::project::{LOCK, Project};
 use crate::terminal::{Terminal, bytes, counted};
 
 /// What every verb takes that builds first.
@@ -217,14 +217,13 @@ pub async fn build(
 
 async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOptions) -> Result<(), Failure> {
     let missing = project.missing_pins();
-    let locked = options.locked || (cairn.environment.is_ci() && !options.no_locked);
-    if !missing.is_empty() && (locked || options.offline) {
-        let why = if options.offline { "--offline" } else { "--locked" };
-        return Err(Failure::new(
-            Exit::Input,
-            format!("{why}, and the lock does not pin {}", missing.join(", ")),
-        )
-        .with_hint("run cairn lock, and commit cairn.lock".to_owned()));
+    if let Some(why) = why_not_to_resolve(cairn, project, options).filter(|_| !missing.is_empty()) {
+        let lacks = match project.lock() {
+            Some(_) => format!("the lock does not pin {}", missing.join(", ")),
+            None => format!("there is no {LOCK}"),
+        };
+        return Err(Failure::new(Exit::Input, format!("{why}, and {lacks}"))
+            .with_hint(format!("run cairn lock, and commit {LOCK}")));
     }
     let change = project.resolve(cairn, Update::AddMissing).await?;
     for pin in &change.changes {
@@ -233,6 +232,19 @@ async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOpti
             .detail(format!("  {:<16} {}", "pin", pin_text(pin)));
     }
     Ok(())
+}
+
+/// Why pins may not be added to the lock now, if they may not.
+fn why_not_to_resolve(cairn: &Cairn, project: &Project, options: &BuildOptions) -> Option<&'static str> {
+    let base = project.spec.base.as_ref().map(|base| &base.source.value);
+    let asks_registry = matches!(base, Some(BaseSource::Image(reference)) if reference.host.is_some());
+    if options.locked {
+        Some("--locked is given")
+    } else if cairn.environment.is_ci() && !options.no_locked {
+        Some("CI is set")
+    } else {
+        (options.offline && asks_registry).then_some("--offline is given")
+    }
 }
 
 fn build_failure(cairn: &Cairn, project: &Project, error: BuildError) -> Failure {
