@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::harness::{Sandbox, golden, run, workspace};
 
 /// The blocks of a Markdown page in one language, with the line that each begins in.
-fn blocks<'a>(page: &'a str, language: &str) -> Vec<(usize, String)> {
+fn blocks(page: &str, language: &str) -> Vec<(usize, String)> {
     let fence = format!("```{language}");
     let mut found = Vec::new();
     let mut inside: Option<(usize, String)> = None;

@@ -16,6 +16,7 @@
 
 mod arrows;
 mod bad_input;
+mod crash;
 mod determinism;
 mod docs;
 mod harness;

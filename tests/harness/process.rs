@@ -13,14 +13,16 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs `command` to its end.
 pub(crate) fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null());
     let child = spawn(command);
     wait(command, child)
 }
 
 /// Starts `command` with pipes for what it says.
 pub(crate) fn spawn(command: &mut Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))

@@ -7,8 +7,8 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::Output;
 use super::process::{LIMIT, drain, spawn};
-use super::{Output, binary};
 
 /// A server that runs. Dropped, it is killed; nothing else ever is.
 #[derive(Debug)]
@@ -101,12 +101,11 @@ impl Server {
         Output::new(&self.command, status, &stdout, &stderr)
     }
 
-    /// Starts it again on the same store and address.
+    /// Starts it again on the same store. Its address is another: somebody may have taken the one that it had.
     pub(crate) fn restart(&mut self) {
         self.kill9();
-        let arguments = ["serve", "--listen", &self.host].map(str::to_owned);
-        let mut command = Command::new(binary());
-        command.args(arguments).env_clear();
+        let mut command = Command::new(self.command.get_program());
+        command.args(self.command.get_args()).env_clear();
         for (name, value) in self.command.get_envs() {
             command.env(name, value.unwrap_or_default());
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
-        skip(name);
+        skip(&format!("{name} is not installed"));
     }
     found
 }
@@ -22,14 +22,15 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn skip(name: &str) {
-    println!("skipped: {name} is not installed");
+/// Counts the test as skipped, for a reason that names the tool; then the test returns.
+pub(crate) fn skip(reason: &str) {
+    println!("skipped: {reason}");
     let Some(list) = std::env::var_os("CAIRN_TEST_SKIPPED").filter(|list| !list.is_empty()) else {
         return;
     };
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("program").to_owned();
     let file = std::fs::OpenOptions::new().append(true).create(true).open(&list);
-    file.and_then(|mut file| file.write_all(format!("{test}: {name} is not installed\n").as_bytes()))
+    file.and_then(|mut file| file.write_all(format!("{test}: {reason}\n").as_bytes()))
         .unwrap_or_else(|error| panic!("cannot write {}: {error}", list.display()));
 }

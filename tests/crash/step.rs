@@ -1,0 +1,242 @@
+//! `release` and `rollback` on a registry, ended at each of their requests: before the server hears of it, and after the
+//! server did it and before the command hears so.
+
+use rustix::process::Signal;
+
+use super::clean_or_incomplete;
+use crate::harness::{Cut, Output, Project, Proxy, Sandbox, Server};
+
+/// More requests than any command makes.
+const MANY: usize = 200;
+
+/// A client, a proxy, a server.
+struct World {
+    sandbox: Sandbox,
+    proxy: Proxy,
+    _server: Server,
+    _registry: Sandbox,
+}
+
+impl World {
+    fn new() -> Self {
+        let registry = Sandbox::new();
+        let server = registry.serve();
+        let proxy = Proxy::start(server.host());
+        Self {
+            sandbox: Sandbox::new(),
+            proxy,
+            _server: server,
+            _registry: registry,
+        }
+    }
+
+    /// Takes another, empty repository; the application is that of `version`.
+    fn project(&self, name: &str, version: &str) {
+        let repository = self.proxy.repository(name);
+        self.sandbox
+            .write_project(&Project::new().repository(repository), version);
+    }
+
+    /// The same command until it makes fewer requests than those that it is stopped at: `check` gets the number of the
+    /// step and where it was.
+    fn at_each_step<const N: usize>(
+        &self,
+        cut: Cut,
+        signal: Signal,
+        mut prepare: impl FnMut(usize) -> [String; N],
+        mut check: impl FnMut(&[String; N], &str),
+    ) {
+        for step in 1..MANY {
+            let arguments = prepare(step);
+            let mut command = self.sandbox.command(&arguments);
+            let run = self.proxy.interrupt(&mut command, step, cut, signal);
+            let Some(at) = run.at else {
+                run.output.ok();
+                assert!(step > 5, "only {step} requests: nothing was tried");
+                println!("{arguments:?}: {} steps, {cut:?}", step - 1);
+                return;
+            };
+            let about = format!("stopped {cut:?} request {step}, {at}");
+            ended_by(&run.output, signal, &about);
+            check(&arguments, &about);
+        }
+        panic!("more than {MANY} requests");
+    }
+
+    /// Runs the command again to its end; then everything is whole.
+    fn completed<const N: usize>(&self, arguments: &[String; N], about: &str) -> Output {
+        let again = self.sandbox.cairn(arguments);
+        assert_eq!(again.code, Some(0), "{about}: again: {again}");
+        let audit = self.sandbox.cairn(["audit", "--deep"]);
+        assert_eq!(audit.code, Some(0), "{about}: after it was completed: {audit}");
+        again
+    }
+
+    /// The ledger's entries, newest first; none of them is void.
+    fn history(&self, about: &str) -> Vec<serde_json::Value> {
+        let history = self.sandbox.cairn(["--json", "history"]).ok().json();
+        let entries = history["entries"].as_array().unwrap().clone();
+        for entry in &entries {
+            assert_eq!(entry["void"], serde_json::json!([]), "{about}: {history:#}");
+        }
+        entries
+    }
+
+    /// What the channel prod shows by the ledger, which its tag agrees with.
+    fn prod(&self, about: &str) -> String {
+        let status = self.sandbox.cairn(["--json", "status"]).ok().json();
+        let prod = &status["channels"][0];
+        assert_eq!(prod["agrees"], true, "{about}: {status:#}");
+        prod["digest"].as_str().unwrap().to_owned()
+    }
+}
+
+fn ended_by(output: &Output, signal: Signal, about: &str) {
+    if signal == Signal::KILL {
+        assert_eq!(output.signal, Some(Signal::KILL.as_raw()), "{about}: {output}");
+    } else {
+        assert_eq!(output.code, Some(130), "{about}: {output}");
+        assert!(output.stdout.is_empty(), "{about}: {output}");
+        assert!(
+            output.stderr.contains("run the same command again"),
+            "{about}: {output}"
+        );
+    }
+}
+
+fn words<const N: usize>(words: [&str; N]) -> [String; N] {
+    words.map(str::to_owned)
+}
+
+/// The first release: it makes the key, starts the ledger, uploads everything.
+fn first_release(cut: Cut, signal: Signal) {
+    let world = World::new();
+    world.at_each_step(
+        cut,
+        signal,
+        |step| {
+            world.project(&format!("first-{step}"), "1");
+            words(["release", "1.0.0", "--channel", "prod"])
+        },
+        |arguments, about| {
+            clean_or_incomplete(&world.sandbox, about);
+            let done = world.completed(arguments, about).digest();
+            assert_eq!(world.prod(about), done, "{about}");
+            assert_eq!(world.history(about).len(), 2, "{about}: genesis and release");
+        },
+    );
+}
+
+/// A release that replaces another, again and again.
+fn next_release(cut: Cut, signal: Signal) {
+    let world = World::new();
+    world.project("next", "0");
+    world
+        .sandbox
+        .cairn(["release", "1.0.0", "--channel", "prod"])
+        .ok();
+    world.at_each_step(
+        cut,
+        signal,
+        |step| {
+            world.sandbox.write_app(&step.to_string());
+            words(["release", &format!("1.0.{step}"), "--channel", "prod"])
+        },
+        |arguments, about| {
+            clean_or_incomplete(&world.sandbox, about);
+            let done = world.completed(arguments, about).digest();
+            assert_eq!(world.prod(about), done, "{about}");
+            let entries = world.history(about);
+            let same = entries.iter().filter(|entry| entry["version"] == *arguments[1]);
+            assert_eq!(same.count(), 1, "{about}: released once: {entries:#?}");
+        },
+    );
+}
+
+fn rollback(cut: Cut, signal: Signal) {
+    let world = World::new();
+    world.project("back", "1");
+    let old = world
+        .sandbox
+        .cairn(["release", "1.0.0", "--channel", "prod"])
+        .ok()
+        .digest();
+    world.sandbox.write_app("2");
+    let new = world
+        .sandbox
+        .cairn(["release", "2.0.0", "--channel", "prod"])
+        .ok()
+        .digest();
+    let mut rollbacks = 0;
+    world.at_each_step(
+        cut,
+        signal,
+        |step| {
+            if step > 1 {
+                world.sandbox.cairn(["promote", "2.0.0", "prod", "--resume"]).ok();
+            }
+            assert_eq!(world.prod("before"), new);
+            words(["rollback", "prod", "--reason", "a test"])
+        },
+        |arguments, about| {
+            clean_or_incomplete(&world.sandbox, about);
+            let shown = world.prod_tag();
+            assert!(shown == old || shown == new, "{about}: old or new, not {shown}");
+            let done = world.completed(arguments, about).digest();
+            assert_eq!(done, old, "{about}: one step back and not two");
+            assert_eq!(world.prod(about), old, "{about}");
+            let entries = world.history(about);
+            assert_eq!(entries[0]["kind"], "rollback", "{about}");
+            rollbacks += 1;
+            let found = entries.iter().filter(|entry| entry["kind"] == "rollback");
+            assert_eq!(found.count(), rollbacks, "{about}: one entry each: {entries:#?}");
+        },
+    );
+}
+
+impl World {
+    fn prod_tag(&self) -> String {
+        self.sandbox
+            .tagged(&format!("{}:prod", self.proxy.repository("back")))
+    }
+}
+
+#[test]
+fn killed_first_release_before_each_request() {
+    first_release(Cut::Before, Signal::KILL);
+}
+
+#[test]
+fn killed_first_release_after_each_request() {
+    first_release(Cut::After, Signal::KILL);
+}
+
+#[test]
+fn killed_release_before_each_request() {
+    next_release(Cut::Before, Signal::KILL);
+}
+
+#[test]
+fn killed_release_after_each_request() {
+    next_release(Cut::After, Signal::KILL);
+}
+
+#[test]
+fn g14_killed_rollback_before_each_request() {
+    rollback(Cut::Before, Signal::KILL);
+}
+
+#[test]
+fn g14_killed_rollback_after_each_request() {
+    rollback(Cut::After, Signal::KILL);
+}
+
+#[test]
+fn interrupted_release_after_each_request() {
+    next_release(Cut::After, Signal::INT);
+}
+
+#[test]
+fn interrupted_rollback_before_each_request() {
+    rollback(Cut::Before, Signal::INT);
+}

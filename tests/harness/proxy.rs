@@ -1,0 +1,189 @@
+//! Stands between the program and a server, counts the requests, and stops at one of them.
+//!
+//! Each request gets a connection of its own (`connection: close` is added), so that one connection is one request and
+//! nothing of its body need be understood.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process::{LIMIT, spawn};
+use super::{Output, wait};
+
+/// Where a request is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The server never hears of it.
+    Before,
+    /// The server has done it, and the client never hears so.
+    After,
+}
+
+/// The proxy. It ends with the test's process.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    host: String,
+    plan: Arc<Mutex<Plan>>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    upstream: String,
+    requests: usize,
+    cut: Option<(usize, Cut, Sender<Event>)>,
+}
+
+#[derive(Debug)]
+enum Event {
+    /// The request with this first line was stopped.
+    Stopped(String),
+    /// The command ended.
+    Ended(Output),
+}
+
+/// A command that was run through the proxy.
+#[derive(Debug)]
+pub(crate) struct Interrupted {
+    /// The first line of the request that it was stopped at; none if it made fewer.
+    pub(crate) at: Option<String>,
+    /// How it ended.
+    pub(crate) output: Output,
+}
+
+impl Proxy {
+    /// Forwards what comes to a free port of the loopback interface to `upstream`.
+    pub(crate) fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let host = listener.local_addr().expect("it is bound").to_string();
+        let plan = Arc::new(Mutex::new(Plan {
+            upstream: upstream.to_owned(),
+            requests: 0,
+            cut: None,
+        }));
+        let shared = Arc::clone(&plan);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let plan = Arc::clone(&shared);
+                // A connection that breaks is what these tests are about.
+                thread::spawn(move || serve(client, &plan).ok());
+            }
+        });
+        Self { host, plan }
+    }
+
+    /// A repository behind the proxy.
+    pub(crate) fn repository(&self, name: &str) -> String {
+        format!("{}/{name}", self.host)
+    }
+
+    /// Runs `command`, and sends it `signal` when its request number `count` (from 1) is stopped.
+    pub(crate) fn interrupt(
+        &self,
+        command: &mut Command,
+        count: usize,
+        cut: Cut,
+        signal: Signal,
+    ) -> Interrupted {
+        let (sender, events) = channel();
+        self.arm(Some((count, cut, sender.clone())));
+        let child = spawn(command);
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let output = thread::scope(|scope| {
+            scope.spawn(|| sender.send(Event::Ended(wait(command, child))).ok());
+            ended(&events, || {
+                kill_process(id.expect("a process has an id"), signal).expect("it waits for its answer");
+            })
+        });
+        self.arm(None);
+        output
+    }
+
+    fn arm(&self, cut: Option<(usize, Cut, Sender<Event>)>) {
+        let mut plan = self.plan.lock().expect("no thread panicked");
+        plan.requests = 0;
+        plan.cut = cut;
+    }
+}
+
+fn ended(events: &Receiver<Event>, stop: impl Fn()) -> Interrupted {
+    let mut at = None;
+    loop {
+        match events
+            .recv_timeout(LIMIT)
+            .expect("the command ends or is stopped")
+        {
+            Event::Stopped(line) => {
+                // A client may try again what was stopped; it is ended once.
+                if at.replace(line).is_none() {
+                    stop();
+                }
+            }
+            Event::Ended(output) => return Interrupted { at, output },
+        }
+    }
+}
+
+/// Serves the one request of a connection.
+fn serve(mut client: TcpStream, plan: &Mutex<Plan>) -> io::Result<()> {
+    let Some((line, head)) = read_head(&mut client)? else {
+        return Ok(());
+    };
+    let (upstream, cut) = next(plan);
+    if let Some((Cut::Before, stopped)) = &cut {
+        return hold(&mut client, stopped, line);
+    }
+    let mut server = TcpStream::connect(upstream)?;
+    server.write_all(&head)?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    let body = thread::spawn(move || io::copy(&mut from, &mut to));
+    if let Some((Cut::After, stopped)) = &cut {
+        let mut answer = [0; 1];
+        server.read_exact(&mut answer)?;
+        return hold(&mut client, stopped, line);
+    }
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)?;
+    server.shutdown(Shutdown::Both)?;
+    body.join().expect("copying does not panic")?;
+    Ok(())
+}
+
+fn next(plan: &Mutex<Plan>) -> (String, Option<(Cut, Sender<Event>)>) {
+    let mut plan = plan.lock().expect("no thread panicked");
+    plan.requests += 1;
+    let due = plan.cut.as_ref().filter(|(count, _, _)| *count == plan.requests);
+    let cut = due.map(|(_, cut, stopped)| (*cut, stopped.clone()));
+    (plan.upstream.clone(), cut)
+}
+
+/// Says that the request is stopped, and gives no answer until the client is gone.
+fn hold(client: &mut TcpStream, stopped: &Sender<Event>, line: String) -> io::Result<()> {
+    let _test_is_over = stopped.send(Event::Stopped(line));
+    io::copy(client, &mut io::sink())?;
+    Ok(())
+}
+
+/// The first line, and everything up to the body with `connection: close` added, and what came of the body; none if the
+/// connection was closed unused.
+fn read_head(client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        match client.read(&mut chunk)? {
+            0 => return Ok(None),
+            count => bytes.extend_from_slice(&chunk[..count]),
+        }
+    };
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line).into_owned();
+    bytes.splice(end..end, *b"\r\nconnection: close");
+    Ok(Some((line, bytes)))
+}
