@@ -304,6 +304,47 @@ fn a_blob_that_does_not_match_is_not_taken() {
     );
 }
 
+/// A registry of one answer: to whatever is asked, these bytes as a manifest.
+fn liar(bytes: &'static [u8]) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let reader = BufReader::new(connection.try_clone().unwrap());
+            let head: Vec<String> = reader
+                .lines()
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.oci.image.manifest.v1+json\r\n\
+                 content-length: {}\r\nconnection: close\r\n\r\n",
+                bytes.len()
+            );
+            let _gone = connection.write_all(answer.as_bytes());
+            if head.first().is_some_and(|line| line.starts_with("GET")) {
+                let _gone = connection.write_all(bytes);
+            }
+        }
+    });
+    host
+}
+
+#[test]
+fn c1_a_manifest_that_does_not_match_is_not_taken() {
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let host =
+        liar(br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}"#);
+    let sandbox = Sandbox::new();
+    let reference = format!("{host}/team/hello@{digest}");
+    sandbox.cairn(["pull", &reference]).fails(4).says(&digest);
+    sandbox.cairn(["inspect", &reference]).fails(4);
+    let tree = sandbox.store_tree();
+    assert!(tree.files("blobs").is_empty(), "something was taken: {tree:?}");
+}
+
 #[test]
 fn an_address_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -23,3 +23,5 @@ mod harness;
 mod json;
 mod life;
 mod peers;
+mod tampering;
+mod together;
