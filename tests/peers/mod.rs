@@ -1,1 +1,37 @@
-//! Cairn beside the tools of others.
+//! Cairn beside tools that others wrote: they read what it writes, and it reads what they write.
+//!
+//! A test whose tool is missing, or cannot work on this machine, is skipped (CONTRIBUTING.md, "Tests with other tools").
+
+mod base;
+mod docker_registry;
+mod hello;
+mod http;
+mod layout;
+mod machine;
+mod openssl;
+mod peer;
+mod podman;
+mod registry;
+mod root_file_system;
+mod run;
+mod skopeo;
+
+use serde_json::Value;
+
+use crate::harness::Sandbox;
+
+/// Releases `version` to prod, and returns the digest.
+#[track_caller]
+fn release(sandbox: &Sandbox, version: &str) -> String {
+    sandbox
+        .cairn(["release", version, "--channel", "prod"])
+        .ok()
+        .digest()
+}
+
+/// What `cairn status` says of the only channel.
+#[track_caller]
+fn channel(sandbox: &Sandbox) -> Value {
+    let status = sandbox.cairn(["--json", "status"]).ok().json();
+    status["channels"][0].clone()
+}

@@ -1,0 +1,183 @@
+//! podman, with every directory in a sandbox (`tests/podman/README.md`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::hello::Hello;
+use super::http;
+use super::peer::Peer;
+use crate::harness::{LIMIT, Output, Sandbox, run, skip, workspace};
+
+/// podman, known to be able to run containers here.
+#[derive(Debug)]
+pub(super) struct Podman<'a> {
+    peer: Peer<'a>,
+    directory: PathBuf,
+    /// The file that `CONTAINERS_CONF` names; without it, the machine's own settings hold.
+    settings: Option<PathBuf>,
+}
+
+impl<'a> Podman<'a> {
+    /// None if it is not installed or cannot run any container here, and then the test is skipped.
+    pub(super) fn find(sandbox: &'a Sandbox) -> Option<Self> {
+        let mut podman = Self {
+            peer: Peer::find("podman", sandbox)?,
+            directory: sandbox.root().join("podman"),
+            settings: None,
+        };
+        for part in ["root", "run", "tmp", "net"] {
+            std::fs::create_dir_all(podman.directory.join(part)).expect("a directory in an own one");
+        }
+        let program = podman.probe_program();
+        let mut refusal = String::new();
+        for settings in [Some(workspace().join("tests/podman/containers.conf")), None] {
+            podman.settings = settings;
+            match podman.probe(&program) {
+                Ok(()) => return Some(podman),
+                Err(error) => refusal = error,
+            }
+        }
+        skip(&format!("podman cannot run a container here: {refusal}"));
+        None
+    }
+
+    /// A root file system with nothing but a static program: no image of Cairn's is in it, so that a broken one can
+    /// never be the reason to skip.
+    fn probe_program(&self) -> PathBuf {
+        let sandbox = Sandbox::new();
+        let built = Hello::write(&sandbox).build();
+        let directory = self.directory.join("probe");
+        std::fs::create_dir_all(&directory).expect("a directory in an own one");
+        std::fs::copy(built, directory.join("hello")).expect("a binary can be copied");
+        directory
+    }
+
+    fn probe(&self, program: &Path) -> Result<(), String> {
+        let program = program.to_str().expect("a path of letters");
+        let output = self.run_detached("probe", &["--rootfs", program, "/hello"]);
+        drop(self.container("probe"));
+        if output.code == Some(0) {
+            return Ok(());
+        }
+        Err(output.stderr.lines().last().unwrap_or_default().to_owned())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.peer.command(&["--storage-driver", "vfs"]);
+        for (option, part) in [
+            ("--root", "root"),
+            ("--runroot", "run"),
+            ("--tmpdir", "tmp"),
+            ("--network-config-dir", "net"),
+        ] {
+            command.arg(option).arg(self.directory.join(part));
+        }
+        if let Some(settings) = &self.settings {
+            command.env("CONTAINERS_CONF", settings);
+        }
+        command.args(arguments);
+        command
+    }
+
+    /// Runs podman to its end.
+    pub(super) fn run(&self, arguments: &[&str]) -> Output {
+        run(&mut self.command(arguments))
+    }
+
+    /// Runs an image to its end: what its program says.
+    pub(super) fn run_image(&self, image: &str) -> Output {
+        self.run(&["run", "--rm", "--network", "host", "--tls-verify=false", image])
+    }
+
+    fn run_detached(&self, name: &str, what: &[&str]) -> Output {
+        let options = [
+            "run",
+            "--detach",
+            "--network",
+            "host",
+            "--tls-verify=false",
+            "--pull",
+            "always",
+        ];
+        let environment = ["--env", "ADDRESS=127.0.0.1", "--env", "PORT=0"];
+        self.run(
+            &[
+                options.as_slice(),
+                &environment,
+                ["--name", name].as_slice(),
+                what,
+            ]
+            .concat(),
+        )
+    }
+
+    fn container(&self, name: &str) -> Container<'_> {
+        Container {
+            podman: self,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Starts the server that is in an image.
+    #[track_caller]
+    pub(super) fn start(&self, name: &str, image: &str) -> Container<'_> {
+        // Whatever comes of it, it is removed.
+        let container = self.container(name);
+        self.run_detached(name, &[image]).ok();
+        container
+    }
+}
+
+impl Drop for Podman<'_> {
+    /// Files of a container that root does not run belong to other users, and only podman can remove them.
+    fn drop(&mut self) {
+        if !rustix::process::geteuid().is_root() {
+            let mut command = self.command(&["unshare", "rm", "-rf"]);
+            run(command.arg(&self.directory));
+        }
+    }
+}
+
+/// A container that was started. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct Container<'a> {
+    podman: &'a Podman<'a>,
+    name: String,
+}
+
+impl Container<'_> {
+    /// What the server in it answers to `GET /`.
+    #[track_caller]
+    pub(super) fn answer(&self) -> String {
+        let begin = Instant::now();
+        while begin.elapsed() < LIMIT {
+            let logs = self.podman.run(&["logs", &self.name]).ok();
+            if let Some(host) = logs
+                .stdout
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("http://"))
+            {
+                return http::get(host, "/").text();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the container did not say where it listens");
+    }
+
+    /// The digest of the image that runs in it.
+    #[track_caller]
+    pub(super) fn digest(&self) -> String {
+        let format = ["inspect", "--format", "{{.ImageDigest}}", &self.name];
+        self.podman.run(&format).ok().digest()
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        self.podman
+            .run(&["rm", "--force", "--ignore", "--time", "0", &self.name]);
+    }
+}
