@@ -490,3 +490,18 @@ fn names_of_others_are_inert_on_a_terminal() {
     assert!(!shown.stdout.contains('\x1b'), "an escape went through:\n{shown}");
     assert!(shown.stdout.contains("\\x1b[2Jgone"), "{shown}");
 }
+
+#[test]
+fn what_is_not_there_comes_with_the_command_that_shows_what_is() {
+    let sandbox = sandbox(&Project::new());
+    sandbox.cairn(["release", "1.0.0"]).ok();
+    let status = sandbox.cairn(["status"]).ok();
+    status.says("no channel shows anything yet: cairn promote VERSION CHANNEL");
+    sandbox.cairn(["promote", "1.0.0", "prod"]).ok();
+    let history = sandbox.cairn(["history", "elsewhere"]).ok();
+    history.says("no entry names elsewhere; cairn status lists the channels");
+    let back = sandbox.cairn(["rollback", "elsewhere"]).fails(1);
+    back.says("hint: cairn status lists the channels");
+    let promote = sandbox.cairn(["promote", "77.1", "prod"]).fails(1);
+    promote.says("hint: cairn history shows what there is");
+}

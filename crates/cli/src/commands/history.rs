@@ -41,10 +41,16 @@ impl History {
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
         let mut entries = query::history(&open.opened, self.channel.as_ref());
+        let nothing = entries.is_empty();
         entries.truncate(self.limit.unwrap_or(usize::MAX));
         if cairn.terminal.json {
             let repository = open.images.to_string();
             return cairn.terminal.document(&Document { repository, entries });
+        }
+        if let (Some(channel), true) = (&self.channel, nothing) {
+            cairn.terminal.say(format!(
+                "no entry names {channel}; cairn status lists the channels"
+            ));
         }
         // Whose entries are one's own is a courtesy: a key that cannot be read must not hide the history.
         let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);

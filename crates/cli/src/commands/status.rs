@@ -76,6 +76,11 @@ fn print(cairn: &Cairn, rows: &[StatusRow]) -> Result<(), Failure> {
     cairn
         .terminal
         .table(&["CHANNEL", "SHOWS", "DIGEST", "SINCE", "BY", "WAY BACK"], &lines)?;
+    if rows.is_empty() {
+        cairn
+            .terminal
+            .say("no channel shows anything yet: cairn promote VERSION CHANNEL moves one");
+    }
     for row in rows {
         tell(cairn, row);
     }

@@ -288,8 +288,12 @@ impl OperationError {
             Self::Copy { home, .. } => format!("run this with --repository {home}"),
             Self::Newer { .. } => "use a newer Cairn".to_owned(),
             Self::NotAllowed { may, .. } => return may_text(may),
-            Self::UnknownVersion { nearest, .. } => return nearest_text(nearest),
-            Self::UnknownChannel { nearest, .. } => return nearest_text(nearest),
+            Self::UnknownVersion { nearest, .. } => {
+                nearest_text(nearest).unwrap_or_else(|| "cairn history shows what there is".to_owned())
+            }
+            Self::UnknownChannel { nearest, .. } => {
+                nearest_text(nearest).unwrap_or_else(|| "cairn status lists the channels".to_owned())
+            }
             Self::UnknownTarget { .. } => "`cairn history` shows what there is".to_owned(),
             Self::NoWayBack { channel, .. } => format!("name a target: cairn rollback {channel} VERSION"),
             Self::VersionTaken { version, .. } => {
