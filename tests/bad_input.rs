@@ -505,3 +505,14 @@ fn what_is_not_there_comes_with_the_command_that_shows_what_is() {
     let promote = sandbox.cairn(["promote", "77.1", "prod"]).fails(1);
     promote.says("hint: cairn history shows what there is");
 }
+
+#[test]
+fn a_reason_of_nothing_is_no_reason() {
+    let sandbox = released();
+    sandbox.cairn(["rollback", "prod", "--reason", ""]).ok();
+    let newest = &sandbox.cairn(["--json", "history"]).ok().json()["entries"][0];
+    assert_eq!(
+        (&newest["kind"], &newest["reason"]),
+        (&"rollback".into(), &serde_json::Value::Null)
+    );
+}

@@ -341,7 +341,8 @@ impl EntryOptions {
             at: cairn.environment.now(),
             nonce: signing::random()?,
             actor: actor(cairn, signer),
-            reason: self.reason.clone(),
+            // Scripts pass a variable that may be empty; a reason of nothing is none.
+            reason: self.reason.clone().filter(|reason| !reason.trim().is_empty()),
             source,
             run: run(cairn),
         })
