@@ -3,7 +3,7 @@
 
 use rustix::process::Signal;
 
-use super::clean_or_incomplete;
+use super::{clean_or_incomplete, completed, history, prod};
 use crate::harness::{Cut, Output, Project, Proxy, Sandbox, Server};
 
 /// More requests than any command makes.
@@ -62,33 +62,6 @@ impl World {
         }
         panic!("more than {MANY} requests");
     }
-
-    /// Runs the command again to its end; then everything is whole.
-    fn completed<const N: usize>(&self, arguments: &[String; N], about: &str) -> Output {
-        let again = self.sandbox.cairn(arguments);
-        assert_eq!(again.code, Some(0), "{about}: again: {again}");
-        let audit = self.sandbox.cairn(["audit", "--deep"]);
-        assert_eq!(audit.code, Some(0), "{about}: after it was completed: {audit}");
-        again
-    }
-
-    /// The ledger's entries, newest first; none of them is void.
-    fn history(&self, about: &str) -> Vec<serde_json::Value> {
-        let history = self.sandbox.cairn(["--json", "history"]).ok().json();
-        let entries = history["entries"].as_array().unwrap().clone();
-        for entry in &entries {
-            assert_eq!(entry["void"], serde_json::json!([]), "{about}: {history:#}");
-        }
-        entries
-    }
-
-    /// What the channel prod shows by the ledger, which its tag agrees with.
-    fn prod(&self, about: &str) -> String {
-        let status = self.sandbox.cairn(["--json", "status"]).ok().json();
-        let prod = &status["channels"][0];
-        assert_eq!(prod["agrees"], true, "{about}: {status:#}");
-        prod["digest"].as_str().unwrap().to_owned()
-    }
 }
 
 fn ended_by(output: &Output, signal: Signal, about: &str) {
@@ -120,9 +93,13 @@ fn first_release(cut: Cut, signal: Signal) {
         },
         |arguments, about| {
             clean_or_incomplete(&world.sandbox, about);
-            let done = world.completed(arguments, about).digest();
-            assert_eq!(world.prod(about), done, "{about}");
-            assert_eq!(world.history(about).len(), 2, "{about}: genesis and release");
+            let done = completed(&world.sandbox, arguments, about).digest();
+            assert_eq!(prod(&world.sandbox, about), done, "{about}");
+            assert_eq!(
+                history(&world.sandbox, about).len(),
+                2,
+                "{about}: genesis and release"
+            );
         },
     );
 }
@@ -144,9 +121,9 @@ fn next_release(cut: Cut, signal: Signal) {
         },
         |arguments, about| {
             clean_or_incomplete(&world.sandbox, about);
-            let done = world.completed(arguments, about).digest();
-            assert_eq!(world.prod(about), done, "{about}");
-            let entries = world.history(about);
+            let done = completed(&world.sandbox, arguments, about).digest();
+            assert_eq!(prod(&world.sandbox, about), done, "{about}");
+            let entries = history(&world.sandbox, about);
             let same = entries.iter().filter(|entry| entry["version"] == *arguments[1]);
             assert_eq!(same.count(), 1, "{about}: released once: {entries:#?}");
         },
@@ -175,17 +152,17 @@ fn rollback(cut: Cut, signal: Signal) {
             if step > 1 {
                 world.sandbox.cairn(["promote", "2.0.0", "prod", "--resume"]).ok();
             }
-            assert_eq!(world.prod("before"), new);
+            assert_eq!(prod(&world.sandbox, "before"), new);
             words(["rollback", "prod", "--reason", "a test"])
         },
         |arguments, about| {
             clean_or_incomplete(&world.sandbox, about);
             let shown = world.prod_tag();
             assert!(shown == old || shown == new, "{about}: old or new, not {shown}");
-            let done = world.completed(arguments, about).digest();
+            let done = completed(&world.sandbox, arguments, about).digest();
             assert_eq!(done, old, "{about}: one step back and not two");
-            assert_eq!(world.prod(about), old, "{about}");
-            let entries = world.history(about);
+            assert_eq!(prod(&world.sandbox, about), old, "{about}");
+            let entries = history(&world.sandbox, about);
             assert_eq!(entries[0]["kind"], "rollback", "{about}");
             rollbacks += 1;
             let found = entries.iter().filter(|entry| entry["kind"] == "rollback");

@@ -40,8 +40,8 @@ struct Plan {
 
 #[derive(Debug)]
 enum Event {
-    /// The request with this first line was stopped.
-    Stopped(String),
+    /// The request with this first line was stopped, until the sender is dropped.
+    Stopped(String, Sender<()>),
     /// The command ended.
     Ended(Output),
 }
@@ -81,6 +81,12 @@ impl Proxy {
         format!("{}/{name}", self.host)
     }
 
+    /// Sends what comes from now on to another server.
+    pub(crate) fn forward_to(&self, upstream: &str) {
+        let mut plan = self.plan.lock().expect("no thread panicked");
+        upstream.clone_into(&mut plan.upstream);
+    }
+
     /// Runs `command`, and sends it `signal` when its request number `count` (from 1) is stopped.
     pub(crate) fn interrupt(
         &self,
@@ -89,15 +95,28 @@ impl Proxy {
         cut: Cut,
         signal: Signal,
     ) -> Interrupted {
+        self.stop(command, count, cut, |id| {
+            let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+            kill_process(id.expect("a process has an id"), signal).expect("it waits for its answer");
+        })
+    }
+
+    /// Runs `command`, and calls `stop` with its process when its request number `count` (from 1) is stopped. Then the
+    /// connection is closed without an answer.
+    pub(crate) fn stop(
+        &self,
+        command: &mut Command,
+        count: usize,
+        cut: Cut,
+        mut stop: impl FnMut(u32),
+    ) -> Interrupted {
         let (sender, events) = channel();
         self.arm(Some((count, cut, sender.clone())));
         let child = spawn(command);
-        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let id = child.id();
         let output = thread::scope(|scope| {
             scope.spawn(|| sender.send(Event::Ended(wait(command, child))).ok());
-            ended(&events, || {
-                kill_process(id.expect("a process has an id"), signal).expect("it waits for its answer");
-            })
+            ended(&events, || stop(id))
         });
         self.arm(None);
         output
@@ -110,18 +129,17 @@ impl Proxy {
     }
 }
 
-fn ended(events: &Receiver<Event>, stop: impl Fn()) -> Interrupted {
+fn ended(events: &Receiver<Event>, mut stop: impl FnMut()) -> Interrupted {
     let mut at = None;
     loop {
         match events
             .recv_timeout(LIMIT)
             .expect("the command ends or is stopped")
         {
-            Event::Stopped(line) => {
-                // A client may try again what was stopped; it is ended once.
-                if at.replace(line).is_none() {
-                    stop();
-                }
+            Event::Stopped(line, go_on) => {
+                at = Some(line);
+                stop();
+                drop(go_on);
             }
             Event::Ended(output) => return Interrupted { at, output },
         }
@@ -135,22 +153,30 @@ fn serve(mut client: TcpStream, plan: &Mutex<Plan>) -> io::Result<()> {
     };
     let (upstream, cut) = next(plan);
     if let Some((Cut::Before, stopped)) = &cut {
-        return hold(&mut client, stopped, line);
+        return hold(&client, stopped, line);
     }
     let mut server = TcpStream::connect(upstream)?;
     server.write_all(&head)?;
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
     let body = thread::spawn(move || io::copy(&mut from, &mut to));
-    if let Some((Cut::After, stopped)) = &cut {
-        let mut answer = [0; 1];
-        server.read_exact(&mut answer)?;
-        return hold(&mut client, stopped, line);
+    let answered = answer(&mut server, &client, cut, line);
+    // However it went: what reads the body holds both connections open, and waits for the client.
+    let _closed = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+    let _broken = body.join().expect("copying does not panic");
+    answered
+}
+
+fn answer(
+    server: &mut TcpStream,
+    mut client: &TcpStream,
+    cut: Option<(Cut, Sender<Event>)>,
+    line: String,
+) -> io::Result<()> {
+    if let Some((_, stopped)) = cut {
+        server.read_exact(&mut [0; 1])?;
+        return hold(client, &stopped, line);
     }
-    io::copy(&mut server, &mut client)?;
-    client.shutdown(Shutdown::Both)?;
-    server.shutdown(Shutdown::Both)?;
-    body.join().expect("copying does not panic")?;
-    Ok(())
+    io::copy(server, &mut client).map(drop)
 }
 
 fn next(plan: &Mutex<Plan>) -> (String, Option<(Cut, Sender<Event>)>) {
@@ -161,11 +187,12 @@ fn next(plan: &Mutex<Plan>) -> (String, Option<(Cut, Sender<Event>)>) {
     (plan.upstream.clone(), cut)
 }
 
-/// Says that the request is stopped, and gives no answer until the client is gone.
-fn hold(client: &mut TcpStream, stopped: &Sender<Event>, line: String) -> io::Result<()> {
-    let _test_is_over = stopped.send(Event::Stopped(line));
-    io::copy(client, &mut io::sink())?;
-    Ok(())
+/// Says that the request is stopped, waits until the test has done what it wanted then, and closes the connection.
+fn hold(client: &TcpStream, stopped: &Sender<Event>, line: String) -> io::Result<()> {
+    let (go_on, wait) = channel();
+    let _test_is_over = stopped.send(Event::Stopped(line, go_on));
+    let _dropped = wait.recv();
+    client.shutdown(Shutdown::Both)
 }
 
 /// The first line, and everything up to the body with `connection: close` added, and what came of the body; none if the
