@@ -130,22 +130,7 @@ impl BaseImage<'_> {
             source,
         })?;
         let Some(raw) = raw else {
-            return Err(self.spec_error(match target {
-                Target::Tag(tag) => {
-                    format!(
-                        "the base `{}` is not there: {} has no tag {tag}",
-                        self.name,
-                        self.repository.label()
-                    )
-                }
-                Target::Digest(digest) => {
-                    format!(
-                        "the base `{}` is not there: {} has no {digest}",
-                        self.name,
-                        self.repository.label()
-                    )
-                }
-            }));
+            return Err(self.not_there(target));
         };
         match target {
             Target::Digest(expected) if *expected != raw.digest() => Err(LockError::OtherManifest {
@@ -157,8 +142,21 @@ impl BaseImage<'_> {
         }
     }
 
-    fn spec_error(&self, message: String) -> LockError {
-        let findings = vec![Finding::new(message, self.span())];
+    fn not_there(&self, target: &Target) -> LockError {
+        let what = match target {
+            Target::Tag(tag) => format!("tag {tag}"),
+            Target::Digest(digest) => digest.to_string(),
+        };
+        let (base, repository) = (&self.name, self.repository.label());
+        let message = format!("the base `{base}` is not there: {repository} has no {what}");
+        let mut finding = Finding::new(message, self.span());
+        if matches!(&self.wanted.base.source.value, BaseSource::Image(reference) if reference.host.is_none())
+        {
+            finding = finding.with_hint(format!(
+                "without a host it is an image of the local store; one in a registry is registry.example.org/{base}"
+            ));
+        }
+        let findings = vec![finding];
         LockError::Spec { findings }
     }
 

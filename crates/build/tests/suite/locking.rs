@@ -157,7 +157,8 @@ async fn a_base_that_is_not_there_is_a_finding() {
     match project.lock(SPEC, None).await {
         Err(LockError::Spec { findings }) => assert_eq!(
             render(SPEC, &findings),
-            "5:9 the base `debian:12` is not there: debian has no tag 12\n    at: \"debian:12\"\n"
+            "5:9 the base `debian:12` is not there: debian has no tag 12\n    at: \"debian:12\"\n    hint: without a host \
+             it is an image of the local store; one in a registry is registry.example.org/debian:12\n"
         ),
         other => panic!("{other:?}"),
     }
