@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cairn_build::lock::Lock;
 use cairn_build::resolve::{Dates, LockChange, LockError, LockRequest, Update};
-use cairn_build::{Spec, resolve_lock};
+use cairn_build::{Finding, Spec, resolve_lock};
 use cairn_layer::Limits;
 use cairn_oci::Reference;
 use cairn_store::files;
@@ -135,29 +135,23 @@ impl Project {
 
     fn lock_failure(&self, cairn: &Cairn, error: LockError) -> Failure {
         match error {
-            LockError::Conflict { findings } => self.lock_findings(cairn, &findings),
-            LockError::Spec { findings } => self.spec_findings(cairn, &findings),
+            LockError::Conflict { findings } => self.lock_findings(cairn, &findings, "nothing was done"),
+            LockError::Spec { findings } => self.spec_findings(cairn, &findings, "nothing was done"),
             error => error.into(),
         }
     }
 
-    /// Findings in the spec's text as one failure.
+    /// Findings in the spec's text as one failure that ends in `ending`.
     #[must_use]
-    pub fn spec_findings(&self, cairn: &Cairn, findings: &[cairn_build::Finding]) -> Failure {
-        diagnostic::failure(
-            &cairn.terminal,
-            SPEC,
-            &self.spec_text,
-            findings,
-            "nothing was built",
-        )
+    pub fn spec_findings(&self, cairn: &Cairn, findings: &[Finding], ending: &str) -> Failure {
+        diagnostic::failure(&cairn.terminal, SPEC, &self.spec_text, findings, ending)
     }
 
-    /// Findings in the lock's text as one failure.
+    /// Findings in the lock's text as one failure that ends in `ending`.
     #[must_use]
-    pub fn lock_findings(&self, cairn: &Cairn, findings: &[cairn_build::Finding]) -> Failure {
+    pub fn lock_findings(&self, cairn: &Cairn, findings: &[Finding], ending: &str) -> Failure {
         let text = self.lock.as_ref().map_or("", |(text, _)| text.as_str());
-        diagnostic::failure(&cairn.terminal, LOCK, text, findings, "nothing was built")
+        diagnostic::failure(&cairn.terminal, LOCK, text, findings, ending)
     }
 }
 

@@ -249,8 +249,8 @@ fn why_not_to_resolve(cairn: &Cairn, project: &Project, options: &BuildOptions) 
 
 fn build_failure(cairn: &Cairn, project: &Project, error: BuildError) -> Failure {
     match error {
-        BuildError::Spec { findings } => project.spec_findings(cairn, &findings),
-        BuildError::Conflict { findings } => project.lock_findings(cairn, &findings),
+        BuildError::Spec { findings } => project.spec_findings(cairn, &findings, "nothing was built"),
+        BuildError::Conflict { findings } => project.lock_findings(cairn, &findings, "nothing was built"),
         error => error.into(),
     }
 }
