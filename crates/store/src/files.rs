@@ -66,7 +66,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     Writer::real().write(path, bytes, mode)
 }
 
-/// Makes the file `path` as [`write`] does, unless something is there: then `false`, and nothing was written.
+/// Makes the file `path` as [`write()`] does, unless something is there: then `false`, and nothing was written.
 /// Of several writers at once exactly one gets `true`.
 ///
 /// # Errors

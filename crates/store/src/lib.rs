@@ -1,7 +1,7 @@
 //! Where content lives.
 //!
 //! One repository (a name such as `team/web`) holds blobs, manifests, tags and referrers. Everything that reads
-//! or writes images does it through one trait, [`Repository`], and one function, [`conformance::check`], is run
+//! or writes images does it through one trait, [`Repository`], and one function, `conformance::check`, is run
 //! against every implementation of it: the ones here ([`Directory`], [`Memory`]) and the client of
 //! `cairn-registry` against servers of ours and of others.
 //!

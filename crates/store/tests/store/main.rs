@@ -1,3 +1,20 @@
 //! Tests of the store from outside, in one binary.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail and report like tests"
+)]
+
+mod attacks;
 mod conformance;
+mod content;
+mod faults;
+mod files;
+mod kill;
+mod layout;
+mod power;
+mod readers;
+mod uploads;
+mod writers;
