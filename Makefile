@@ -22,7 +22,7 @@ bless: ## accept what the tests produce now as goldens and generated pages
 	@CAIRN_BLESS=1 INSTA_UPDATE=always cargo test --workspace --locked
 
 docs: ## regenerate docs/cli.md and build the API documentation
-	@CAIRN_BLESS=1 cargo test --quiet --locked -p cairn-cli && cargo doc --workspace --no-deps --locked
+	@CAIRN_BLESS=1 cargo test --quiet --locked -p cairn-tests -- docs && cargo doc --workspace --no-deps --locked
 
 install: ## install cairn for this user
 	@cargo install --path crates/cli --locked

@@ -274,6 +274,23 @@ fn a_base_from_a_registry_is_pinned_and_passed_on_byte_for_byte() {
 }
 
 #[test]
+fn a_base_is_not_uploaded_to_the_registry_that_has_it() {
+    let Some(published) = Published::new() else { return };
+    published.publish("first");
+    let sandbox = Sandbox::new();
+    write_shop(&sandbox, BOTH, &format!("image = \"{}\"", published.image()));
+    let to = published.server.repository("team/shop:1");
+    let pushed = sandbox.cairn(["--json", "push", &to]).ok().json();
+    let uploaded = pushed["uploaded"]["bytes"].as_u64().expect("a number");
+    let base = layers(&images(&published.vendor, "debian:built")[0])[0]["size"].as_u64();
+    assert!(
+        uploaded < base.expect("a size") / 4,
+        "{uploaded} bytes were uploaded"
+    );
+    sandbox.cairn(["verify", &to]).ok().prints("whole");
+}
+
+#[test]
 fn a_moved_tag_changes_nothing_until_the_lock_is_updated() {
     let Some(published) = Published::new() else { return };
     let sandbox = Sandbox::new();

@@ -248,10 +248,14 @@ pub async fn tag(repository: &dyn Repository, tag: &Tag, manifest: &RawManifest)
         .await?)
 }
 
-/// The name under which two repositories of one registry, or of the local store, know each other for mounting.
+/// Those of `repositories` that are beside `to`, in the same registry or both in the local store: what they have is
+/// mounted there.
 #[must_use]
-pub fn sibling<'a>(from: &'a Reference, to: &Reference) -> Option<&'a RepositoryName> {
-    (from.host == to.host && from.name != to.name).then_some(&from.name)
+pub fn siblings(repositories: &[&Reference], to: &Reference) -> Vec<RepositoryName> {
+    let beside = repositories
+        .iter()
+        .filter(|from| from.host == to.host && from.name != to.name);
+    beside.map(|from| from.name.clone()).collect()
 }
 
 #[cfg(test)]

@@ -125,8 +125,9 @@ pub struct Transfer<'a> {
     pub from: &'a dyn Repository,
     /// The destination.
     pub to: &'a dyn Repository,
-    /// The source's name, if both are in the same store or registry: its blobs are mounted, not moved.
-    pub mount: Option<&'a RepositoryName>,
+    /// Repositories beside the destination, in the same store or registry, that may have the blobs: what they have is
+    /// mounted, not moved.
+    pub mount: &'a [RepositoryName],
 }
 
 impl Transfer<'_> {
@@ -219,14 +220,15 @@ impl Transfer<'_> {
         {
             return Ok(Written::Present);
         }
-        if let Some(from) = self.mount
-            && self
+        for sibling in self.mount {
+            if self
                 .to
-                .mount_blob(&blob.digest, from)
+                .mount_blob(&blob.digest, sibling)
                 .await
                 .map_err(write_failed)?
-        {
-            return Ok(Written::Present);
+            {
+                return Ok(Written::Present);
+            }
         }
         let found = self.from.read_blob(&blob.digest, None).await;
         let found = found.map_err(|source| self.read_failed(blob.digest, source))?;
@@ -353,7 +355,7 @@ mod tests {
         let transfer = Transfer {
             from: &from,
             to: &to,
-            mount: None,
+            mount: &[],
         };
         let first = transfer.image(&raw).await.unwrap();
         // Three different blobs (both images share their configuration) and three manifests.
@@ -376,7 +378,7 @@ mod tests {
         let error = Transfer {
             from: &from,
             to: &to,
-            mount: None,
+            mount: &[],
         }
         .image(&raw)
         .await
@@ -399,7 +401,7 @@ mod tests {
         let done = Transfer {
             from: &from,
             to: &to,
-            mount: Some(from.name()),
+            mount: &[from.name().clone()],
         }
         .image(&raw)
         .await

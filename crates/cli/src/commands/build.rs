@@ -61,6 +61,8 @@ pub struct LocalImage {
     pub repository: Arc<dyn Repository>,
     /// The repository's name.
     pub reference: Reference,
+    /// The base image, if it has one.
+    pub base: Option<Reference>,
 }
 
 /// `--json`
@@ -207,11 +209,16 @@ pub async fn build(
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
     let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
     place::tag(&*repository, &built_tag(), &manifest).await?;
+    let base = match project.spec.base.as_ref().map(|base| &base.source.value) {
+        Some(BaseSource::Image(base)) => Some(base.clone()),
+        _ => None,
+    };
     Ok(LocalImage {
         built,
         manifest,
         repository,
         reference,
+        base,
     })
 }
 
@@ -294,7 +301,7 @@ async fn write_output(cairn: &Cairn, image: &LocalImage, output: &Place) -> Resu
     Transfer {
         from: &*image.repository,
         to: &layout,
-        mount: None,
+        mount: &[],
     }
     .image(&image.manifest)
     .await?;

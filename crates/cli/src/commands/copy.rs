@@ -8,6 +8,7 @@ use cairn_store::{RawManifest, Repository};
 use clap::Args;
 use serde::Serialize;
 
+use crate::commands::build::built_tag;
 use crate::commands::push;
 use crate::failure::{Exit, Failure};
 use crate::place::{self, Place};
@@ -39,13 +40,13 @@ impl Copy {
         self.check_digest(&manifest)?;
         let to = self.open_destination(cairn).await?;
         let mount = match (&self.source, &self.destination) {
-            (Place::Reference(from), Place::Reference(to)) => place::sibling(from, to),
-            _ => None,
+            (Place::Reference(from), Place::Reference(to)) => place::siblings(&[from], to),
+            _ => Vec::new(),
         };
         let transferred = Transfer {
             from: &*from,
             to: &*to,
-            mount,
+            mount: &mount,
         }
         .image(&manifest)
         .await?;
@@ -99,7 +100,8 @@ impl Copy {
             Place::Layout { tag, .. } => tag.clone(),
         };
         let by_digest = matches!(&self.destination, Place::Reference(to) if to.digest.is_some());
-        let inherited = || if by_digest { None } else { tag_of(&self.source) };
+        // `built` says something about the local store, and nothing anywhere else.
+        let inherited = || tag_of(&self.source).filter(|tag| !by_digest && *tag != built_tag());
         match tag_of(&self.destination).or_else(inherited) {
             Some(tag) => place::tag(to, &tag, manifest).await,
             None => push::keep(to, manifest).await,

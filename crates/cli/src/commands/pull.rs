@@ -42,7 +42,7 @@ impl Pull {
         let transferred = Transfer {
             from: &*from,
             to: &*to,
-            mount: None,
+            mount: &[],
         }
         .image(&manifest)
         .await?;

@@ -91,11 +91,12 @@ pub async fn push(cairn: &Cairn, image: &LocalImage, to: &Reference) -> Result<P
     let transferred = if *to == image.reference {
         image.built.transferred
     } else {
-        let mount = place::sibling(&image.reference, to);
+        let near: Vec<&Reference> = [&image.reference].into_iter().chain(&image.base).collect();
+        let mount = place::siblings(&near, to);
         let transfer = Transfer {
             from: &*image.repository,
             to: &*repository,
-            mount,
+            mount: &mount,
         };
         transfer.image(&image.manifest).await?
     };

@@ -66,7 +66,7 @@ impl Release {
         };
         let released = match &self.image {
             Some(image) => self.take(image, &open).await?,
-            None => self.build(cairn, project.as_mut(), &open).await?,
+            None => self.build(cairn, project.as_mut(), &open, &key).await?,
         };
         let context = self.entry.context(cairn, &key, released.source.clone())?;
         self.start_ledger(cairn, &mut open, &key).await?;
@@ -186,15 +186,32 @@ impl Release {
         cairn: &Cairn,
         project: Option<&mut Project>,
         open: &OpenLedger,
+        key: &LocalKey,
     ) -> Result<Released, Failure> {
         let project = project.ok_or_else(no_image)?;
         let image = build::build(cairn, project, &[], &self.build).await?;
+        self.check(cairn, open, key, image.manifest.digest())?;
         let pushed = push::push(cairn, &image, &open.images).await?;
         Ok(Released {
             digest: image.manifest.digest(),
             transferred: pushed.transferred,
             source: source::commit(&project.directory),
         })
+    }
+
+    /// Fails before anything is uploaded if the version is bound to another digest, or the key may not release.
+    fn check(&self, cairn: &Cairn, open: &OpenLedger, key: &LocalKey, digest: Digest) -> Result<(), Failure> {
+        if open.opened.state().is_none() {
+            return Ok(());
+        }
+        let context = self.entry.context(cairn, key, None)?;
+        plan::release(
+            &open.opened,
+            &open.ledger.home().label(),
+            &context,
+            &self.request(digest),
+        )?;
+        Ok(())
     }
 
     async fn start_ledger(

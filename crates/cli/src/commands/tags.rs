@@ -17,6 +17,9 @@ const PAGE_LIMIT: usize = 10_000;
 pub struct Tags {
     /// The repository [default: the spec's]
     pub repository: Option<Reference>,
+    /// Lists also the tags that Cairn keeps for itself: cairn-… and sha256-…
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `--json`
@@ -34,13 +37,21 @@ impl Tags {
             None => Project::load(cairn)?.repository(),
         };
         let repository = cairn.open(&reference).await?;
-        let tags = all(&*repository).await?;
+        let mut tags = all(&*repository).await?;
+        tags.retain(|tag| self.all || !is_internal(tag));
         if cairn.terminal.json {
             let repository = reference.to_string();
             return cairn.terminal.document(&Document { repository, tags });
         }
         tags.iter().try_for_each(|tag| cairn.terminal.print(tag.as_str()))
     }
+}
+
+/// Heads of ledgers, names after content, lists of referrers.
+fn is_internal(tag: &Tag) -> bool {
+    ["cairn-", "sha256-"]
+        .iter()
+        .any(|prefix| tag.as_str().starts_with(prefix))
 }
 
 /// All tags, sorted, each once, whatever the registry's order.
