@@ -145,6 +145,18 @@ fn a_version_is_bound_to_one_digest_for_ever() {
 }
 
 #[test]
+fn a_version_that_is_taken_is_refused_before_anything_is_uploaded() {
+    let registry = Sandbox::new();
+    let server = registry.serve();
+    let sandbox = sandbox(&Project::new().repository(server.repository("team/hello")));
+    sandbox.cairn(["release", "1.0.0"]).ok();
+    sandbox.write_app("2");
+    let before = registry.store_tree();
+    sandbox.cairn(["release", "1.0.0"]).fails(6).says("1.0.0");
+    assert_eq!(registry.store_tree(), before, "the registry changed");
+}
+
+#[test]
 fn a_rollback_to_an_unknown_version_changes_nothing() {
     let sandbox = released();
     unchanged(&sandbox, || {
