@@ -95,7 +95,10 @@ impl Proxy {
         cut: Cut,
         signal: Signal,
     ) -> Interrupted {
-        self.stop(command, count, cut, |id| {
+        // The connection stays open until the process has ended: closed before, it could be heard before the signal.
+        let mut kept = Vec::new();
+        self.run(command, count, cut, |id, connection| {
+            kept.push(connection);
             let id = i32::try_from(id).ok().and_then(Pid::from_raw);
             kill_process(id.expect("a process has an id"), signal).expect("it waits for its answer");
         })
@@ -110,13 +113,27 @@ impl Proxy {
         cut: Cut,
         mut stop: impl FnMut(u32),
     ) -> Interrupted {
+        self.run(command, count, cut, |id, connection| {
+            stop(id);
+            drop(connection);
+        })
+    }
+
+    /// Runs `command`, and calls `stop` with its process and the stopped connection, which is closed when it is dropped.
+    fn run(
+        &self,
+        command: &mut Command,
+        count: usize,
+        cut: Cut,
+        mut stop: impl FnMut(u32, Sender<()>),
+    ) -> Interrupted {
         let (sender, events) = channel();
         self.arm(Some((count, cut, sender.clone())));
         let child = spawn(command);
         let id = child.id();
         let output = thread::scope(|scope| {
             scope.spawn(|| sender.send(Event::Ended(wait(command, child))).ok());
-            ended(&events, || stop(id))
+            ended(&events, |connection| stop(id, connection))
         });
         self.arm(None);
         output
@@ -129,7 +146,7 @@ impl Proxy {
     }
 }
 
-fn ended(events: &Receiver<Event>, mut stop: impl FnMut()) -> Interrupted {
+fn ended(events: &Receiver<Event>, mut stop: impl FnMut(Sender<()>)) -> Interrupted {
     let mut at = None;
     loop {
         match events
@@ -138,8 +155,7 @@ fn ended(events: &Receiver<Event>, mut stop: impl FnMut()) -> Interrupted {
         {
             Event::Stopped(line, go_on) => {
                 at = Some(line);
-                stop();
-                drop(go_on);
+                stop(go_on);
             }
             Event::Ended(output) => return Interrupted { at, output },
         }
