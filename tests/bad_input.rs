@@ -157,6 +157,88 @@ fn a_version_that_is_taken_is_refused_before_anything_is_uploaded() {
 }
 
 #[test]
+fn a_tag_that_a_ledger_moves_is_not_written_by_hand() {
+    let sandbox = released();
+    let old = sandbox.tagged("hello:1.0.0");
+    sandbox.write_app("3");
+    sandbox.cairn(["build"]).ok();
+    let prod = sandbox.tagged("hello:prod");
+    let copy = |tag: &str| sandbox.cairn(["copy", "hello:built", &format!("hello:{tag}")]);
+    for tag in ["cairn-head", "cairn-h-9999999998-0123456789abcdef"] {
+        copy(tag).fails(1).says("cannot be written by name");
+    }
+    copy("prod").fails(6).says("is a channel").says("hint: ");
+    copy("7.0.0").fails(6).says("cairn release 7.0.0");
+    copy("1.0.0").fails(6);
+    sandbox
+        .cairn(["push", "--tag", "prod"])
+        .fails(6)
+        .says("is a channel");
+    assert_eq!(sandbox.tagged("hello:prod"), prod);
+    assert_eq!(sandbox.tagged("hello:1.0.0"), old);
+    sandbox.cairn(["audit"]).ok();
+    // What the ledger does not speak of is free, and so is what it says itself.
+    copy("candidate").ok();
+    sandbox
+        .cairn(["copy", &format!("hello@{prod}"), "hello:prod"])
+        .ok();
+}
+
+#[test]
+fn a_first_release_that_is_refused_starts_no_ledger() {
+    let sandbox = sandbox(&Project::new());
+    sandbox.cairn(["build"]).ok();
+    let digest = sandbox.tagged("hello:built");
+    sandbox
+        .cairn(["release", "1.0.0", "--reason", "a\nb"])
+        .fails(2)
+        .says("one line");
+    let layer = sandbox.layer("hello:built");
+    std::fs::remove_file(sandbox.blob("hello", &layer)).expect("the layer is there");
+    let image = format!("hello@{digest}");
+    sandbox
+        .cairn(["release", "1.0.0", "--image", &image])
+        .fails(4)
+        .says(&layer);
+    sandbox.cairn(["history"]).fails(1).says("no ledger");
+}
+
+#[test]
+fn what_is_no_image_is_not_released() {
+    let sandbox = released();
+    let head = sandbox.cairn(["ledger", "head"]).ok().stdout;
+    let image = format!("hello@{}", head.trim());
+    unchanged(&sandbox, || {
+        sandbox
+            .cairn(["release", "9.0.0", "--image", &image])
+            .fails(1)
+            .says("is not an image")
+    });
+    sandbox
+        .cairn(["push", &format!("other@{}", head.trim())])
+        .fails(1)
+        .says("names a digest");
+    sandbox.cairn(["tags", "nosuch"]).fails(1).says("nosuch");
+}
+
+#[test]
+fn a_repeated_command_names_the_entry_that_stands_for_it() {
+    let sandbox = released();
+    let entry = |arguments: [&str; 4]| {
+        let document = sandbox.cairn([&["--json"], &arguments[..]].concat()).ok().json();
+        (document["name"].clone(), document["seq"].clone())
+    };
+    let release = || entry(["release", "3.0.0", "--channel", "prod"]);
+    let first = release();
+    assert!(first.0.is_string() && first.1.is_u64(), "{first:?}");
+    assert_eq!(release(), first);
+    let rollback = || entry(["rollback", "prod", "--reason", "again"]);
+    let back = rollback();
+    assert_ne!(back, first);
+    assert_eq!(rollback(), back);
+}
+
+#[test]
 fn a_rollback_to_an_unknown_version_changes_nothing() {
     let sandbox = released();
     unchanged(&sandbox, || {

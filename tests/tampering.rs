@@ -1,5 +1,6 @@
 //! Somebody changes what is stored, or takes it back to yesterday: it is noticed, said, and built upon by nothing.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -24,10 +25,9 @@ fn copy(from: &Path, to: &Path) {
 /// The digests of what a manifest in the store consists of, and its own.
 fn parts(sandbox: &Sandbox, tag: &str) -> Vec<String> {
     let shown = sandbox.store().join("repos/hello/_layout/refs/tags").join(tag);
-    let shown: Value = serde_json::from_slice(&std::fs::read(shown).unwrap()).unwrap();
+    let shown: Value = serde_json::from_slice(&fs::read(shown).unwrap()).unwrap();
     let own = find_digest(&shown).unwrap();
-    let manifest: Value =
-        serde_json::from_slice(&std::fs::read(sandbox.blob("hello", &own)).unwrap()).unwrap();
+    let manifest: Value = serde_json::from_slice(&fs::read(sandbox.blob("hello", &own)).unwrap()).unwrap();
     let layers = manifest["layers"].as_array().unwrap();
     let digests = layers.iter().chain([&manifest["config"]]).filter_map(find_digest);
     digests.chain([own]).collect()
@@ -64,7 +64,7 @@ fn g1_a_changed_bit_of_the_ledger_is_found_by_whoever_reads_it() {
         assert_eq!(release.code, Some(4), "{digest}: {release}");
         let after = sandbox.store_tree();
         assert_eq!(after.files("tags"), before.files("tags"), "{digest}");
-        std::fs::remove_dir_all(sandbox.store()).unwrap();
+        fs::remove_dir_all(sandbox.store()).unwrap();
         copy(&whole, &sandbox.store());
     }
     stranger(&sandbox, &["audit", "--deep"]).ok();
@@ -90,7 +90,7 @@ fn e10_an_older_store_is_recognised_by_who_saw_the_newer() {
     copy(&sandbox.store(), &yesterday);
     sandbox.write_app("3");
     sandbox.cairn(["release", "3.0.0", "--channel", "prod"]).ok();
-    std::fs::remove_dir_all(sandbox.store()).unwrap();
+    fs::remove_dir_all(sandbox.store()).unwrap();
     copy(&yesterday, &sandbox.store());
 
     for command in [
@@ -112,7 +112,7 @@ fn e10_an_older_store_is_recognised_by_who_saw_the_newer() {
 fn another_ledger_in_its_place_is_refused() {
     let sandbox = released();
     let other = released();
-    std::fs::remove_dir_all(sandbox.store()).unwrap();
+    fs::remove_dir_all(sandbox.store()).unwrap();
     copy(&other.store(), &sandbox.store());
     let before = sandbox.store_tree();
     sandbox.cairn(["status"]).exits(4);
@@ -139,13 +139,16 @@ fn a_tag_that_somebody_moved_is_reported_and_not_overwritten() {
     sandbox.write_app("somebody's");
     sandbox.cairn(["build"]).ok();
     let foreign = sandbox.tagged("hello:built");
-    sandbox.cairn(["push", "hello:prod"]).ok();
+    let prod = sandbox.tagged("hello:prod");
+    let tags = sandbox.store().join("repos/hello/_layout/refs/tags");
+    fs::copy(tags.join("built"), tags.join("prod")).expect("both are files");
     assert_eq!(sandbox.tagged("hello:prod"), foreign);
     sandbox.cairn(["status"]).ok().says(&foreign);
     sandbox.cairn(["audit"]).exits(4).prints(&foreign);
-    sandbox
-        .cairn(["promote", "1.0.0", "prod"])
-        .exits(6)
-        .says("hint: ");
+    let repair = format!("cairn copy hello@{prod} hello:prod");
+    sandbox.cairn(["promote", "1.0.0", "prod"]).exits(6).says(&repair);
     assert_eq!(sandbox.tagged("hello:prod"), foreign, "what is unknown is left");
+    let words: Vec<&str> = repair.split(' ').skip(1).collect();
+    sandbox.cairn(words).ok();
+    sandbox.cairn(["audit"]).ok();
 }

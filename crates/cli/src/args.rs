@@ -34,7 +34,7 @@ pub struct Global {
     /// Where the local store is [default: $CAIRN_STORE, else $XDG_DATA_HOME/cairn/store]
     #[arg(long, value_name = "DIR", global = true)]
     pub store: Option<PathBuf>,
-    /// Prints one JSON document instead of lines
+    /// Prints one JSON document instead of lines, where a verb reports something; errors stay text on stderr
     #[arg(long, global = true)]
     pub json: bool,
     /// Says nothing on stderr but errors and warnings

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_ledger::entry::REASON_LIMIT;
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{
     Actor, Authority, Context, How, HowTrusted, Ledger, LocalKey, Opened, Pin, Remembered, Run,
@@ -60,8 +61,7 @@ impl LedgerOptions {
         };
         // A repository that was named has its own ledger, unless it is the spec's.
         let project = project.filter(|project| project.repository() == images);
-        let home = project.and_then(|project| project.spec.ledger.repository.as_ref());
-        let home = home.map_or_else(|| images.clone(), |home| home.value.clone());
+        let home = project.map_or_else(|| images.clone(), |project| project.ledger_home(&images));
         let pin = self.pin(cairn, project)?;
         OpenLedger::read(cairn, images, home, pin, self.max_age).await
     }
@@ -317,11 +317,25 @@ impl PackCache for Packs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct EntryOptions {
     /// Why, for whoever reads the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
     /// Says what would be done, and does nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// A reason that an entry can hold: known before anything is built.
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > REASON_LIMIT {
+        return Err(format!(
+            "it has {} bytes; at most {REASON_LIMIT} fit into an entry",
+            text.len()
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it has a line break or another control character; write it on one line".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl EntryOptions {

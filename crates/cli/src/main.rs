@@ -31,6 +31,7 @@ mod program;
 mod project;
 mod signing;
 mod source;
+mod tagging;
 mod terminal;
 
 use std::io::Write;

@@ -53,6 +53,12 @@ impl Project {
     /// When something is wrong with either.
     pub fn find(cairn: &Cairn) -> Result<Option<Self>, Failure> {
         let directory = cairn.directory();
+        if !directory.is_dir() {
+            return Err(Failure::new(
+                Exit::Input,
+                format!("{} is not a directory", directory.display()),
+            ));
+        }
         let Some(spec_text) = read(&directory.join(SPEC), cairn_build::spec::LIMIT)? else {
             return Ok(None);
         };
@@ -85,6 +91,18 @@ impl Project {
             Some(repository) => repository.value.clone(),
             None => Reference::repository(None, image.name.value.clone()),
         }
+    }
+
+    /// Where the ledger of the images in `images` is.
+    #[must_use]
+    pub fn ledger_home(&self, images: &Reference) -> Reference {
+        let home = self
+            .spec
+            .ledger
+            .repository
+            .as_ref()
+            .filter(|_| *images == self.repository());
+        home.map_or_else(|| images.clone(), |home| home.value.clone())
     }
 
     /// The image's repository in the local store.

@@ -47,10 +47,14 @@ pub enum ProjectError {
     /// A channel's tag shows what the ledger does not know.
     #[error("the tag {channel} shows {found}, which the ledger never put there")]
     UnknownTag {
+        /// Which repository.
+        repository: String,
         /// The channel.
         channel: Channel,
         /// What its tag shows.
         found: Digest,
+        /// What the ledger says that it shows; none: the channel shows nothing.
+        expected: Option<Digest>,
         /// Nothing is known of the ledger but what it says itself: then it may be an old copy.
         first_seen: bool,
     },
@@ -102,11 +106,19 @@ impl ProjectError {
             Self::UnknownTag { first_seen: true, .. } => Some(
                 "the ledger may be an old copy: pin an entry that you know with --trust sha256:GENESIS+sha256:ENTRY".to_owned(),
             ),
+            Self::UnknownTag {
+                repository,
+                channel,
+                expected: Some(expected),
+                ..
+            } => Some(format!(
+                "somebody moved the tag by hand: find out who; then put it back: cairn copy {repository}@{expected} {repository}:{channel}"
+            )),
             Self::UnknownTag { channel, .. } => Some(format!(
-                "somebody moved the tag by hand: find out who, then put back what `cairn status` says: cairn copy NAME@sha256:… NAME:{channel}"
+                "somebody else uses the tag {channel} in this repository: choose another channel, or delete the tag in the registry"
             )),
             Self::VersionTag { version, .. } => {
-                Some(format!("somebody moved the tag {version} by hand; the ledger says what it was released as"))
+                Some(format!("somebody wrote the tag {version} by hand: release under another version, or delete the tag in the registry"))
             }
             _ => Some("run the same command again: it completes what is unfinished".to_owned()),
         }
@@ -154,7 +166,7 @@ impl Ledger {
         match self.project_channel(opened, channel).await {
             Err(ProjectError::UnknownTag { found, .. }) => {
                 *opened = self.look_again(opened).await?;
-                check_known(opened, channel, Some(found)).map(|()| false)
+                self.check_known(opened, channel, Some(found)).map(|()| false)
             }
             settled => settled,
         }
@@ -299,7 +311,7 @@ impl Ledger {
         if found == Some(shown.digest) {
             return Ok(true);
         }
-        check_known(opened, channel, found)?;
+        self.check_known(opened, channel, found)?;
         let manifest = self.manifest(channel.as_str(), shown.digest).await?;
         let capabilities = self
             .images
@@ -333,9 +345,9 @@ impl Ledger {
         let mut opened = opened;
         for channel in channels {
             let found = self.tag_shows(&channel.tag()).await?;
-            if check_known(&opened, channel, found).is_err() {
+            if self.check_known(&opened, channel, found).is_err() {
                 opened = self.look_again(&opened).await?;
-                check_known(&opened, channel, found)?;
+                self.check_known(&opened, channel, found)?;
             }
         }
         Ok(opened)
@@ -346,16 +358,25 @@ fn shows<'a>(opened: &'a Opened, channel: &Channel) -> Option<&'a Digest> {
     Some(&opened.state()?.shows(channel)?.digest)
 }
 
-/// Whether a channel's tag shows nothing, or what some entry wanted the channel to show.
-fn check_known(opened: &Opened, channel: &Channel, found: Option<Digest>) -> Result<(), ProjectError> {
-    let state = opened.state().and_then(|state| state.channels.get(channel));
-    let is_known = |found: &Digest| state.is_some_and(|state| state.wanted.contains(found));
-    match found.filter(|found| !is_known(found)) {
-        None => Ok(()),
-        Some(found) => Err(ProjectError::UnknownTag {
-            channel: channel.clone(),
-            found,
-            first_seen: opened.how == crate::trust::HowTrusted::FirstSeen,
-        }),
+impl Ledger {
+    /// Whether a channel's tag shows nothing, or what some entry wanted the channel to show.
+    fn check_known(
+        &self,
+        opened: &Opened,
+        channel: &Channel,
+        found: Option<Digest>,
+    ) -> Result<(), ProjectError> {
+        let state = opened.state().and_then(|state| state.channels.get(channel));
+        let is_known = |found: &Digest| state.is_some_and(|state| state.wanted.contains(found));
+        match found.filter(|found| !is_known(found)) {
+            None => Ok(()),
+            Some(found) => Err(ProjectError::UnknownTag {
+                repository: self.images.label(),
+                channel: channel.clone(),
+                found,
+                expected: shows(opened, channel).copied(),
+                first_seen: opened.how == crate::trust::HowTrusted::FirstSeen,
+            }),
+        }
     }
 }

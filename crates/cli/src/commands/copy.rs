@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_oci::Digest;
+use cairn_oci::{Digest, Tag};
 use cairn_store::transfer::{Transfer, Transferred};
 use cairn_store::{RawManifest, Repository};
 use clap::Args;
@@ -13,6 +13,7 @@ use crate::commands::push;
 use crate::failure::{Exit, Failure};
 use crate::place::{self, Place};
 use crate::program::Cairn;
+use crate::tagging;
 use crate::terminal::{bytes, counted};
 
 /// What `cairn copy` takes.
@@ -38,6 +39,10 @@ impl Copy {
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let (from, manifest) = cairn.find_place(&self.source).await?;
         self.check_digest(&manifest)?;
+        if let Place::Reference(to) = &self.destination {
+            let (tags, to) = (self.tag(), to.without_target());
+            tagging::check(cairn, &to, &to, tags.as_slice(), manifest.digest()).await?;
+        }
         let to = self.open_destination(cairn).await?;
         let mount = match (&self.source, &self.destination) {
             (Place::Reference(from), Place::Reference(to)) => place::siblings(&[from], to),
@@ -50,7 +55,10 @@ impl Copy {
         }
         .image(&manifest)
         .await?;
-        self.tag(&*to, &manifest).await?;
+        match self.tag() {
+            Some(tag) => place::tag(&*to, &tag, &manifest).await?,
+            None => push::keep(&*to, &manifest).await?,
+        }
         cairn.flush().await?;
         let Transferred { uploaded, reused } = transferred;
         let about = format!(
@@ -94,7 +102,7 @@ impl Copy {
     }
 
     /// The destination's tag; without one, the source's goes along where the source has one.
-    async fn tag(&self, to: &dyn Repository, manifest: &RawManifest) -> Result<(), Failure> {
+    fn tag(&self) -> Option<Tag> {
         let tag_of = |place: &Place| match place {
             Place::Reference(reference) => reference.tag.clone(),
             Place::Layout { tag, .. } => tag.clone(),
@@ -102,9 +110,6 @@ impl Copy {
         let by_digest = matches!(&self.destination, Place::Reference(to) if to.digest.is_some());
         // `built` says something about the local store, and nothing anywhere else.
         let inherited = || tag_of(&self.source).filter(|tag| !by_digest && *tag != built_tag());
-        match tag_of(&self.destination).or_else(inherited) {
-            Some(tag) => place::tag(to, &tag, manifest).await,
-            None => push::keep(to, manifest).await,
-        }
+        tag_of(&self.destination).or_else(inherited)
     }
 }

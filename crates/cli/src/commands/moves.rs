@@ -1,7 +1,7 @@
 //! What release, promote, rollback and resume have in common: the arguments, and telling what was done.
 
-use cairn_ledger::operation::{Note, Plan};
-use cairn_ledger::{Channel, Done, LocalKey, OperationError, Version};
+use cairn_ledger::operation::{Appended, Note, Plan};
+use cairn_ledger::{Channel, Done, Kind, LocalKey, OperationError, Version};
 use cairn_oci::Digest;
 use cairn_store::transfer::{Count, Transferred};
 use serde::Serialize;
@@ -117,6 +117,7 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
         return reference.map_or(Ok(()), |reference| cairn.terminal.print(reference));
     }
     let transferred = moved.transferred.unwrap_or_default();
+    let entry = done.entry.or_else(|| standing(done));
     let channel = |one: &cairn_ledger::operation::ChannelDone| ChannelDocument {
         name: one.channel.to_string(),
         previous: one.previous.as_ref().map(|shown| shown.digest),
@@ -135,13 +136,38 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
             .first()
             .and_then(|one| one.previous.as_ref())
             .map(|shown| shown.digest),
-        seq: done.entry.map(|entry| entry.seq),
-        name: done.entry.map(|entry| entry.name),
+        seq: entry.map(|entry| entry.seq),
+        name: entry.map(|entry| entry.name),
         mode: mode_text(&done.mode),
         changed: done.changed,
         uploaded: transferred.uploaded,
         reused: transferred.reused,
     })
+}
+
+/// The entry that stands for what was asked, where there was nothing to append: whoever repeats a command after a lost
+/// answer learns the same name.
+fn standing(done: &Done) -> Option<Appended> {
+    let shown = done
+        .channels
+        .iter()
+        .find_map(|channel| channel.now.as_ref())
+        .map(|shown| shown.entry);
+    let state = done.opened.state()?;
+    let bound = || {
+        state
+            .versions
+            .get(done.version.as_ref()?)?
+            .to(&done.digest?)
+            .map(|bound| bound.entry)
+    };
+    let name = if done.kind == Kind::Release {
+        bound().or(shown)
+    } else {
+        shown.or_else(bound)
+    }?;
+    let (seq, _, _) = done.opened.view().find(&name)?;
+    Some(Appended { seq, name })
 }
 
 fn tell(cairn: &Cairn, key: &LocalKey, done: &Done, moved: &Moved) {

@@ -1,14 +1,14 @@
 //! `cairn pull`
 
-use cairn_oci::{Digest, Reference};
+use cairn_oci::{Digest, Reference, Tag};
 use cairn_store::transfer::{Transfer, Transferred};
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::place;
 use crate::program::Cairn;
 use crate::terminal::{bytes, counted};
+use crate::{place, tagging};
 
 /// What `cairn pull` takes.
 #[derive(Debug, Args)]
@@ -39,6 +39,8 @@ impl Pull {
         }
         let local = Reference::repository(None, self.reference.name.clone());
         let to = cairn.open(&local).await?;
+        let tags: Vec<Tag> = self.reference.tag.iter().cloned().collect();
+        tagging::check(cairn, &local, &local, &tags, manifest.digest()).await?;
         let transferred = Transfer {
             from: &*from,
             to: &*to,

@@ -9,11 +9,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::build::{self, BuildOptions, LocalImage};
-use crate::failure::Failure;
-use crate::place;
+use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::terminal::{bytes, counted};
+use crate::{place, tagging};
 
 /// What `cairn push` takes.
 #[derive(Debug, Args)]
@@ -45,9 +45,16 @@ impl Push {
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let mut project = Project::load(cairn)?;
         let to = self.reference.clone().unwrap_or_else(|| project.repository());
-        let image = build::build(cairn, &mut project, &[], &self.options).await?;
+        if to.digest.is_some() {
+            let text = format!("{to} names a digest, and push builds the image that it pushes");
+            return Err(Failure::new(Exit::Input, text)
+                .with_hint("leave the digest out; cairn copy copies an image that is there".to_owned()));
+        }
         let mut tags = self.tags.clone();
         tags.extend(to.tag.clone());
+        let image = build::build(cairn, &mut project, &[], &self.options).await?;
+        let home = project.ledger_home(&to.without_target());
+        tagging::check(cairn, &to.without_target(), &home, &tags, image.manifest.digest()).await?;
         let pushed = push(cairn, &image, &to.without_target()).await?;
         if tags.is_empty() {
             keep(&*pushed.repository, &image.manifest).await?;

@@ -1,8 +1,9 @@
 //! `cairn release`
 
+use cairn_ledger::image::{self, Depth};
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Channel, LocalKey, ReleaseRequest, Version};
-use cairn_oci::{Digest, Reference};
+use cairn_ledger::{Channel, LocalKey, OperationError, ReleaseRequest, Version};
+use cairn_oci::{Digest, Document, Reference, media_type};
 use cairn_store::Target;
 use cairn_store::transfer::Transferred;
 use clap::Args;
@@ -69,7 +70,7 @@ impl Release {
             None => self.build(cairn, project.as_mut(), &open, &key).await?,
         };
         let context = self.entry.context(cairn, &key, released.source.clone())?;
-        self.start_ledger(cairn, &mut open, &key).await?;
+        self.start_ledger(cairn, &mut open, &key, released.digest).await?;
         let done = open
             .ledger
             .release(&open.opened, &context, &self.request(released.digest))
@@ -152,8 +153,12 @@ impl Release {
     async fn take(&self, image: &Reference, open: &OpenLedger) -> Result<Released, Failure> {
         let images = open.ledger.images();
         if let Some(digest) = image.digest {
-            let found = images.stat_manifest(&Target::Digest(digest)).await?;
+            let found = images.read_manifest(&Target::Digest(digest)).await?;
             return match found {
+                Some(found) if !is_image(&found.document()?) => Err(Failure::new(
+                    Exit::Input,
+                    format!("{image} is not an image, and cannot be released"),
+                )),
                 Some(_) => Ok(Released {
                     digest,
                     transferred: Transferred::default(),
@@ -219,12 +224,27 @@ impl Release {
         cairn: &Cairn,
         open: &mut OpenLedger,
         key: &LocalKey,
+        digest: Digest,
     ) -> Result<(), Failure> {
         if open.opened.state().is_some() {
             return Ok(());
         }
+        // A ledger is not started for a release that will be refused.
+        let whole = image::check(&**open.ledger.images(), digest, Depth::Presence).await;
+        whole.map_err(|source| OperationError::Image {
+            target: self.version.to_string(),
+            source,
+        })?;
         let genesis = EntryOptions::default().context(cairn, key, None)?;
         open.initialise(cairn, &genesis).await
+    }
+}
+
+/// Whether containers can be made of it: ledgers, signatures and other artifacts are manifests too.
+fn is_image(document: &Document) -> bool {
+    match document {
+        Document::Manifest(manifest) => manifest.config.media_type.to_oci() == media_type::CONFIG,
+        Document::Index(index) => index.artifact_type.is_none() && !index.manifests.is_empty(),
     }
 }
 

@@ -1,13 +1,14 @@
 //! `cairn tags`
 
 use cairn_oci::{Reference, Tag};
-use cairn_store::{Page, Repository};
+use cairn_store::{Page, Repository, Store};
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::Project;
+use crate::tagging::is_internal;
 
 /// Most pages that are read: a registry that never ends its list is broken.
 const PAGE_LIMIT: usize = 10_000;
@@ -36,6 +37,12 @@ impl Tags {
             Some(reference) => reference.without_target(),
             None => Project::load(cairn)?.repository(),
         };
+        if reference.host.is_none() && !cairn.store().await?.contains(&reference.name).await? {
+            let text = format!("the local store has no repository `{reference}`");
+            return Err(Failure::new(Exit::Input, text).with_hint(
+                "a name without a host is in the local store; build it, or write the host".to_owned(),
+            ));
+        }
         let repository = cairn.open(&reference).await?;
         let mut tags = all(&*repository).await?;
         tags.retain(|tag| self.all || !is_internal(tag));
@@ -45,13 +52,6 @@ impl Tags {
         }
         tags.iter().try_for_each(|tag| cairn.terminal.print(tag.as_str()))
     }
-}
-
-/// Heads of ledgers, names after content, lists of referrers.
-fn is_internal(tag: &Tag) -> bool {
-    ["cairn-", "sha256-"]
-        .iter()
-        .any(|prefix| tag.as_str().starts_with(prefix))
 }
 
 /// All tags, sorted, each once, whatever the registry's order.
