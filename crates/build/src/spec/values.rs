@@ -96,7 +96,10 @@ impl Destination {
 /// Reads an absolute path in the image; a slash at its end does not matter.
 pub(crate) fn image_path(text: &str) -> Result<TreePath, Problem> {
     let path = TreePath::from_absolute(text).map_err(|error| path_problem(text, &error))?;
-    if let Some(placeholder) = ["{os}", "{arch}", "{variant}"].iter().find(|word| text.contains(**word)) {
+    if let Some(placeholder) = ["{os}", "{arch}", "{variant}"]
+        .iter()
+        .find(|word| text.contains(**word))
+    {
         let problem = Problem::new(format!("`{placeholder}` has no meaning in a path of the image"));
         return Err(problem.with_hint("the platform's values stand in `from` and `rootfs` only"));
     }

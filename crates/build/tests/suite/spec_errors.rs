@@ -94,7 +94,7 @@ fn a3_destinations_that_cannot_be() {
         "write = [{ to = \"etc/x\", text = \"\" }]",
         "write = [{ to = \"/etc//x\", text = \"\" }]",
         "write = [{ to = \"/etc/\\u0000\", text = \"\" }]",
-        "write = [{ to = \"/etc/.wh.x\", text = \"\" }]",
+        "write = [{ to = \"/etc/.wh.x\", text = \"\" }, { to = \"/etc/{arch}\", text = \"\" }]",
         "write = [{ to = \"/\", text = \"\" }]",
         "write = [{ to = \"/etc/\", text = \"\" }]",
         "remove = [\"/usr/.wh.share\", \"/\"]",
