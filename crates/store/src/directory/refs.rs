@@ -137,7 +137,8 @@ impl Refs {
     fn put<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), RepositoryError> {
         let bytes = json::canonical(value);
         if read_bounded(&self.writer, path, LIMIT)?.as_deref() == Some(&bytes[..]) {
-            return Ok(self.writer.ensure_durable([path])?);
+            // Another process may have put this value there, in place of one that we flushed.
+            return Ok(self.writer.flush_name(path)?);
         }
         Ok(self.writer.write(path, &bytes, PUBLIC)?)
     }

@@ -76,6 +76,8 @@ impl TemporaryFile {
     /// [`FileError`]; unless only the last flush of the directory failed, `to` is as it was.
     pub fn publish(mut self, to: &Path, mode: u32) -> Result<(), FileError> {
         self.seal(mode)?;
+        // The name was durable with what it had; from here on it is not, until the directory is flushed again.
+        self.writer.forget(to);
         self.writer
             .fs()
             .rename(&self.path, to)

@@ -124,7 +124,7 @@ impl Writer {
     ///
     /// [`FileError`].
     pub fn remove(&self, path: &Path) -> Result<bool, FileError> {
-        self.durable().remove(path);
+        self.forget(path);
         match self.fs().remove(path) {
             Ok(()) => self.sync_directory(parent(path)).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -256,10 +256,10 @@ impl Writer {
         paths: impl IntoIterator<Item = &'a Path>,
     ) -> Result<(), FileError> {
         let unknown: Vec<&Path> = {
-            let durable = self.durable();
+            let (durable, failed) = (self.durable(), self.failed());
             paths
                 .into_iter()
-                .filter(|path| !durable.contains(*path))
+                .filter(|path| !durable.contains(*path) || failed.contains(parent(path)))
                 .collect()
         };
         let directories: BTreeSet<&Path> = unknown.iter().map(|path| parent(path)).collect();
@@ -270,6 +270,17 @@ impl Writer {
             self.learn(path);
         }
         Ok(())
+    }
+
+    /// Makes the name `path` durable with the content that it has now, whoever gave it that content.
+    pub(crate) fn flush_name(&self, path: &Path) -> Result<(), FileError> {
+        self.forget(path);
+        self.ensure_durable([path])
+    }
+
+    /// From now on the name `path` is not known to be durable.
+    pub(super) fn forget(&self, path: &Path) {
+        self.durable().remove(path);
     }
 
     /// Makes the name `path`, just given, durable.

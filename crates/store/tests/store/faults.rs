@@ -29,8 +29,9 @@ struct FailingFs {
     at: usize,
     lasts: bool,
     error: i32,
-    /// The first flush of this directory fails as well.
+    /// One flush of this directory fails as well: the one of this number, from 0.
     flush_of: Option<&'static str>,
+    flush_at: usize,
     flushes: Arc<AtomicUsize>,
 }
 
@@ -42,6 +43,7 @@ impl FailingFs {
             lasts,
             error,
             flush_of: None,
+            flush_at: 0,
             flushes: Arc::default(),
         }
     }
@@ -107,7 +109,7 @@ impl Fs for FailingFs {
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let fails = self.flush_of.is_some_and(|end| path.ends_with(end));
-        if fails && self.flushes.fetch_add(1, Ordering::SeqCst) == 0 {
+        if fails && self.flushes.fetch_add(1, Ordering::SeqCst) == self.flush_at {
             return Err(io::Error::from_raw_os_error(self.error));
         }
         self.count()
@@ -273,6 +275,27 @@ async fn e3_after_a_failed_flush_nothing_is_acknowledged_in_that_directory() {
         );
     }
     push(&*open(place.path()), "a", &one).await.unwrap();
+}
+
+/// A name that was durable with its old content is not durable with a new one whose flush failed.
+#[tokio::test]
+async fn e3_a_moved_tag_whose_flush_failed_is_not_acknowledged_the_second_time() {
+    let place = tempfile::tempdir().unwrap();
+    let fs = FailingFs {
+        flush_of: Some("refs/tags"),
+        flush_at: 1,
+        ..FailingFs::new(usize::MAX, false, EIO)
+    };
+    let store = Directory::open_on(Arc::new(fs), place.path()).unwrap();
+    let repository = store.open_repository(&name());
+    push(&repository, "a", &image("one")).await.unwrap();
+    for attempt in 0..2 {
+        let moved = push(&repository, "a", &image("two")).await;
+        assert!(
+            matches!(moved, Err(RepositoryError::File { action: "flush", .. })),
+            "attempt {attempt}: {moved:?}"
+        );
+    }
 }
 
 /// A layout that is written to: `index.json` is the old one or the new one.
