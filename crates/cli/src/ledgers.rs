@@ -1,5 +1,6 @@
 //! The ledger that a command speaks of: where it is, what is pinned, what is remembered of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use cairn_ledger::{
 };
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
-use cairn_store::files;
+use cairn_store::files::{self, FileError, Lock};
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
@@ -209,11 +210,7 @@ impl OpenLedger {
         let Some(remembered) = opened.remember() else {
             return;
         };
-        let bytes = remembered.to_bytes();
-        if std::fs::read(&self.memory).is_ok_and(|before| before == bytes) {
-            return;
-        }
-        if let Err(error) = files::write(&self.memory, &bytes, files::PRIVATE) {
+        if let Err(error) = keep(&self.memory, &remembered) {
             let cause = std::error::Error::source(&error)
                 .map(ToString::to_string)
                 .unwrap_or_default();
@@ -246,6 +243,29 @@ impl OpenLedger {
         self.remember(cairn, &self.opened);
         Ok(())
     }
+}
+
+/// Writes a memory, unless the one that is there knows entries of the same ledger that this one does not: a command that
+/// began before another must not make it forget.
+fn keep(path: &std::path::Path, remembered: &Remembered) -> Result<(), FileError> {
+    if let Some(directory) = path.parent() {
+        files::create_directories(directory)?;
+    }
+    let _alone = Lock::exclusive(&path.with_file_name("_lock"))?;
+    let before = std::fs::read(path)
+        .ok()
+        .and_then(|bytes| Remembered::parse(&bytes).ok());
+    let knows_more = |before: &Remembered| {
+        let entries: BTreeSet<_> = remembered.entries.iter().collect();
+        before.genesis == remembered.genesis && before.entries.iter().any(|entry| !entries.contains(entry))
+    };
+    if before
+        .as_ref()
+        .is_some_and(|before| before == remembered || knows_more(before))
+    {
+        return Ok(());
+    }
+    files::write(path, &remembered.to_bytes(), files::PRIVATE)
 }
 
 /// `linear` or `causal`.
@@ -450,5 +470,37 @@ pub fn tell_nothing_changed(terminal: &Terminal, moves: &[String], after: &str) 
             "{}; nothing that runs was changed{after}",
             moves.join(", ")
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(entries: &[&str]) -> Remembered {
+        let entries: Vec<Digest> = entries.iter().map(|entry| Digest::of(entry.as_bytes())).collect();
+        Remembered {
+            genesis: entries[0],
+            head: Digest::of(b"head"),
+            entries,
+        }
+    }
+
+    #[test]
+    fn a_command_that_saw_less_does_not_make_another_forget() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/_seen.json");
+        let read = || {
+            recall(&path)
+                .unwrap_or_else(|failure| panic!("{failure}"))
+                .unwrap()
+        };
+        keep(&path, &memory(&["g", "1"])).unwrap();
+        keep(&path, &memory(&["g", "1", "2"])).unwrap();
+        keep(&path, &memory(&["g", "1"])).unwrap();
+        assert_eq!(read(), memory(&["g", "1", "2"]));
+        // Another ledger, which a pin allowed.
+        keep(&path, &memory(&["other"])).unwrap();
+        assert_eq!(read(), memory(&["other"]));
     }
 }
