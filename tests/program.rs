@@ -25,3 +25,4 @@ mod life;
 mod peers;
 mod tampering;
 mod together;
+mod uploads;

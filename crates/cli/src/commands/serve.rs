@@ -2,15 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use cairn_registry::server::{AccessLog, AccessRecord, Server, ServerConfig};
-use cairn_store::Store;
+use cairn_store::{Directory, Page, Store};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::escape::escape;
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
+
+/// How long an upload waits for whoever began it.
+const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How often abandoned uploads are looked for.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What `cairn serve` takes.
 #[derive(Debug, Args)]
@@ -41,6 +47,7 @@ impl Serve {
         let store = cairn.store().await?.clone();
         // Whoever was ended before may have left what other tools read behind what is true.
         store.flush_all().await?;
+        expire_uploads(cairn, &store).await?;
         let mut config = ServerConfig {
             delete: !self.no_delete,
             ..ServerConfig::default()
@@ -50,7 +57,7 @@ impl Serve {
         } else {
             Arc::new(Failures)
         };
-        let server = Server::new(Arc::new(store) as Arc<dyn Store>, config);
+        let server = Server::new(Arc::new(store.clone()) as Arc<dyn Store>, config);
         let bound = server.bind(self.listen).await?;
         cairn.terminal.print(format!("http://{}", bound.local_addr()))?;
         let stop = async move {
@@ -59,7 +66,40 @@ impl Serve {
                 _ = terminate.recv() => {}
             }
         };
-        Ok(bound.serve(stop).await?)
+        tokio::select! {
+            served = bound.serve(stop) => Ok(served?),
+            failure = keep_expiring(cairn, &store) => Err(failure),
+        }
+    }
+}
+
+/// Removes abandoned uploads again and again; ends only when the store fails.
+async fn keep_expiring(cairn: &Cairn, store: &Directory) -> Failure {
+    loop {
+        tokio::time::sleep(EXPIRY_PAUSE).await;
+        if let Err(failure) = expire_uploads(cairn, store).await {
+            return failure;
+        }
+    }
+}
+
+/// Removes uploads, and what interrupted writes left, that nobody has touched for [`UPLOAD_LIFE`].
+async fn expire_uploads(cairn: &Cairn, store: &Directory) -> Result<(), Failure> {
+    let now = u64::try_from(cairn.environment.now().as_second()).unwrap_or(0);
+    let before = SystemTime::UNIX_EPOCH + Duration::from_secs(now).saturating_sub(UPLOAD_LIFE);
+    let mut page = Page::first();
+    loop {
+        let names = store.repositories(&page).await?;
+        let Some(last) = names.last() else { return Ok(()) };
+        page.after = Some(last.as_str().to_owned());
+        for name in &names {
+            let removed = store.remove_uploads_before(name, before).await?;
+            if removed > 0 {
+                cairn
+                    .terminal
+                    .detail(format!("{name}: {removed} abandoned uploads removed"));
+            }
+        }
     }
 }
 
