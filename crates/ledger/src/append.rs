@@ -3,6 +3,8 @@
 //! Linear mode has exactly one write that counts: the tag `cairn-head`, under the condition that it still points at the
 //! head which was read. Packs and config are written before it, by digest, and mean nothing without it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{Condition, RepositoryError, Target};
@@ -350,11 +352,12 @@ impl Ledger {
             last = Some(digest);
             let written = next.into_view(signer, at);
             let expected = written.state().map(|state| state.ledger);
+            let names: BTreeSet<EntryName> = written.records.iter().map(|record| record.name).collect();
             view = causal::read_view(self, expected)
                 .await
                 .map_err(CommitError::Open)?;
             view = causal::with_own(view, written);
-            if view.heads.iter().all(|head| head.digest == digest) {
+            if view.heads.len() <= 1 && view.records.iter().all(|record| names.contains(&record.name)) {
                 causal::prune(self, &view, &digest)
                     .await
                     .map_err(CommitError::Open)?;

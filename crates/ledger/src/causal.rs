@@ -178,10 +178,20 @@ fn merge(mut heads: Heads, covered: BTreeSet<String>) -> View {
     view.findings = heads.findings;
     view.covered.extend(covered);
     for other in others {
+        // A head names a limited number of those it covers; an older one that adds nothing is no second head.
+        if is_within(&view, &other) {
+            view.covered.insert(head::short(&other.info.digest));
+            continue;
+        }
         take_beyond(&mut view, &other);
         view.heads.push(other.info);
     }
     view
+}
+
+fn is_within(view: &View, other: &VerifiedHead) -> bool {
+    let mut records = other.records.iter();
+    records.all(|record| view.fold.position(&record.name).is_some())
 }
 
 fn take_beyond(view: &mut View, other: &VerifiedHead) {

@@ -102,6 +102,24 @@ async fn a_registry_that_deletes_nothing_keeps_all_heads() {
 }
 
 #[tokio::test]
+async fn a_registry_that_deletes_nothing_takes_more_heads_than_one_head_can_cover() {
+    let world = World::new();
+    let plain = Arc::try_unwrap(Plain::new(world.repo.clone())).unwrap();
+    let world = world.through(Arc::new(Plain {
+        deletes: false,
+        ..plain
+    }));
+    world.init().await;
+    for number in 0..150 {
+        world.release(&format!("1.{number}"), &[]).await;
+    }
+    assert_eq!(heads(&world).await.len(), 151, "one head for each append");
+    let opened = world.open().await;
+    assert_eq!(opened.view().records().len(), 151);
+    assert!(opened.findings().is_empty());
+}
+
+#[tokio::test]
 async fn a_late_list_loses_nothing_that_its_writer_knows() {
     let (world, plain) = world();
     world.init().await;
