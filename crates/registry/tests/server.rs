@@ -242,6 +242,19 @@ async fn a_head_is_written_only_under_a_condition() {
 }
 
 #[tokio::test]
+async fn a_condition_on_delete_is_refused_and_nothing_is_deleted() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("conditional").await;
+    let path = "/v2/a/manifests/prod";
+    assert_eq!(registry.put_manifest(path, &manifest, &[]).await.status(), 201);
+    let other = format!("\"sha256:{}\"", "0".repeat(64));
+    let request = registry.request(Method::DELETE, path).header("if-match", other);
+    assert_eq!(request.send().await.unwrap().status(), 400);
+    assert_eq!(registry.status(Method::HEAD, path).await, 200);
+    assert_eq!(registry.status(Method::DELETE, path).await, 202);
+}
+
+#[tokio::test]
 async fn a_pattern_of_heads_protects_each_of_them() {
     let registry = Registry::start(ServerConfig {
         conditional_tags: vec!["head-*".parse().unwrap()],

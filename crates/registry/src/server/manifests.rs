@@ -169,6 +169,11 @@ fn written(name: &RepositoryName, manifest: &RawManifest, condition: &Condition,
 /// `DELETE /v2/<name>/manifests/<target>`
 pub(super) async fn delete(call: &Call, name: &RepositoryName, target: &Target) -> Outcome {
     may_delete(call)?;
+    if condition::parse(call.headers())? != Condition::Always {
+        // RFC 9110, section 13.1.1: what cannot be honoured must not be done as if it had not been asked.
+        let message = "a condition on DELETE is not supported: nothing was deleted";
+        return Err(Answer::bad(ErrorCode::Unsupported, message));
+    }
     let repository = call.repository(name).await?;
     let deleted = match target {
         Target::Tag(tag) if call.config().is_conditional(tag) => {
