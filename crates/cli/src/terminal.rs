@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use cairn_oci::{Digest, json};
+use cairn_store::transfer::Transferred;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -175,6 +176,18 @@ pub fn bytes(count: u64) -> String {
 #[must_use]
 pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// `2 blobs, 0.9 MB; 1 there already`, where `place` is `there` or `here`.
+#[must_use]
+pub fn moved(transferred: &Transferred, place: &str) -> String {
+    let Transferred { uploaded, reused } = transferred;
+    let blobs = counted(uploaded.blobs, "blob", "blobs");
+    format!(
+        "{blobs}, {}; {} {place} already",
+        bytes(uploaded.bytes),
+        reused.blobs
+    )
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::tagging;
-use crate::terminal::{bytes, counted};
+use crate::terminal::moved;
 
 /// What `cairn copy` takes.
 #[derive(Debug, Args)]
@@ -60,14 +60,7 @@ impl Copy {
             None => push::keep(&*to, &manifest).await?,
         }
         cairn.flush().await?;
-        let Transferred { uploaded, reused } = transferred;
-        let about = format!(
-            "{}, {}; {} there already",
-            counted(uploaded.blobs, "blob", "blobs"),
-            bytes(uploaded.bytes),
-            reused.blobs
-        );
-        cairn.terminal.step("copied", about);
+        cairn.terminal.step("copied", moved(&transferred, "there"));
         let reference = match &self.destination {
             Place::Reference(reference) => reference.at_digest(manifest.digest()).to_string(),
             layout @ Place::Layout { .. } => layout.to_string(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
-use crate::terminal::{bytes, counted};
+use crate::terminal::moved;
 use crate::{place, tagging};
 
 /// What `cairn pull` takes.
@@ -52,14 +52,7 @@ impl Pull {
             place::tag(&*to, tag, &manifest).await?;
         }
         cairn.flush().await?;
-        let Transferred { uploaded, reused } = transferred;
-        let about = format!(
-            "{}, {}; {} here already",
-            counted(uploaded.blobs, "blob", "blobs"),
-            bytes(uploaded.bytes),
-            reused.blobs
-        );
-        cairn.terminal.step("pulled", about);
+        cairn.terminal.step("pulled", moved(&transferred, "here"));
         let reference = local.at_digest(manifest.digest()).to_string();
         if !cairn.terminal.json {
             return cairn.terminal.print(reference);

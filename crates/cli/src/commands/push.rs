@@ -12,7 +12,7 @@ use crate::commands::build::{self, BuildOptions, LocalImage};
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::Project;
-use crate::terminal::{bytes, counted};
+use crate::terminal::moved;
 use crate::{place, tagging};
 
 /// What `cairn push` takes.
@@ -116,16 +116,10 @@ pub async fn push(cairn: &Cairn, image: &LocalImage, to: &Reference) -> Result<P
 
 /// `pushed  2 blobs, 0.9 MB; 1 there already`
 pub fn tell(cairn: &Cairn, transferred: &Transferred, local: bool) {
-    let Transferred { uploaded, reused } = transferred;
-    let text = match (uploaded.blobs, local) {
+    let text = match (transferred.uploaded.blobs, local) {
         (_, true) => "nothing to upload: the local store has it".to_owned(),
         (0, false) => "nothing to upload: the repository has it".to_owned(),
-        (_, false) => format!(
-            "{}, {}; {} there already",
-            counted(uploaded.blobs, "blob", "blobs"),
-            bytes(uploaded.bytes),
-            reused.blobs
-        ),
+        (_, false) => moved(transferred, "there"),
     };
     cairn.terminal.step("pushed", text);
 }
