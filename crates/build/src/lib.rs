@@ -26,6 +26,7 @@ pub mod inputs;
 pub mod lock;
 pub mod resolve;
 pub mod spec;
+mod split;
 mod template;
 pub mod verify;
 

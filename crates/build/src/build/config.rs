@@ -25,7 +25,7 @@ pub(super) fn configure(
     let mut history = base_history(base, base_layers.len());
     history.extend(own.iter().map(|layer| History {
         created: Some(created.clone()),
-        created_by: Some(format!("cairn: layer {}", layer.name)),
+        created_by: Some(format!("cairn: layer {}", layer.title())),
         ..History::default()
     }));
     ImageConfig {

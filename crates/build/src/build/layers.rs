@@ -336,7 +336,7 @@ impl Build<'_> {
         layer: PlannedLayer,
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
-        let PlannedLayer { name, tree } = layer;
+        let PlannedLayer { name, part, tree } = layer;
         let files = tree
             .iter()
             .filter(|(_, node)| matches!(node, Node::File { .. }))
@@ -367,6 +367,7 @@ impl Build<'_> {
         transferred.count(written.size, stored);
         let layer = BuiltLayer {
             name,
+            part,
             digest: written.digest,
             size: written.size,
             diff_id: written.diff_id,

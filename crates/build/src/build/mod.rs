@@ -25,6 +25,7 @@ use cairn_store::{Condition, RawManifest, Repository, Target, Written, from_byte
 
 pub use self::error::BuildError;
 use self::plan::PlatformPlan;
+pub(crate) use self::plan::plan;
 pub use self::progress::{Progress, Silent};
 use crate::inputs::Inputs;
 use crate::lock::{Lock, LockedSource};
@@ -83,6 +84,8 @@ pub struct BuiltPlatform {
 pub struct BuiltLayer {
     /// Its name in the spec; `users` for the layer that adds users.
     pub name: String,
+    /// Which part of a layer that is split, counted from 1, and of how many.
+    pub part: Option<(usize, usize)>,
     /// Digest of the compressed layer.
     pub digest: Digest,
     /// Compressed bytes.
@@ -95,6 +98,17 @@ pub struct BuiltLayer {
     pub files: u64,
     /// Whether the output had it already.
     pub reused: bool,
+}
+
+impl BuiltLayer {
+    /// Its name, and which part it is if it is one: `app`, or `app 3/12`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.part {
+            Some((part, of)) => format!("{} {part}/{of}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// A build under way.
@@ -183,8 +197,14 @@ impl Build<'_> {
         for platform in platforms {
             let base_config = self.base_config(platform).await?;
             let (spec, lock) = (self.request.spec, self.request.lock);
-            match plan::plan(spec, lock, platform, base_config, &context) {
-                Ok(plan) => plans.push(plan),
+            let layers = plan(spec, lock, platform, &context)
+                .and_then(|layers| plan::split(spec, lock, platform, layers));
+            match layers {
+                Ok(layers) => plans.push(PlatformPlan {
+                    platform: platform.clone(),
+                    base_config,
+                    layers,
+                }),
                 Err(more) => findings.extend(more),
             }
         }

@@ -1,5 +1,7 @@
 //! What the layers of one platform's image will hold, found before anything is written.
 
+use std::ops::Range;
+
 use cairn_layer::{Context, Listing, Tree, TreeError};
 use cairn_oci::Platform;
 
@@ -9,7 +11,8 @@ use super::layers::LayerPlanner;
 use crate::document::chain;
 use crate::finding::Finding;
 use crate::lock::{BaseListing, Lock};
-use crate::spec::Spec;
+use crate::spec::{LAYER_LIMIT, Spec};
+use crate::split;
 
 /// Everything that one platform's image is made of.
 pub(super) struct PlatformPlan {
@@ -20,22 +23,23 @@ pub(super) struct PlatformPlan {
 }
 
 /// One of our own layers, before it is written.
-pub(super) struct PlannedLayer {
-    pub(super) name: String,
-    pub(super) tree: Tree,
+pub(crate) struct PlannedLayer {
+    pub(crate) name: String,
+    /// Which part of a layer that is split, counted from 1, and of how many.
+    pub(super) part: Option<(usize, usize)>,
+    pub(crate) tree: Tree,
 }
 
 /// Name of the layer that brings users and groups.
 const USERS: &str = "users";
 
-/// Puts the layers together, or says all that is in the way.
-pub(super) fn plan(
+/// Puts the layers together, or says all that is in the way. None is split yet.
+pub(crate) fn plan(
     spec: &Spec,
     lock: &Lock,
     platform: &Platform,
-    base_config: Option<BaseConfig>,
     context: &Context,
-) -> Result<PlatformPlan, Vec<Finding>> {
+) -> Result<Vec<PlannedLayer>, Vec<Finding>> {
     let base = lock.base.as_ref().and_then(|base| base.platforms.get(platform));
     let nothing = BaseListing::default();
     let listing = base.map_or(&nothing, |base| &base.value.listing);
@@ -50,6 +54,7 @@ pub(super) fn plan(
         match users_layer(&accounts, &lower) {
             Ok(tree) => layers.push(PlannedLayer {
                 name: USERS.to_owned(),
+                part: None,
                 tree,
             }),
             Err(error) => findings.push(Finding::new(error.to_string(), user.name.span.clone())),
@@ -63,21 +68,84 @@ pub(super) fn plan(
         }
         layers.push(PlannedLayer {
             name: layer.name.value.clone(),
+            part: None,
             tree,
         });
     }
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(PlatformPlan {
-        platform: platform.clone(),
-        base_config,
-        layers,
-    })
+    Ok(layers)
 }
 
 fn users_layer(accounts: &Accounts, lower: &Listing) -> Result<Tree, TreeError> {
     let mut tree = accounts.tree()?;
     tree.complete_parents(lower)?;
     Ok(tree)
+}
+
+/// Cuts the layers for which the lock has borders, and sees that there are not more layers than runtimes take.
+pub(super) fn split(
+    spec: &Spec,
+    lock: &Lock,
+    platform: &Platform,
+    planned: Vec<PlannedLayer>,
+) -> Result<Vec<PlannedLayer>, Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut layers = Vec::new();
+    for layer in planned {
+        let Some(borders) = lock.splits.get(&layer.name) else {
+            layers.push(layer);
+            continue;
+        };
+        match split::split(layer.tree, &borders.value) {
+            Ok(parts) => layers.extend(named_parts(&layer.name, parts)),
+            Err(error) => findings.push(Finding::new(error.to_string(), name_span(spec, &layer.name))),
+        }
+    }
+    let base = lock.base.as_ref().and_then(|base| base.platforms.get(platform));
+    let below = base.map_or(0, |base| base.value.layers.len());
+    findings.extend(too_many_layers(spec, lock, platform, below, layers.len()));
+    if findings.is_empty() {
+        Ok(layers)
+    } else {
+        Err(findings)
+    }
+}
+
+fn too_many_layers(
+    spec: &Spec,
+    lock: &Lock,
+    platform: &Platform,
+    below: usize,
+    own: usize,
+) -> Option<Finding> {
+    let all = below + own;
+    if all <= LAYER_LIMIT {
+        return None;
+    }
+    let message = format!(
+        "the image for {platform} has {all} layers, {below} of them its base's: more than {LAYER_LIMIT}"
+    );
+    let span = spec.layers.last().map_or(0..0, |layer| layer.name.span.clone());
+    let finding = Finding::new(message, span);
+    Some(if lock.splits.is_empty() {
+        finding
+    } else {
+        finding.with_hint("`cairn lock --update` chooses fewer parts for the layers that are split")
+    })
+}
+
+fn named_parts(name: &str, parts: Vec<Tree>) -> impl Iterator<Item = PlannedLayer> {
+    let count = parts.len();
+    parts.into_iter().enumerate().map(move |(at, tree)| PlannedLayer {
+        name: name.to_owned(),
+        part: (count > 1).then_some((at + 1, count)),
+        tree,
+    })
+}
+
+fn name_span(spec: &Spec, name: &str) -> Range<usize> {
+    let layer = spec.layers.iter().find(|layer| layer.name.value == name);
+    layer.map_or(0..0, |layer| layer.name.span.clone())
 }

@@ -69,8 +69,22 @@ pub(super) fn check(lock: &Lock, spec: &Spec) -> Vec<Finding> {
             findings.push(Finding::new(message, base.source.span.clone()).with_hint(HINT));
         }
     }
+    findings.extend(surplus_splits(lock, spec));
     findings.sort_by_key(|finding| finding.span.start);
     findings
+}
+
+fn surplus_splits(lock: &Lock, spec: &Spec) -> Vec<Finding> {
+    let wanted: BTreeSet<&str> = spec.split_layers().collect();
+    let surplus = lock
+        .splits
+        .iter()
+        .filter(|(layer, _)| !wanted.contains(layer.as_str()));
+    let finding = |(layer, borders): (&String, &crate::finding::Located<_>)| {
+        let message = format!("the lock pins borders of the layer `{layer}`, which the spec does not split");
+        Finding::new(message, borders.span.clone()).with_hint(HINT)
+    };
+    surplus.map(finding).collect()
 }
 
 fn surplus_platforms(lock: &Lock, spec: &Spec) -> Vec<Finding> {
@@ -85,6 +99,15 @@ fn surplus_platforms(lock: &Lock, spec: &Spec) -> Vec<Finding> {
 }
 
 pub(super) fn missing(lock: &Lock, spec: &Spec) -> Vec<String> {
+    let mut missing = missing_base(lock, spec);
+    let unsplit = spec
+        .split_layers()
+        .filter(|layer| !lock.splits.contains_key(*layer));
+    missing.extend(unsplit.map(|layer| format!("the borders of the layer {layer}")));
+    missing
+}
+
+fn missing_base(lock: &Lock, spec: &Spec) -> Vec<String> {
     let Some(base) = &spec.base else {
         return Vec::new();
     };

@@ -26,6 +26,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+use cairn_layer::TreePath;
 use cairn_oci::{Descriptor, Digest, Platform};
 use jiff::Timestamp;
 
@@ -48,6 +49,9 @@ pub struct Lock {
     pub created: Located<Timestamp>,
     /// The base, if the spec has one.
     pub base: Option<LockedBase>,
+    /// Where the layers are cut that the spec splits, by the layer's name: the paths with which each part but the first
+    /// begins, ascending.
+    pub splits: BTreeMap<String, Located<Vec<TreePath>>>,
 }
 
 /// A base as it was found.

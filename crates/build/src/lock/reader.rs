@@ -17,7 +17,8 @@ use crate::document::{self, Findings, Keys, Problem, Section, chain};
 use crate::finding::{Finding, Located};
 use crate::spec::values;
 
-const ROOT: Keys = Keys::all(&["output", "created", "base"]);
+const ROOT: Keys = Keys::all(&["output", "created", "base", "split"]);
+const SPLIT: Keys = Keys::all(&["layer", "borders"]);
 const BASE: Keys = Keys::all(&["image", "oci", "rootfs", "digest", "platform"]);
 const PLATFORM: Keys = Keys::all(&[
     "platform",
@@ -73,6 +74,7 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
     let base = root
         .table("base", "[base]", &BASE)
         .map(|section| read_base(&section));
+    let splits = read_splits(root);
     output?;
     Some(Lock {
         output: OUTPUT_VERSION,
@@ -81,7 +83,37 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
             Some(base) => Some(base?),
             None => None,
         },
+        splits,
     })
+}
+
+fn read_splits(root: &Section<'_>) -> BTreeMap<String, Located<Vec<TreePath>>> {
+    let mut splits = BTreeMap::new();
+    for section in root.tables("split", "[[split]]", &SPLIT) {
+        let layer = section.required("layer", values::layer_name);
+        if !section.has("borders") {
+            section.report(Finding::new("[[split]] needs `borders`", section.span()));
+        }
+        let borders = section.texts("borders", path).unwrap_or_default();
+        for pair in borders.windows(2) {
+            if let [before, after] = pair
+                && before.value >= after.value
+            {
+                let message = "borders stand in the order of their paths, and none twice";
+                section.report(Finding::new(message, after.span.clone()));
+            }
+        }
+        let borders: Vec<_> = borders.into_iter().map(|border| border.value).collect();
+        let Some(layer) = layer else { continue };
+        let span = layer.span.clone();
+        if splits
+            .insert(layer.value, Located::new(borders, layer.span))
+            .is_some()
+        {
+            section.report(Finding::new("the layer is pinned twice", span));
+        }
+    }
+    splits
 }
 
 fn created(text: &str) -> Result<Timestamp, Problem> {

@@ -14,10 +14,18 @@ pub(super) fn write(lock: &Lock, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(HEADER)?;
     writeln!(f, "output = {}", lock.output)?;
     writeln!(f, "created = {}", quoted(&lock.created.value.to_string()))?;
-    match &lock.base {
-        Some(base) => write_base(base, f),
-        None => Ok(()),
+    if let Some(base) = &lock.base {
+        write_base(base, f)?;
     }
+    for (layer, borders) in &lock.splits {
+        writeln!(f, "\n[[split]]\nlayer = {}", quoted(layer))?;
+        list(
+            f,
+            "borders",
+            borders.value.iter().map(|path| quoted(&path_text(path))),
+        )?;
+    }
+    Ok(())
 }
 
 fn write_base(base: &LockedBase, f: &mut fmt::Formatter<'_>) -> fmt::Result {

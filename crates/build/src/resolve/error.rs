@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use cairn_layer::ReadError;
+use cairn_layer::{LocalError, ReadError};
 use cairn_oci::json::JsonError;
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Digest, MediaType};
@@ -27,6 +27,12 @@ pub enum LockError {
     Spec {
         /// Where, and what is there.
         findings: Vec<Finding>,
+    },
+    /// The spec's directory cannot be opened.
+    #[error("cannot open the spec's directory")]
+    Context {
+        /// Why not.
+        source: LocalError,
     },
     /// The base's repository cannot be opened or read.
     #[error("cannot read the base {base}")]

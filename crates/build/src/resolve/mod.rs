@@ -1,5 +1,6 @@
 //! From spec to lock: finds what is not pinned yet.
 
+mod borders;
 mod contents;
 mod error;
 mod image;
@@ -114,11 +115,13 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
     let (base, newest) = resolve_base(request, kept_base, sources).await?;
     let base_is_new = base.is_some() && kept_base.is_none();
     let kept_created = kept.filter(|_| !base_is_new).map(|lock| lock.created.value);
-    let lock = Lock {
+    let mut lock = Lock {
         output: OUTPUT_VERSION,
         created: Located::nowhere(resolve_created(request, kept_created, newest)),
         base,
+        splits: BTreeMap::new(),
     };
+    lock.splits = borders::resolve(request, &lock, kept)?;
     let changes = changes(request.existing, &lock);
     Ok(LockChange { lock, changes })
 }
@@ -211,6 +214,12 @@ fn changes(before: Option<&Lock>, after: &Lock) -> Vec<PinChange> {
 /// Every pin by what it pins.
 fn pins(lock: &Lock) -> BTreeMap<String, String> {
     let mut pins = BTreeMap::from([("created".to_owned(), lock.created.value.to_string())]);
+    for (layer, borders) in &lock.splits {
+        pins.insert(
+            format!("the borders of the layer {layer}"),
+            borders::text(&borders.value),
+        );
+    }
     let Some(base) = &lock.base else {
         return pins;
     };

@@ -181,6 +181,15 @@ pub struct Layer {
     pub directories: Vec<Directory>,
     /// `remove`
     pub removals: Vec<Located<TreePath>>,
+    /// Whether it becomes several layers; none: it stays one.
+    pub split: Option<Located<Split>>,
+}
+
+/// How a layer becomes several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// By ranges of paths, whose borders the lock pins.
+    Auto,
 }
 
 /// Copies a file, or a directory and all that is in it.
@@ -278,6 +287,12 @@ impl Spec {
     /// The platforms without their places.
     pub fn platforms(&self) -> impl Iterator<Item = &Platform> {
         self.image.platforms.iter().map(|platform| &platform.value)
+    }
+
+    /// The names of the layers that are to be split, in the order of the text.
+    pub(crate) fn split_layers(&self) -> impl Iterator<Item = &str> {
+        let split = self.layers.iter().filter(|layer| layer.split.is_some());
+        split.map(|layer| layer.name.value.as_str())
     }
 
     /// The modification time of everything in the image's own layers, in seconds since 1970: the date that the spec

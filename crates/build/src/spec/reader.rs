@@ -25,8 +25,8 @@ const IMAGE: Keys = Keys::all(&["name", "repository", "platforms", "created"]);
 const BASE: Keys = Keys::all(&["image", "oci", "rootfs", "inherit"]);
 const USER: Keys = Keys::all(&["name", "uid", "gid", "home", "shell"]);
 const LAYER: Keys = Keys {
-    known: &["name", "copy", "write", "link", "dir", "remove"],
-    later: &["fetch", "split", "compression", "hardlinks"],
+    known: &["name", "copy", "write", "link", "dir", "remove", "split"],
+    later: &["fetch", "compression", "hardlinks"],
 };
 const COPY: Keys = Keys::all(&["from", "to", "mode", "owner", "exclude"]);
 const WRITE: Keys = Keys::all(&["to", "text", "mode", "owner"]);
@@ -292,6 +292,7 @@ fn read_layer(section: &Section<'_>) -> Option<Layer> {
     let links: Vec<_> = links.iter().filter_map(read_link).collect();
     let directories: Vec<_> = directories.iter().filter_map(read_directory).collect();
     let removals = section.texts("remove", values::image_path).unwrap_or_default();
+    let split = section.parsed("split", values::split);
     Some(Layer {
         name: name?,
         copies,
@@ -299,6 +300,7 @@ fn read_layer(section: &Section<'_>) -> Option<Layer> {
         links,
         directories,
         removals,
+        split,
     })
 }
 

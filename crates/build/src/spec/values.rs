@@ -5,6 +5,7 @@ use std::fmt;
 use cairn_layer::{PathError, TreePath};
 use cairn_oci::Platform;
 
+use super::Split;
 use crate::document::{Problem, chain};
 
 /// User and group ids end here: larger ones turn negative in programs that keep them in 32 signed bits
@@ -243,6 +244,15 @@ pub(crate) fn layer_name(text: &str) -> Result<String, Problem> {
     Err(Problem::new(format!("`{text}` is not a layer's name")).with_hint(
         "names have 1 to 64 lower-case letters, digits, `.`, `_` and `-`, and start with a letter or digit",
     ))
+}
+
+/// Reads how a layer is split.
+pub(crate) fn split(text: &str) -> Result<Split, Problem> {
+    if text == "auto" {
+        return Ok(Split::Auto);
+    }
+    Err(Problem::new(format!("a layer cannot be split by `{text}`"))
+        .with_hint("`split = \"auto\"` cuts it by paths; without the key it stays one"))
 }
 
 /// Reads text that may stand in a configuration: anything without NUL.

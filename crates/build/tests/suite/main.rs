@@ -14,5 +14,6 @@ mod locking;
 mod locks;
 mod spec_errors;
 mod specs;
+mod splits;
 mod users;
 mod verifying;

@@ -67,27 +67,27 @@ pub struct LocalImage {
 
 /// `--json`
 #[derive(Serialize)]
-struct Document<'a> {
+struct Document {
     repository: String,
     reference: String,
     digest: cairn_oci::Digest,
     changed: bool,
     #[serde(flatten)]
     transferred: Transferred,
-    platforms: Vec<PlatformDocument<'a>>,
+    platforms: Vec<PlatformDocument>,
 }
 
 #[derive(Serialize)]
-struct PlatformDocument<'a> {
+struct PlatformDocument {
     platform: String,
     digest: cairn_oci::Digest,
     size: u64,
-    layers: Vec<LayerDocument<'a>>,
+    layers: Vec<LayerDocument>,
 }
 
 #[derive(Serialize)]
-struct LayerDocument<'a> {
-    name: &'a str,
+struct LayerDocument {
+    name: String,
     digest: cairn_oci::Digest,
     diff_id: cairn_oci::Digest,
     size: u64,
@@ -142,7 +142,7 @@ fn tell_built(cairn: &Cairn, image: &LocalImage, changed: bool, started: Instant
     ));
 }
 
-fn document(image: &LocalImage, changed: bool) -> Document<'_> {
+fn document(image: &LocalImage, changed: bool) -> Document {
     Document {
         repository: image.reference.to_string(),
         reference: image.reference.at_digest(image.built.digest).to_string(),
@@ -153,7 +153,7 @@ fn document(image: &LocalImage, changed: bool) -> Document<'_> {
     }
 }
 
-fn platform_document(built: &BuiltPlatform) -> PlatformDocument<'_> {
+fn platform_document(built: &BuiltPlatform) -> PlatformDocument {
     PlatformDocument {
         platform: built.platform.to_string(),
         digest: built.manifest.digest,
@@ -162,9 +162,9 @@ fn platform_document(built: &BuiltPlatform) -> PlatformDocument<'_> {
     }
 }
 
-fn layer_document(layer: &BuiltLayer) -> LayerDocument<'_> {
+fn layer_document(layer: &BuiltLayer) -> LayerDocument {
     LayerDocument {
-        name: &layer.name,
+        name: layer.title(),
         digest: layer.digest,
         diff_id: layer.diff_id,
         size: layer.size,
@@ -333,7 +333,7 @@ impl Progress for Lines<'_> {
         let sizes = format!("{} → {}", bytes(layer.uncompressed), bytes(layer.size));
         let reused = if layer.reused { ", as before" } else { "" };
         self.terminal.step(
-            &format!("layer {}", layer.name),
+            &format!("layer {}", layer.title()),
             format!("{which}{files}, {sizes}{reused}"),
         );
     }
