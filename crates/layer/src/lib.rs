@@ -34,7 +34,7 @@ pub use entry::{Entry, EntryKind};
 pub use glob::{GlobError, GlobFilter};
 pub use limits::Limits;
 pub use listing::{Listing, MAX_ACCOUNT_FILE, ResolveError};
-pub use local::{Context, LocalEntry, LocalError, LocalFile, LocalKind, LocalReader};
+pub use local::{Context, Identity, LocalEntry, LocalError, LocalFile, LocalKind, LocalReader};
 pub use path::{PathError, TreePath};
 pub use read::{ReadSummary, read_layer, recompress};
 pub use read_error::{ReadError, VisitError};

@@ -101,11 +101,16 @@ impl Listing {
     /// [`ReadError::SymlinkLoop`], [`ReadError::AccountFile`], and [`ReadError::Visit`] if a local `/etc/passwd` or
     /// `/etc/group` cannot be read.
     pub fn apply_tree(&mut self, tree: &Tree) -> Result<(), ReadError> {
-        let mut changes = Changes::default();
-        for (path, node) in tree.iter() {
-            changes.take_node(path, node)?;
+        for (path, _) in tree.iter().filter(|(_, node)| matches!(node, Node::Whiteout)) {
+            let real = self.real(path)?;
+            self.remove(&real);
         }
-        self.apply(changes)
+        for (path, node) in tree.iter() {
+            if let Some(change) = change(path, node)? {
+                self.add(path, change)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where `path` leads when every symbolic link in it is followed, its last component included.
@@ -135,7 +140,21 @@ impl Listing {
         TreePath::new(real).map_err(|_| ResolveError::TooLong { path: path.clone() })
     }
 
+    /// The first symbolic link that `path` leads through; itself counts if `and_itself`.
+    #[must_use]
+    pub fn link_on_the_way(&self, path: &TreePath, and_itself: bool) -> Option<&TreePath> {
+        if self.symlinks.is_empty() {
+            return None;
+        }
+        let itself = and_itself.then(|| path.as_bytes());
+        let mut places = path.prefixes().chain(itself);
+        places.find_map(|place| Some(self.symlinks.get_key_value(place)?.0))
+    }
+
     fn follow(&self, path: &TreePath, follow_last: bool) -> Result<Vec<u8>, ResolveError> {
+        if self.link_on_the_way(path, follow_last).is_none() {
+            return Ok(path.as_bytes().to_vec());
+        }
         let mut ahead: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         let mut real: Vec<u8> = Vec::new();
         let mut links = 0;
@@ -172,10 +191,7 @@ impl Listing {
     }
 
     fn link_at(&self, path: &[u8]) -> Option<&Vec<u8>> {
-        if self.symlinks.is_empty() {
-            return None;
-        }
-        self.symlinks.get(&TreePath::new(path).ok()?)
+        self.symlinks.get(path)
     }
 
     fn apply(&mut self, changes: Changes) -> Result<(), ReadError> {
@@ -206,10 +222,12 @@ impl Listing {
 
     fn add(&mut self, path: &TreePath, change: Change) -> Result<(), ReadError> {
         let real = self.real(path)?;
-        for ancestor in real.ancestors() {
-            self.directories
-                .entry(ancestor)
-                .or_insert_with(Attributes::directory);
+        if !real.prefixes().all(|above| self.directories.contains_key(above)) {
+            for above in real.ancestors() {
+                self.directories
+                    .entry(above)
+                    .or_insert_with(Attributes::directory);
+            }
         }
         match change {
             Change::Directory(attributes) => {
@@ -261,7 +279,7 @@ impl Listing {
 }
 
 fn remove_range<V>(map: &mut BTreeMap<TreePath, V>, directory: &TreePath) {
-    let after = map.range(directory..).map(|(path, _)| path);
+    let after = map.range::<TreePath, _>(directory..).map(|(path, _)| path);
     let with_prefix = after.take_while(|path| path.as_bytes().starts_with(directory.as_bytes()));
     let below: Vec<_> = with_prefix
         .filter(|path| path.is_under(directory))
@@ -294,21 +312,17 @@ impl Changes {
         }
         Ok(())
     }
+}
 
-    fn take_node(&mut self, path: &TreePath, node: &Node) -> Result<(), ReadError> {
-        let change = match node {
-            Node::Whiteout => {
-                self.whiteouts.push(path.clone());
-                return Ok(());
-            }
-            Node::Directory(attributes) => Change::Directory(attributes.clone()),
-            Node::Symlink { target, .. } => Change::Symlink(target.clone()),
-            Node::File { source, .. } => Change::File(account_content(path, source)?),
-            Node::Hardlink { .. } => Change::File(None),
-        };
-        self.additions.push((path.clone(), change));
-        Ok(())
-    }
+/// What a node adds; nothing if it only removes.
+fn change(path: &TreePath, node: &Node) -> Result<Option<Change>, ReadError> {
+    Ok(Some(match node {
+        Node::Whiteout => return Ok(None),
+        Node::Directory(attributes) => Change::Directory(attributes.clone()),
+        Node::Symlink { target, .. } => Change::Symlink(target.clone()),
+        Node::File { source, .. } => Change::File(account_content(path, source)?),
+        Node::Hardlink { .. } => Change::File(None),
+    }))
 }
 
 fn is_account_file(path: &TreePath) -> bool {

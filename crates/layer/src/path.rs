@@ -1,5 +1,6 @@
 //! Paths inside an image.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use crate::escape::Escaped;
@@ -105,10 +106,20 @@ impl TreePath {
         self.last_slash().map(|slash| Self(self.0[..slash].into()))
     }
 
+    /// The bytes of [`TreePath::parent`]; none if that is the root.
+    pub(crate) fn parent_bytes(&self) -> &[u8] {
+        self.last_slash().map_or(b"", |slash| &self.0[..slash])
+    }
+
+    /// The bytes of [`TreePath::ancestors`].
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
+        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        slashes.map(|(at, _)| &self.0[..at])
+    }
+
     /// The directories above it, the outermost first, without itself and without the root.
     pub fn ancestors(&self) -> impl Iterator<Item = Self> + '_ {
-        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        slashes.map(|(at, _)| Self(self.0[..at].into()))
+        self.prefixes().map(|prefix| Self(prefix.into()))
     }
 
     /// The names it is made of, the outermost first.
@@ -187,6 +198,13 @@ fn check_length(bytes: &[u8]) -> Result<(), PathError> {
 
 fn shown(bytes: &[u8]) -> String {
     Escaped(bytes).to_string()
+}
+
+/// Maps by path can be asked with bytes: paths are equal and ordered as their bytes are.
+impl Borrow<[u8]> for TreePath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// With a leading slash, and everything that does not print escaped.

@@ -208,12 +208,20 @@ impl Tree {
     /// [`TreeError`]; the tree is then as it was.
     pub fn insert(&mut self, path: TreePath, node: Node) -> Result<(), TreeError> {
         check_node(&path, &node)?;
-        if self.has_equal_directory(&path, &node)? {
-            return Ok(());
+        let last = self.nodes.last_key_value();
+        let is_sibling = last.is_some_and(|(last, _)| last.parent_bytes() == path.parent_bytes());
+        // What comes after everything else, as in a walk, is not there yet and has nothing below it.
+        if last.is_some_and(|(last, _)| *last >= path) {
+            if self.has_equal_directory(&path, &node)? {
+                return Ok(());
+            }
+            if !node.is_directory() {
+                self.check_descendants(&path)?;
+            }
         }
-        self.check_ancestors(&path)?;
-        if !node.is_directory() {
-            self.check_descendants(&path)?;
+        // The directories above a node that is there were checked when it came.
+        if !is_sibling {
+            self.check_ancestors(&path)?;
         }
         self.whiteouts += usize::from(matches!(node, Node::Whiteout));
         self.nodes.insert(path, node);
@@ -281,9 +289,13 @@ impl Tree {
     /// the place of one: the entry would replace the link, and hide what is behind it.
     pub fn complete_parents(&mut self, lower: &Listing) -> Result<(), TreeError> {
         let mut missing = BTreeMap::new();
+        let mut complete: Option<&[u8]> = None;
         for (path, node) in &self.nodes {
             if node.is_directory() {
                 check_symlink(path, path, lower)?;
+            }
+            if complete.replace(path.parent_bytes()) == Some(path.parent_bytes()) {
+                continue;
             }
             for ancestor in path.ancestors() {
                 if self.nodes.contains_key(&ancestor) || missing.contains_key(&ancestor) {
@@ -326,15 +338,16 @@ impl Tree {
     }
 
     fn check_ancestors(&self, path: &TreePath) -> Result<(), TreeError> {
-        for ancestor in path.ancestors() {
-            if self.nodes.get(&ancestor).is_some_and(|node| !node.is_directory()) {
-                return Err(TreeError::NotADirectory {
-                    path: path.clone(),
-                    ancestor,
-                });
-            }
+        let mut above = path
+            .prefixes()
+            .filter_map(|prefix| self.nodes.get_key_value(prefix));
+        match above.find(|(_, node)| !node.is_directory()) {
+            None => Ok(()),
+            Some((ancestor, _)) => Err(TreeError::NotADirectory {
+                path: path.clone(),
+                ancestor: ancestor.clone(),
+            }),
         }
-        Ok(())
     }
 
     /// Whether something lies below `path`: all that does starts with `path/`.
@@ -342,7 +355,7 @@ impl Tree {
         // Paths such as `a-b` stand between `a` and `a/c`, so that the first one after `a` is not enough.
         let after = self
             .nodes
-            .range((Bound::Excluded(path), Bound::Unbounded))
+            .range::<TreePath, _>((Bound::Excluded(path), Bound::Unbounded))
             .map(|(below, _)| below);
         let mut with_prefix = after.take_while(|below| below.as_bytes().starts_with(path.as_bytes()));
         match with_prefix.find(|below| below.is_under(path)) {

@@ -196,12 +196,7 @@ impl<'a> LayerPlanner<'a> {
 
     /// A destination below a symbolic link of a lower layer would take the link's place and hide what is behind it.
     fn check_links(&self, path: &TreePath, is_directory: bool, span: &Range<usize>) -> Result<(), Finding> {
-        if self.lower.symlinks.is_empty() {
-            return Ok(());
-        }
-        let itself = is_directory.then(|| path.clone());
-        let mut places = path.ancestors().chain(itself);
-        let Some(link) = places.find(|place| self.lower.symlinks.contains_key(place)) else {
+        let Some(link) = self.lower.link_on_the_way(path, is_directory) else {
             return Ok(());
         };
         let message = format!("{path} cannot be there: {link} is a symbolic link of a lower layer");

@@ -17,24 +17,40 @@ use crate::escape::Escaped;
 /// never a layer that mixes two states.
 #[derive(Debug, Clone)]
 pub struct LocalFile {
-    pub(super) root: Arc<OwnedFd>,
-    pub(super) path: Box<[u8]>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) name: Box<[u8]>,
     pub(super) seen: Identity,
 }
 
-/// By what a file is known to be the same and unchanged.
+/// The directory of a file, shared by all files in it.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) root: Arc<OwnedFd>,
+    /// Relative to the root; empty for the root itself.
+    pub(super) path: Box<[u8]>,
+}
+
+/// By what a file is known to be the same and unchanged, without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
+pub struct Identity {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When its content was changed: seconds since 1970 and nanoseconds. Anybody may set it.
+    pub modified: (i64, u32),
+    /// When anything of it was changed, by the clock of the file system: seconds since 1970 and nanoseconds.
+    pub changed: (i64, u32),
 }
 
 impl Identity {
     #[allow(
         clippy::unnecessary_cast,
         clippy::cast_lossless,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
         reason = "the types of the fields differ between platforms"
     )]
     pub(super) fn of(stat: &Stat) -> Self {
@@ -42,8 +58,15 @@ impl Identity {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
             size: stat.st_size as u64,
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as u32),
         }
+    }
+
+    /// Whether it is the same file with the same content. A file that only got another name, mode or owner is.
+    fn has_content_of(&self, other: &Self) -> bool {
+        let content = |of: &Self| (of.device, of.inode, of.size, of.modified);
+        content(self) == content(other)
     }
 }
 
@@ -54,10 +77,20 @@ impl LocalFile {
         self.seen.size
     }
 
+    /// What it was when it was seen.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.seen
+    }
+
     /// Its path in the context, escaped.
     #[must_use]
     pub fn shown(&self) -> String {
-        Escaped(&self.path).to_string()
+        Escaped(&self.path()).to_string()
+    }
+
+    fn path(&self) -> Vec<u8> {
+        super::join(&self.directory.path, &self.name)
     }
 
     /// Opens it for reading.
@@ -69,7 +102,7 @@ impl LocalFile {
     pub fn open(&self) -> Result<LocalReader, LocalError> {
         // Without O_NONBLOCK, opening a pipe that took the file's place would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = beneath::open(self.root.as_fd(), &self.path, flags);
+        let opened = beneath::open(self.directory.root.as_fd(), &self.path(), flags);
         let file = opened.map_err(|error| self.open_error(error))?;
         let reader = LocalReader {
             file: File::from(file),
@@ -160,7 +193,7 @@ impl LocalReader {
     fn check_unchanged(&self) -> Result<(), LocalError> {
         let stat = rustix::fs::fstat(&self.file).map_err(|error| self.of.read_error(error.into()))?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if is_file && Identity::of(&stat) == self.of.seen {
+        if is_file && Identity::of(&stat).has_content_of(&self.of.seen) {
             Ok(())
         } else {
             Err(self.of.changed())

@@ -7,6 +7,7 @@
 
 mod beneath;
 mod file;
+mod walk;
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use self::file::Identity;
-pub use self::file::{LocalFile, LocalReader};
+pub use self::file::{Identity, LocalFile, LocalReader};
+use self::walk::{How, Walk};
 use crate::escape::Escaped;
 use crate::glob::GlobFilter;
 use crate::path::{PathError, TreePath};
@@ -184,14 +185,23 @@ impl Context {
     ///
     /// [`LocalError`]; a pipe, socket or device is an error unless it is excluded.
     pub fn walk(&self, from: &str, exclude: &GlobFilter) -> Result<Vec<LocalEntry>, LocalError> {
+        self.walk_how(from, exclude, How::default())
+    }
+
+    fn walk_how(&self, from: &str, exclude: &GlobFilter, how: How) -> Result<Vec<LocalEntry>, LocalError> {
         let kind = self.kind(from)?;
-        let is_directory = matches!(kind, LocalKind::Directory);
-        let mut entries = vec![LocalEntry { path: None, kind }];
-        if is_directory {
-            let start = self.resolve(from, true)?;
-            self.walk_directory(from, &start, exclude, &mut entries)?;
-            entries.sort_by(|left, right| left.path.cmp(&right.path));
+        if !matches!(kind, LocalKind::Directory) {
+            return Ok(vec![LocalEntry { path: None, kind }]);
         }
+        let walk = Walk {
+            context: self,
+            from,
+            start: &self.resolve(from, true)?,
+            exclude,
+            how,
+        };
+        let mut entries = walk.run()?;
+        entries.insert(0, LocalEntry { path: None, kind });
         Ok(entries)
     }
 
@@ -212,67 +222,10 @@ impl Context {
             .collect()
     }
 
-    fn walk_directory(
-        &self,
-        from: &str,
-        start: &[u8],
-        exclude: &GlobFilter,
-        entries: &mut Vec<LocalEntry>,
-    ) -> Result<(), LocalError> {
-        let mut open: Vec<Option<TreePath>> = vec![None];
-        while let Some(directory) = open.pop() {
-            let real = join(start, directory.as_ref().map_or(b"", TreePath::as_bytes));
-            for (name, stat) in self.list_with_stat(&real)? {
-                let path = join(directory.as_ref().map_or(b"", TreePath::as_bytes), &name);
-                let path = TreePath::new(path).map_err(|source| LocalError::Path {
-                    from: from.to_owned(),
-                    source,
-                })?;
-                let is_directory = file_type(&stat) == FileType::Directory;
-                if exclude.excludes(&path, is_directory) {
-                    continue;
-                }
-                let kind = self.classify(&join(&real, &name), &stat)?;
-                if is_directory {
-                    open.push(Some(path.clone()));
-                }
-                entries.push(LocalEntry {
-                    path: Some(path),
-                    kind,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn list_with_stat(&self, directory: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>, LocalError> {
-        let failed = |name: &[u8], error| read_error(&join(directory, name), error);
-        let names = self.list(directory).map_err(|error| failed(b"", error))?;
-        let at = beneath::open(self.root.as_fd(), directory, beneath::PASS_THROUGH)
-            .map_err(|error| failed(b"", error))?;
-        let with_stat = names.into_iter().map(|name| {
-            match rustix::fs::statat(&at, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => Ok((name, stat)),
-                Err(Errno::NOENT) => Err(LocalError::Changed {
-                    path: shown(&join(directory, &name)),
-                }),
-                Err(error) => Err(failed(&name, error)),
-            }
-        });
-        with_stat.collect()
-    }
-
-    fn list(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+    fn list(&self, directory: &[u8]) -> Result<Vec<Box<[u8]>>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = beneath::open(self.root.as_fd(), directory, flags)?;
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::new(opened)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_owned());
-            }
-        }
+        let mut names = walk::read_names(opened.as_fd())?;
         names.sort_unstable();
         Ok(names)
     }
@@ -287,8 +240,11 @@ impl Context {
             FileType::Directory => Ok(LocalKind::Directory),
             FileType::RegularFile => Ok(LocalKind::File {
                 file: LocalFile {
-                    root: Arc::clone(&self.root),
-                    path: real.into(),
+                    directory: Arc::new(file::Directory {
+                        root: Arc::clone(&self.root),
+                        path: split_last(real).0.into(),
+                    }),
+                    name: split_last(real).1.into(),
                     seen: Identity::of(stat),
                 },
                 executable: stat.st_mode & 0o100 != 0,
