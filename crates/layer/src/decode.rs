@@ -15,6 +15,8 @@ pub enum Encoding {
     Zstd,
     /// xz: for a root file system that is given as a file; no layer is ever so.
     Xz,
+    /// bzip2: as xz.
+    Bzip2,
 }
 
 /// How many bytes [`sniff`] looks at.
@@ -44,12 +46,14 @@ pub fn sniff(first_bytes: &[u8]) -> Encoding {
     match first_bytes {
         [0x1f, 0x8b, ..] => Encoding::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Encoding::Zstd,
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Encoding::Bzip2,
         [0xfd, b'7', b'z', b'X', b'Z', 0x00, ..] => Encoding::Xz,
         _ => Encoding::Tar,
     }
 }
 
-/// Decompresses `reader`: all members of gzip, all frames of zstd, all streams of xz, one after the other.
+/// Decompresses `reader`: all members of gzip, all frames of zstd, all streams of xz and
+/// bzip2, one after the other.
 ///
 /// Bytes after the last that are none are an error. Reading fails with a [`DecodeError`] inside of the
 /// [`io::Error`] when more comes out than `limits` allow, and with the decompressor's own error when a window
@@ -76,6 +80,7 @@ pub fn decoder<R: BufRead>(reader: R, encoding: Encoding, limits: &Limits) -> io
             let stream = liblzma::stream::Stream::new_stream_decoder(memory, liblzma::stream::CONCATENATED)?;
             Inner::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
         }
+        Encoding::Bzip2 => Inner::Bzip2(bzip2::bufread::MultiBzDecoder::new(input)),
     };
     Ok(Bounded {
         inner,
@@ -126,6 +131,7 @@ enum Inner<R: BufRead> {
     Gzip(flate2::bufread::MultiGzDecoder<CountingReader<R>>),
     Zstd(zstd::Decoder<'static, CountingReader<R>>),
     Xz(liblzma::bufread::XzDecoder<CountingReader<R>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<CountingReader<R>>),
 }
 
 impl<R: BufRead> Inner<R> {
@@ -135,6 +141,7 @@ impl<R: BufRead> Inner<R> {
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
             Self::Xz(decoder) => decoder.read(buffer),
+            Self::Bzip2(decoder) => decoder.read(buffer),
         }
     }
 
@@ -144,6 +151,7 @@ impl<R: BufRead> Inner<R> {
             Self::Gzip(decoder) => decoder.get_ref().count,
             Self::Zstd(decoder) => decoder.get_ref().count,
             Self::Xz(decoder) => decoder.get_ref().count,
+            Self::Bzip2(decoder) => decoder.get_ref().count,
         }
     }
 }

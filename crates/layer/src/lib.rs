@@ -5,6 +5,7 @@
 //! - [`write_layer`] writes a tree: archived, compressed and hashed in one pass, the same bytes for the same tree.
 //! - [`read_layer`] reads what others wrote, within [`Limits`], and shows entry after entry; [`Listing`] keeps what
 //!   a build must know of a base; [`describe()`] makes a layer readable; [`recompress`] takes a whole tar archive over.
+//! - [`unpack()`] takes foreign archives apart, tar and zip; contents wait in a file as [`Spooled`].
 //!
 //! Nothing here writes to a disk, and nothing knows the clock or the environment. The rules that fix the bytes are in
 //! the crate's README.
@@ -24,7 +25,9 @@ mod path;
 mod pax;
 mod read;
 mod read_error;
+mod spool;
 mod tree;
+mod unpack;
 mod writer;
 
 pub use compress::{Compression, WrittenLayer};
@@ -38,5 +41,7 @@ pub use local::{Context, Identity, LocalEntry, LocalError, LocalFile, LocalKind,
 pub use path::{PathError, TreePath};
 pub use read::{ReadSummary, read_layer, recompress};
 pub use read_error::{ReadError, VisitError};
+pub use spool::Spooled;
 pub use tree::{Attributes, Node, Source, Tree, TreeError, is_allowed_xattr};
+pub use unpack::{Spool, UnpackError, UnpackOptions, ZipError, unpack};
 pub use writer::{LayerOptions, WriteError, write_layer};

@@ -363,6 +363,15 @@ fn account_content(path: &TreePath, source: &Source) -> Result<Option<Vec<u8>>, 
                 source: source.into(),
             }),
         },
+        Source::Spooled(content) => {
+            let mut bytes = Vec::new();
+            let read = content.reader().read_to_end(&mut bytes);
+            let read = read.map_err(|source| ReadError::Visit {
+                path: path.clone(),
+                source: source.into(),
+            });
+            read.map(|_| Some(bytes))
+        }
     }
 }
 

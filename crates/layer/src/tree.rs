@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::listing::{Listing, ResolveError};
 use crate::local::LocalFile;
 use crate::path::TreePath;
+use crate::spool::Spooled;
 
 /// What a directory entry says of a file besides its content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,6 +58,8 @@ pub enum Source {
     Bytes(Arc<[u8]>),
     /// From a file of the context directory, which is read when the layer is written.
     Local(LocalFile),
+    /// From a file that waits for this: what came out of an archive, or was downloaded.
+    Spooled(Spooled),
 }
 
 impl Source {
@@ -66,6 +69,7 @@ impl Source {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Local(file) => file.size(),
+            Self::Spooled(content) => content.size(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing a tree as a layer.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 
 use tar::EntryType;
 
@@ -8,6 +8,7 @@ use crate::compress::{CHUNK, Compression, LayerSink, WrittenLayer};
 use crate::header::{BLOCK, MAX_MTIME, Member, padding};
 use crate::local::LocalError;
 use crate::path::TreePath;
+use crate::spool::Spooled;
 use crate::tree::{Attributes, Node, Source, Tree, TreeError};
 
 /// The mode of a whiteout. Nobody ever sees it on a disk.
@@ -54,6 +55,14 @@ pub enum WriteError {
         path: TreePath,
         /// What is wrong with the file in the context.
         source: LocalError,
+    },
+    /// What came out of an archive, or was downloaded, cannot be read back.
+    #[error("cannot read the content of {path} back")]
+    Spooled {
+        /// The file's path in the image.
+        path: TreePath,
+        /// Why not.
+        source: io::Error,
     },
     /// The output does not take the bytes.
     #[error("cannot write the layer")]
@@ -202,8 +211,24 @@ impl Writer<'_> {
                     self.sink.write_all(&self.buffer[..count]).map_err(output)?;
                 }
             }
+            Source::Spooled(content) => self.spooled(path, content)?,
         }
         self.write(&[0; BLOCK][..padding(source.size())])
+    }
+
+    fn spooled(&mut self, path: &TreePath, content: &Spooled) -> Result<(), WriteError> {
+        let mut reader = content.reader();
+        loop {
+            match reader.read(&mut self.buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.sink.write_all(&self.buffer[..count]).map_err(output)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let path = path.clone();
+                    return Err(WriteError::Spooled { path, source });
+                }
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {

@@ -78,7 +78,7 @@ fn layer(path: &Path, summary: &ReadSummary, limits: &Limits) -> Result<LockedLa
         Encoding::Tar => media_type::LAYER,
         Encoding::Gzip => media_type::LAYER_GZIP,
         Encoding::Zstd => media_type::LAYER_ZSTD,
-        Encoding::Xz => {
+        Encoding::Xz | Encoding::Bzip2 => {
             let failed = |source| LockError::RootFs {
                 path: path.to_owned(),
                 source,

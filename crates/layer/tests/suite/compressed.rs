@@ -25,12 +25,24 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 fn none(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
 type Encode = fn(&[u8]) -> Vec<u8>;
-const ENCODINGS: [(&str, Encode); 4] = [("tar", none), ("gzip", gzip), ("zstd", zstd), ("xz", xz)];
+const ENCODINGS: [(&str, Encode); 5] = [
+    ("tar", none),
+    ("gzip", gzip),
+    ("zstd", zstd),
+    ("xz", xz),
+    ("bzip2", bzip2),
+];
 
 /// Text that compresses, but not to nothing.
 fn some_tar() -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Tests of the crate from outside: layers written and read back, and files and archives that mean harm.
 #![cfg(test)]
 
+mod archives;
 mod compressed;
 mod determinism;
 mod golden;
@@ -8,3 +9,4 @@ mod hostile;
 mod local;
 mod round_trip;
 mod support;
+mod unpack;

@@ -29,7 +29,7 @@ fn plain_node(node: &Node) -> Plain {
             source: Source::Bytes(bytes),
         } => Plain::File(attributes.clone(), bytes.to_vec()),
         Node::File {
-            source: Source::Local(_),
+            source: Source::Local(_) | Source::Spooled(_),
             ..
         } => panic!("the trees here are in memory"),
         Node::Symlink { target, uid, gid } => Plain::Symlink(target.clone(), *uid, *gid),
