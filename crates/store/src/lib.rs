@@ -15,6 +15,7 @@
 //!   registry::server ──▶     Store
 //! ```
 
+pub mod archive;
 mod blobs;
 mod blocking;
 #[cfg(feature = "conformance")]
@@ -29,6 +30,7 @@ pub mod store;
 pub mod stream;
 pub mod transfer;
 
+pub use archive::Archive;
 pub use directory::{Directory, DirectoryRepository};
 pub use error::RepositoryError;
 pub use layout::Layout;

@@ -137,8 +137,7 @@ impl Transfer<'_> {
     ///
     /// [`TransferError`] names what is missing or could not be moved.
     pub async fn image(&self, manifest: &RawManifest) -> Result<Transferred, TransferError> {
-        let mut manifests = Vec::new();
-        self.collect(manifest.clone(), 0, &mut manifests).await?;
+        let manifests = self.closure(manifest).await?;
         let mut blobs = BTreeMap::new();
         for (raw, document) in &manifests {
             for blob in document.blobs() {
@@ -151,6 +150,16 @@ impl Transfer<'_> {
             done.count(raw.bytes().len() as u64, self.manifest(raw, document).await?);
         }
         Ok(done)
+    }
+
+    /// The manifest and all below it, each once, parents first.
+    pub(crate) async fn closure(
+        &self,
+        manifest: &RawManifest,
+    ) -> Result<Vec<(RawManifest, Document)>, TransferError> {
+        let mut manifests = Vec::new();
+        self.collect(manifest.clone(), 0, &mut manifests).await?;
+        Ok(manifests)
     }
 
     async fn collect(

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail and report like tests"
 )]
 
+mod archives;
 mod attacks;
 mod conformance;
 mod content;
