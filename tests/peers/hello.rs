@@ -44,10 +44,16 @@ impl Hello {
         self.build();
     }
 
+    /// Gives the spec this machine's architecture.
+    pub(super) fn set_platform(&self) {
+        let spec = self.directory.join("cairn.toml");
+        replace(&spec, "linux/amd64", super::machine::platform());
+    }
+
     /// Gives the spec this machine's architecture, and a repository.
     pub(super) fn set(&self, repository: &str) {
         let spec = self.directory.join("cairn.toml");
-        replace(&spec, "linux/amd64", super::machine::platform());
+        self.set_platform();
         let section = format!("[image]\nrepository = \"{repository}\"");
         replace(&spec, "[image]", &section);
     }

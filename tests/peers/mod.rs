@@ -2,6 +2,7 @@
 //!
 //! A test whose tool is missing, or cannot work on this machine, is skipped (CONTRIBUTING.md, "Tests with other tools").
 
+mod archives;
 mod base;
 mod docker_registry;
 mod hello;

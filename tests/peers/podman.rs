@@ -81,6 +81,25 @@ impl<'a> Podman<'a> {
         command
     }
 
+    /// A directory with a program `podman` that uses this sandbox's store.
+    pub(super) fn program(&self) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let command = self.command(&[]);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+        let settings = self.settings.iter();
+        let settings: String = settings
+            .map(|settings| format!("export CONTAINERS_CONF='{}'\n", settings.display()))
+            .collect();
+        let directory = self.directory.join("bin");
+        std::fs::create_dir_all(&directory).expect("a directory in an own one");
+        let script = format!("#!/bin/sh\n{settings}exec {} \"$@\"\n", words.join(" "));
+        let program = directory.join("podman");
+        std::fs::write(&program, script).expect("a file can be written");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("an own file");
+        directory
+    }
+
     /// Runs podman to its end.
     pub(super) fn run(&self, arguments: &[&str]) -> Output {
         run(&mut self.command(arguments))
@@ -99,7 +118,11 @@ impl<'a> Podman<'a> {
             "host",
             "--tls-verify=false",
             "--pull",
-            "always",
+            if what[0].starts_with("localhost/") {
+                "never"
+            } else {
+                "always"
+            },
         ];
         let environment = ["--env", "ADDRESS=127.0.0.1", "--env", "PORT=0"];
         self.run(

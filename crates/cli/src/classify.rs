@@ -10,6 +10,7 @@ use cairn_oci::reference::ReferenceError;
 use cairn_registry::client::ClientError;
 use cairn_registry::server::ServerError;
 use cairn_store::RepositoryError;
+use cairn_store::archive::PackError;
 use cairn_store::files::FileError;
 use cairn_store::transfer::TransferError;
 
@@ -59,7 +60,10 @@ impl Classify for RepositoryError {
 impl Classify for TransferError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Missing { .. } | Self::Manifest { .. } | Self::TooDeep { .. } => Exit::Integrity,
+            Self::Missing { .. }
+            | Self::Manifest { .. }
+            | Self::TooDeep { .. }
+            | Self::TooManyReferrers { .. } => Exit::Integrity,
             Self::Read { source, .. } | Self::Write { source, .. } => source.exit(),
         }
     }
@@ -68,6 +72,31 @@ impl Classify for TransferError {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => source.hint(),
             _ => None,
+        }
+    }
+}
+
+impl Classify for PackError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Source(source) => source.exit(),
+            Self::Platforms { .. } | Self::LayerType { .. } | Self::NotAnImage { .. } => Exit::Input,
+            Self::Content(source) | Self::Write(source) => source.exit(),
+            Self::Broken(_) => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(source) => source.hint(),
+            Self::Platforms { .. } => {
+                Some("choose one with --platform, or write an oci-archive: it has room for all".to_owned())
+            }
+            Self::LayerType { .. } => {
+                Some("an oci-archive has; `docker load` reads it from Docker 25 on".to_owned())
+            }
+            Self::Content(source) | Self::Write(source) => source.hint(),
+            Self::NotAnImage { .. } | Self::Broken(_) => None,
         }
     }
 }

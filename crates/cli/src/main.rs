@@ -26,6 +26,7 @@ mod environment;
 mod escape;
 mod failure;
 mod ledgers;
+mod output;
 mod place;
 mod program;
 mod project;

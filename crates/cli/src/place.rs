@@ -1,12 +1,15 @@
-//! Where an image is: a repository of the local store or of a registry, or an OCI image layout.
+//! Where an image is: a repository of the local store or of a registry, an OCI image layout, or an archive.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cairn_oci::{Reference, RepositoryName, Tag};
-use cairn_store::{Condition, Layout, RawManifest, Repository, Store, Target, layout};
+use cairn_oci::{Descriptor, ImageConfig, Reference, RepositoryName, Tag, media_type};
+use cairn_store::archive::{self, Archive, Format};
+use cairn_store::{
+    Condition, Layout, RawManifest, Repository, RepositoryError, Store, Target, collect, layout, verified,
+};
 
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
@@ -23,6 +26,15 @@ pub enum Place {
         /// Which of its images.
         tag: Option<Tag>,
     },
+    /// In an archive: `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME:TAG]`. Read, the form is found out by content.
+    Archive {
+        /// In which form it is written.
+        format: Format,
+        /// The file.
+        file: PathBuf,
+        /// Which of its images: a tag, or a name with a tag.
+        name: Option<String>,
+    },
 }
 
 /// Why a text is not a place.
@@ -35,10 +47,18 @@ pub enum PlaceError {
         source: cairn_oci::reference::ReferenceError,
     },
     /// A transport that Cairn will have and does not have yet.
-    #[error("`{transport}:` is not supported yet; oci:DIR[:TAG] is")]
+    #[error(
+        "`{transport}:` is not supported yet; oci:DIR[:TAG], oci-archive:FILE and docker-archive:FILE are"
+    )]
     NotYet {
         /// Its name.
         transport: String,
+    },
+    /// A transport for archives without a file.
+    #[error("`{transport}:` needs a file: {transport}:FILE")]
+    NoFile {
+        /// Its name.
+        transport: &'static str,
     },
     /// `oci:` without a directory.
     #[error("`oci:` needs a directory: oci:DIR or oci:DIR:TAG")]
@@ -58,15 +78,16 @@ impl FromStr for Place {
         if let Some(rest) = text.strip_prefix("oci:") {
             return layout_place(rest);
         }
-        for transport in ["oci-archive", "docker-archive", "rootfs"] {
-            if text
-                .strip_prefix(transport)
-                .is_some_and(|rest| rest.starts_with(':'))
-            {
-                return Err(PlaceError::NotYet {
-                    transport: transport.to_owned(),
-                });
+        for format in [Format::Oci, Format::Docker] {
+            let rest = text.strip_prefix(format.transport());
+            if let Some(rest) = rest.and_then(|rest| rest.strip_prefix(':')) {
+                return archive_place(format, rest);
             }
+        }
+        if text.starts_with("rootfs:") {
+            return Err(PlaceError::NotYet {
+                transport: "rootfs".to_owned(),
+            });
         }
         text.parse()
             .map(Self::Reference)
@@ -93,6 +114,19 @@ fn layout_place(text: &str) -> Result<Place, PlaceError> {
     })
 }
 
+fn archive_place(format: Format, text: &str) -> Result<Place, PlaceError> {
+    let (file, name) = archive::split_name(text);
+    if file.is_empty() {
+        let transport = format.transport();
+        return Err(PlaceError::NoFile { transport });
+    }
+    Ok(Place::Archive {
+        format,
+        file: PathBuf::from(file),
+        name: name.map(str::to_owned),
+    })
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,6 +136,10 @@ impl fmt::Display for Place {
                 directory,
                 tag: Some(tag),
             } => write!(f, "oci:{}:{tag}", directory.display()),
+            Self::Archive { format, file, name } => {
+                write!(f, "{}:{}", format.transport(), file.display())?;
+                name.iter().try_for_each(|name| write!(f, ":{name}"))
+            }
         }
     }
 }
@@ -207,15 +245,65 @@ impl Cairn {
         }
     }
 
+    /// Opens an archive, of whichever form, and reads one of its images: the one with the name, else the only one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such archive, or no such image in it.
+    pub async fn find_in_archive(
+        &self,
+        file: &std::path::Path,
+        name: Option<&str>,
+    ) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
+        let archive = self.open_archive(file)?;
+        let Some(found) = archive.select(name) else {
+            let names: Vec<&str> = archive.names().collect();
+            let text = match name {
+                Some(name) => format!("{} has no image {name}, or several", file.display()),
+                None => format!("{} has none or several images", file.display()),
+            };
+            let hint = (!names.is_empty()).then(|| format!("it has: {}", names.join(", ")));
+            return Err(Failure::new(Exit::Input, text).with_hint(hint));
+        };
+        let digest = found.digest;
+        match archive.read_manifest(&Target::Digest(digest)).await? {
+            Some(manifest) => Ok((Arc::new(archive), manifest)),
+            None => Err(Failure::new(
+                Exit::Integrity,
+                format!(
+                    "{} names the image {digest}, and does not have it",
+                    file.display()
+                ),
+            )),
+        }
+    }
+
+    fn open_archive(&self, file: &std::path::Path) -> Result<Archive, Failure> {
+        let path = self.directory().join(file);
+        if !path.exists() {
+            return Err(Failure::new(
+                Exit::Input,
+                format!("there is no file {}", file.display()),
+            ));
+        }
+        archive::open(path, &self.store_path()?.join("cache/scratch")).map_err(|error| match error {
+            RepositoryError::Damaged { .. } | RepositoryError::TooLarge { .. } => {
+                Failure::of(Exit::Input, &error)
+            }
+            error => error.into(),
+        })
+    }
+
     /// Reads an image wherever it is.
     ///
     /// # Errors
     ///
-    /// See [`Cairn::find`] and [`Cairn::find_in_layout`].
+    /// See [`Cairn::find`], [`Cairn::find_in_layout`] and [`Cairn::find_in_archive`].
     pub async fn find_place(&self, place: &Place) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
         match place {
             Place::Reference(reference) => self.find(reference).await,
             Place::Layout { directory, tag } => self.find_in_layout(directory, tag.as_ref()).await,
+            Place::Archive { file, name, .. } => self.find_in_archive(file, name.as_deref()).await,
         }
     }
 
@@ -227,6 +315,34 @@ impl Cairn {
     pub fn create_layout(&self, directory: &std::path::Path) -> Result<Layout, Failure> {
         Ok(layout::create(self.directory().join(directory))?)
     }
+}
+
+/// The configuration, if it is that of an image.
+///
+/// # Errors
+///
+/// When it is missing, or not what its digest says.
+pub async fn config(
+    repository: &dyn Repository,
+    descriptor: &Descriptor,
+) -> Result<Option<ImageConfig>, Failure> {
+    if descriptor.media_type.to_oci() != media_type::CONFIG {
+        return Ok(None);
+    }
+    let Some(blob) = repository.read_blob(&descriptor.digest, None).await? else {
+        let text = format!(
+            "{} lacks the configuration {}",
+            repository.label(),
+            descriptor.digest
+        );
+        return Err(Failure::new(Exit::Integrity, text));
+    };
+    let content = verified(blob.content, descriptor.digest, descriptor.size);
+    let bytes = collect(content, cairn_oci::config::LIMIT as u64).await;
+    let bytes = bytes.map_err(|error| Failure::of(Exit::Integrity, &error))?;
+    ImageConfig::parse(&bytes)
+        .map(Some)
+        .map_err(|error| Failure::of(Exit::Integrity, &error))
 }
 
 /// Points `tag` at `manifest`, whatever it showed before.
@@ -288,8 +404,18 @@ mod tests {
         );
         assert!(matches!(place("team/web:1"), Place::Reference(_)));
         assert!("oci:".parse::<Place>().is_err());
+        assert_eq!(
+            place("docker-archive:out/x.tar:team/web:1"),
+            Place::Archive {
+                format: Format::Docker,
+                file: "out/x.tar".into(),
+                name: Some("team/web:1".to_owned())
+            }
+        );
+        assert_eq!(place("oci-archive:x.tar:1").to_string(), "oci-archive:x.tar:1");
+        assert!("oci-archive:".parse::<Place>().is_err());
         assert!(matches!(
-            "oci-archive:x".parse::<Place>(),
+            "rootfs:x".parse::<Place>(),
             Err(PlaceError::NotYet { .. })
         ));
     }

@@ -3,18 +3,20 @@
 //! Blobs first, then the manifests of an index, then the manifest itself, by digest. Tags are the caller's: a tag
 //! is moved last, when everything that it will point at is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Descriptor, Digest, Document, RepositoryName};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::error::RepositoryError;
-use crate::repository::{Condition, RawManifest, Repository, Target, Written};
+use crate::repository::{Condition, Page, RawManifest, Repository, Target, Written};
 use crate::stream::verified;
 
 /// How deep indexes may be nested. Real ones have one level.
 pub const DEPTH_LIMIT: usize = 4;
+/// Most referrers that are moved with one image.
+pub const REFERRER_LIMIT: usize = 10_000;
 /// How many blobs are moved at once.
 const CONCURRENCY: usize = 4;
 
@@ -94,6 +96,12 @@ pub enum TransferError {
         /// The index at which it stopped.
         digest: Digest,
     },
+    /// More than [`REFERRER_LIMIT`] manifests refer to an image.
+    #[error("more than {REFERRER_LIMIT} manifests refer to {digest}, or to what refers to it")]
+    TooManyReferrers {
+        /// The image, or one of its referrers.
+        digest: Digest,
+    },
     /// Reading from the source failed.
     #[error("cannot read {digest} from {repository}")]
     Read {
@@ -150,6 +158,49 @@ impl Transfer<'_> {
             done.count(raw.bytes().len() as u64, self.manifest(raw, document).await?);
         }
         Ok(done)
+    }
+
+    /// Moves what refers to `manifest` or to a manifest below it, and what refers to that: signatures, lists of parts,
+    /// whatever names one of them as its subject. The image itself must have been moved.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`], also when there are more than [`REFERRER_LIMIT`].
+    pub async fn referrers(&self, manifest: &RawManifest) -> Result<Transferred, TransferError> {
+        let manifests = self.closure(manifest).await?;
+        let mut seen: BTreeSet<Digest> = manifests.iter().map(|(raw, _)| raw.digest()).collect();
+        let mut waiting: Vec<Digest> = seen.iter().copied().collect();
+        let mut done = Transferred::default();
+        while let Some(subject) = waiting.pop() {
+            for referrer in self.list_referrers(&subject).await? {
+                if !seen.insert(referrer.digest) {
+                    continue;
+                }
+                if seen.len() > REFERRER_LIMIT {
+                    return Err(TransferError::TooManyReferrers { digest: subject });
+                }
+                let raw = self.child(&referrer, subject).await?;
+                done.merge(&self.image(&raw).await?);
+                waiting.push(referrer.digest);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, TransferError> {
+        let (mut all, mut page) = (Vec::new(), Page::first());
+        loop {
+            let found = self.from.list_referrers(subject, None, &page).await;
+            let found = found.map_err(|source| self.read_failed(*subject, source))?;
+            all.extend(found.manifests);
+            if all.len() > REFERRER_LIMIT {
+                return Err(TransferError::TooManyReferrers { digest: *subject });
+            }
+            match found.next {
+                Some(next) => page.after = Some(next),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// The manifest and all below it, each once, parents first.
@@ -377,6 +428,50 @@ mod tests {
         assert_eq!(collect(layer.content, 10).await.unwrap(), &b"two"[..]);
         let second = transfer.image(&raw).await.unwrap();
         assert_eq!((second.uploaded.blobs, second.reused.blobs), (0, 6));
+    }
+
+    #[tokio::test]
+    async fn what_refers_to_an_image_moves_with_it_and_nothing_else_does() {
+        let (from, to) = repositories();
+        let raw = index(&from).await;
+        let mut referrers = Vec::new();
+        // A signature of a part of the index, and what is said about that signature.
+        let mut subject = raw.document().unwrap().manifests()[1].clone();
+        for content in [&b"signature"[..], b"timestamp"] {
+            let layer = Descriptor::of("text/plain", content);
+            for (blob, bytes) in [(&layer, content), (&Descriptor::empty(), b"{}")] {
+                let written = from.write_blob(&blob.digest, blob.size, from_bytes(bytes)).await;
+                written.unwrap();
+            }
+            let mut manifest = Manifest::artifact("text/plain", vec![layer]);
+            manifest.subject = Some(subject);
+            let referrer = RawManifest::new(media_type::MANIFEST, json::canonical(&manifest));
+            from.write_manifest(&referrer.digest().into(), &referrer, &Condition::Always)
+                .await
+                .unwrap();
+            subject = referrer.descriptor();
+            referrers.push(referrer);
+        }
+        let transfer = Transfer {
+            from: &from,
+            to: &to,
+            mount: &[],
+        };
+        transfer.image(&raw).await.unwrap();
+        for referrer in &referrers {
+            assert!(
+                to.stat_manifest(&referrer.digest().into())
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
+        }
+        let done = transfer.referrers(&raw).await.unwrap();
+        assert_eq!(done.uploaded.blobs, 5);
+        for referrer in &referrers {
+            let found = to.read_manifest(&referrer.digest().into()).await.unwrap();
+            assert_eq!(found.as_ref(), Some(referrer));
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use cairn_build::spec::BaseSource;
 use cairn_build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, RepositoryInputs};
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
-use cairn_store::transfer::{Transfer, Transferred};
+use cairn_store::transfer::Transferred;
 use cairn_store::{Memory, RawManifest, Repository, Target};
 use clap::Args;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::cache::Cached;
 use crate::commands::lock::pin_text;
 use crate::failure::{Exit, Failure};
+use crate::output::{self, Engine};
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::project::{LOCK, Project};
@@ -42,9 +43,13 @@ pub struct Build {
     /// Builds only this platform of the spec's; may be repeated
     #[arg(long = "platform", value_name = "P")]
     pub platforms: Vec<Platform>,
-    /// Writes the image there too: oci:DIR[:TAG]; may be repeated
+    /// Writes the image there too: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; may be
+    /// repeated
     #[arg(long = "output", value_name = "TRANSPORT")]
     pub outputs: Vec<Place>,
+    /// Puts the image for this machine into the store of podman or Docker, as localhost/NAME:latest
+    #[arg(long, value_name = "ENGINE")]
+    pub load: Option<Engine>,
     /// How to build.
     #[command(flatten)]
     pub options: BuildOptions,
@@ -72,6 +77,8 @@ struct Document {
     reference: String,
     digest: cairn_oci::Digest,
     changed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loaded: Option<String>,
     #[serde(flatten)]
     transferred: Transferred,
     platforms: Vec<PlatformDocument>,
@@ -108,14 +115,26 @@ impl Build {
         let mut project = Project::load(cairn)?;
         let before = last_build(cairn, &project).await?;
         let image = build(cairn, &mut project, &self.platforms, &self.options).await?;
-        for output in &self.outputs {
-            write_output(cairn, &image, output).await?;
+        let out = output::Image {
+            repository: &image.repository,
+            manifest: &image.manifest,
+            name: &image.reference.name,
+        };
+        for place in &self.outputs {
+            output::write(cairn, &out, place).await?;
         }
+        let loaded = match self.load {
+            Some(engine) => Some(output::load(cairn, &out, engine).await?),
+            None => None,
+        };
         cairn.flush().await?;
         let changed = before != Some(image.built.digest);
         tell_built(cairn, &image, changed, started);
         if cairn.terminal.json {
-            return cairn.terminal.document(&document(&image, changed));
+            return cairn.terminal.document(&Document {
+                loaded,
+                ..document(&image, changed)
+            });
         }
         cairn.terminal.print(image.built.digest.to_string())
     }
@@ -148,6 +167,7 @@ fn document(image: &LocalImage, changed: bool) -> Document {
         reference: image.reference.at_digest(image.built.digest).to_string(),
         digest: image.built.digest,
         changed,
+        loaded: None,
         transferred: image.built.transferred,
         platforms: image.built.platforms.iter().map(platform_document).collect(),
     }
@@ -287,31 +307,6 @@ async fn inputs(
         _ => {}
     }
     Ok(inputs)
-}
-
-async fn write_output(cairn: &Cairn, image: &LocalImage, output: &Place) -> Result<(), Failure> {
-    let Place::Layout { directory, tag } = output else {
-        return Err(
-            Failure::new(Exit::Usage, format!("--output {output}: expected a transport")).with_hint(
-                "oci:DIR[:TAG] writes an image layout; cairn push writes to a registry".to_owned(),
-            ),
-        );
-    };
-    let layout = cairn.create_layout(directory)?;
-    Transfer {
-        from: &*image.repository,
-        to: &layout,
-        mount: &[],
-    }
-    .image(&image.manifest)
-    .await?;
-    #[expect(clippy::expect_used, reason = "a constant that follows the grammar")]
-    let tag = tag
-        .clone()
-        .unwrap_or_else(|| "latest".parse().expect("`latest` is a tag"));
-    place::tag(&layout, &tag, &image.manifest).await?;
-    cairn.terminal.step("output", output.to_string());
-    Ok(())
 }
 
 /// One line for each layer and image.

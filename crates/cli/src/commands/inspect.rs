@@ -1,19 +1,19 @@
 //! `cairn inspect`
 
 use cairn_oci::{Descriptor, Document as Manifest, ImageConfig};
-use cairn_store::{RawManifest, Repository, Target, collect, verified};
+use cairn_store::{RawManifest, Repository, Target};
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::terminal::{bytes, short};
 
 /// What `cairn inspect` takes.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The image: [host/]name:TAG, [host/]name@DIGEST or oci:DIR[:TAG]
+    /// The image: [host/]name:TAG, [host/]name@DIGEST, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE
     pub image: Place,
     /// Prints the manifest's bytes exactly as they are stored
     #[arg(long)]
@@ -102,7 +102,7 @@ async fn image(
             config: None,
         });
     };
-    let config = config(repository, &parsed.config).await?;
+    let config = place::config(repository, &parsed.config).await?;
     let platform = config.as_ref().map(|config| config.platform.to_string());
     Ok(Image {
         platform: platform.or(listed),
@@ -112,30 +112,6 @@ async fn image(
         layers: parsed.layers,
         config,
     })
-}
-
-/// The configuration, if it is that of an image.
-async fn config(
-    repository: &dyn Repository,
-    descriptor: &Descriptor,
-) -> Result<Option<ImageConfig>, Failure> {
-    if descriptor.media_type.to_oci() != cairn_oci::media_type::CONFIG {
-        return Ok(None);
-    }
-    let Some(blob) = repository.read_blob(&descriptor.digest, None).await? else {
-        let text = format!(
-            "{} lacks the configuration {}",
-            repository.label(),
-            descriptor.digest
-        );
-        return Err(Failure::new(Exit::Integrity, text));
-    };
-    let content = verified(blob.content, descriptor.digest, descriptor.size);
-    let bytes = collect(content, cairn_oci::config::LIMIT as u64).await;
-    let bytes = bytes.map_err(|error| Failure::of(Exit::Integrity, &error))?;
-    ImageConfig::parse(&bytes)
-        .map(Some)
-        .map_err(|error| Failure::of(Exit::Integrity, &error))
 }
 
 fn print(cairn: &Cairn, document: &Document) -> Result<(), Failure> {

@@ -182,20 +182,23 @@ impl Package {
     pub async fn write(&self, to: &Path) -> Result<(), PackError> {
         let target = to.to_owned();
         let (written, fed) = pump(self.content(), move |pieces| receive(&target, pieces)).await;
-        fed.map_err(broken)?;
+        fed.map_err(PackError::from_stream)?;
         written.map_err(PackError::Write)
     }
 }
 
-/// What ended the content of an archive early.
-pub(super) fn broken(error: std::io::Error) -> PackError {
-    let error = match error.downcast::<TransferError>() {
-        Ok(error) => return error.into(),
-        Err(error) => error,
-    };
-    match error.downcast::<RepositoryError>() {
-        Ok(error) => PackError::Content(error),
-        Err(error) => PackError::Broken(error),
+impl PackError {
+    /// What ended the stream [`Package::content`] early.
+    #[must_use]
+    pub fn from_stream(error: std::io::Error) -> Self {
+        let error = match error.downcast::<TransferError>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        match error.downcast::<RepositoryError>() {
+            Ok(error) => Self::Content(error),
+            Err(error) => Self::Broken(error),
+        }
     }
 }
 
