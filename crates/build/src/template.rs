@@ -18,7 +18,8 @@ platforms = ["{platform}"]
 
 # Without [base] the image starts from scratch, which suits a statically linked program.
 # [base]
-# image = "registry.example.org/debian:12"     # or oci = "DIRECTORY", or rootfs = "FILE.tar.gz"
+# image = "registry.example.org/debian:12"     # or oci = "DIRECTORY", archive = "FILE.tar",
+#                                              # or rootfs = "FILE.tar.gz"
 
 # Users that the image's /etc/passwd gets.
 # [[user]]

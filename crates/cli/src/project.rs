@@ -138,6 +138,7 @@ impl Project {
             existing: self.lock(),
             update,
             dates: dates(cairn)?,
+            scratch: &cairn.store_path()?.join("cache/scratch"),
             limits: Limits::default(),
         };
         let sources = crate::source::BaseSources::new(cairn);

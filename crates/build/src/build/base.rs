@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use cairn_layer::{Limits, recompress};
 use cairn_oci::{Descriptor, Digest, Hasher, ImageConfig, Platform, config};
+use cairn_store::archive::{self, Archive};
 use cairn_store::files::{self, TemporaryFile};
 use cairn_store::transfer::Transferred;
-use cairn_store::{ByteStream, Repository as _, Written, collect, from_bytes, layout, verified};
+use cairn_store::{
+    ByteStream, Repository as _, RepositoryError, Written, collect, from_bytes, layout, verified,
+};
 use futures_util::TryStreamExt;
 
 use super::{Build, BuildError};
@@ -43,7 +46,7 @@ impl Build<'_> {
             return Ok(None);
         };
         let digest = config.digest;
-        let content = self.open_input(config).await?;
+        let content = self.open_input(platform, config).await?;
         let bytes = collect(verified(content, digest, config.size), config::LIMIT as u64).await;
         let bytes = bytes.map_err(|source| BuildError::ConfigContent { digest, source })?;
         let config = ImageConfig::parse(&bytes).map_err(|source| BuildError::Config { digest, source })?;
@@ -64,17 +67,17 @@ impl Build<'_> {
     }
 
     /// From the output if it has the blob, else from where else it can be had.
-    async fn open_input(&self, blob: &Descriptor) -> Result<ByteStream, BuildError> {
+    async fn open_input(&self, platform: &Platform, blob: &Descriptor) -> Result<ByteStream, BuildError> {
         let digest = blob.digest;
         let found = self.output.read_blob(&digest, None).await;
         match found.map_err(|source| BuildError::Input { digest, source })? {
             Some(found) => Ok(found.content),
-            None => self.open_foreign(blob).await,
+            None => self.open_foreign(platform, blob).await,
         }
     }
 
-    /// From the layout beside the spec, if the base is one, else from the inputs.
-    async fn open_foreign(&self, blob: &Descriptor) -> Result<ByteStream, BuildError> {
+    /// From the layout or archive beside the spec, if the base is one, else from the inputs.
+    async fn open_foreign(&self, platform: &Platform, blob: &Descriptor) -> Result<ByteStream, BuildError> {
         let digest = blob.digest;
         let failed = |source| BuildError::Input { digest, source };
         let base = self.request.spec.base.as_ref().map(|base| &base.source.value);
@@ -85,8 +88,29 @@ impl Build<'_> {
                 return Ok(found.content);
             }
         }
+        if let Some(BaseSource::Archive { file, .. }) = base {
+            let archive = self.archive(file.expand(platform)).await.map_err(failed)?;
+            if let Some(found) = archive.read_blob(&digest, None).await.map_err(failed)? {
+                return Ok(found.content);
+            }
+        }
         let opened = self.inputs.open(blob).await.map_err(failed)?;
         opened.ok_or(BuildError::InputMissing { digest })
+    }
+
+    /// The archive `file`, opened once: one that is compressed has to be decompressed for it.
+    async fn archive(&self, file: String) -> Result<Archive, RepositoryError> {
+        let mut archives = self.archives.lock().await;
+        if let Some(opened) = archives.get(&file) {
+            return Ok(opened.clone());
+        }
+        let (path, scratch) = (
+            self.request.directory.join(&file),
+            self.request.scratch.to_owned(),
+        );
+        let opened = run(move || archive::open(path, &scratch)).await?;
+        archives.insert(file, opened.clone());
+        Ok(opened)
     }
 
     /// Makes sure that the base's layers are in the output, and gives their descriptors.
@@ -101,7 +125,7 @@ impl Build<'_> {
         let mut descriptors = Vec::new();
         for layer in &locked.layers {
             let written = match &locked.origin {
-                LockedOrigin::Image { .. } => self.pass_blob_on(&layer.descriptor).await?,
+                LockedOrigin::Image { .. } => self.pass_blob_on(platform, &layer.descriptor).await?,
                 LockedOrigin::File { digest } => self.pass_rootfs_on(platform, *digest, layer).await?,
             };
             transferred.count(layer.descriptor.size, written);
@@ -112,7 +136,7 @@ impl Build<'_> {
         Ok(descriptors)
     }
 
-    async fn pass_blob_on(&self, blob: &Descriptor) -> Result<Written, BuildError> {
+    async fn pass_blob_on(&self, platform: &Platform, blob: &Descriptor) -> Result<Written, BuildError> {
         let digest = blob.digest;
         let failed = |source| self.write_error(digest, source);
         if self.output.stat_blob(&digest).await.map_err(failed)? == Some(blob.size) {
@@ -123,7 +147,7 @@ impl Build<'_> {
                 return Ok(Written::Present);
             }
         }
-        let content = self.open_foreign(blob).await?;
+        let content = self.open_foreign(platform, blob).await?;
         self.output
             .write_blob(&digest, blob.size, content)
             .await

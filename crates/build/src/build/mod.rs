@@ -16,12 +16,14 @@ mod layers;
 mod plan;
 mod progress;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cairn_layer::{Context, Limits};
 use cairn_oci::{Descriptor, Digest, Index, Manifest, MediaType, Platform, annotations, json, media_type};
 use cairn_store::transfer::Transferred;
-use cairn_store::{Condition, RawManifest, Repository, Target, Written, from_bytes};
+use cairn_store::{Archive, Condition, RawManifest, Repository, Target, Written, from_bytes};
+use tokio::sync::Mutex;
 
 pub use self::error::BuildError;
 use self::plan::PlatformPlan;
@@ -117,6 +119,8 @@ struct Build<'a> {
     inputs: &'a dyn Inputs,
     output: &'a dyn Repository,
     progress: &'a dyn Progress,
+    /// Archives with bases, by their names in the spec.
+    archives: Mutex<BTreeMap<String, Archive>>,
 }
 
 /// Builds the image into `output`, without a tag.
@@ -137,6 +141,7 @@ pub async fn build(
         inputs,
         output,
         progress,
+        archives: Mutex::default(),
     };
     build.check_lock()?;
     let platforms = build.platforms()?;

@@ -19,6 +19,13 @@ pub(crate) fn source_text(source: &BaseSource) -> (&'static str, String) {
             tag: Some(tag),
         } => ("oci", format!("{directory}:{tag}")),
         BaseSource::Layout { directory, tag: None } => ("oci", directory.clone()),
+        BaseSource::Archive { file, name } => {
+            let name = name.iter().map(|name| format!(":{name}"));
+            (
+                "archive",
+                std::iter::once(file.as_str().to_owned()).chain(name).collect(),
+            )
+        }
         BaseSource::RootFs(path) => ("rootfs", path.as_str().to_owned()),
     }
 }
@@ -27,6 +34,7 @@ fn locked_text(source: &LockedSource) -> (&'static str, String) {
     match source {
         LockedSource::Image { reference, .. } => ("image", reference.clone()),
         LockedSource::Layout { layout, .. } => ("oci", layout.clone()),
+        LockedSource::Archive { archive } => ("archive", archive.clone()),
         LockedSource::RootFs { path } => ("rootfs", path.clone()),
     }
 }

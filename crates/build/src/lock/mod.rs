@@ -80,6 +80,11 @@ pub enum LockedSource {
         /// The index, or the manifest where there is no index.
         digest: Digest,
     },
+    /// An archive of images; which image it is is pinned by platform, because the file may differ by platform.
+    Archive {
+        /// The file and the image's name, as the spec has them.
+        archive: String,
+    },
     /// A root file system; its digest differs by platform.
     RootFs {
         /// The path, as the spec has it.

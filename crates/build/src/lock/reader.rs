@@ -19,7 +19,7 @@ use crate::spec::values;
 
 const ROOT: Keys = Keys::all(&["output", "created", "base", "split"]);
 const SPLIT: Keys = Keys::all(&["layer", "borders"]);
-const BASE: Keys = Keys::all(&["image", "oci", "rootfs", "digest", "platform"]);
+const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "digest", "platform"]);
 const PLATFORM: Keys = Keys::all(&[
     "platform",
     "manifest",
@@ -155,11 +155,18 @@ fn read_source(section: &Section<'_>) -> Option<Located<LockedSource>> {
     let image = section.parsed("image", text);
     let layout = section.parsed("oci", text);
     let rootfs = section.parsed("rootfs", text);
-    if let (None, None, Some(path)) = (&image, &layout, &rootfs) {
-        return Some(path.clone().map(|path| LockedSource::RootFs { path }));
+    let archive = section.parsed("archive", text);
+    match (&image, &layout, &archive, &rootfs) {
+        (None, None, None, Some(path)) => {
+            return Some(path.clone().map(|path| LockedSource::RootFs { path }));
+        }
+        (None, None, Some(archive), None) => {
+            return Some(archive.clone().map(|archive| LockedSource::Archive { archive }));
+        }
+        _ => {}
     }
     let digest = section.required("digest", digest);
-    match (image, layout, rootfs) {
+    match (image, layout, archive.or(rootfs)) {
         (Some(reference), None, None) => {
             let digest = digest?.value;
             Some(reference.map(|reference| LockedSource::Image { reference, digest }))
@@ -169,7 +176,7 @@ fn read_source(section: &Section<'_>) -> Option<Located<LockedSource>> {
             Some(layout.map(|layout| LockedSource::Layout { layout, digest }))
         }
         _ => {
-            let message = "[base] needs exactly one of `image`, `oci` and `rootfs`";
+            let message = "[base] needs exactly one of `image`, `oci`, `archive` and `rootfs`";
             section.report(Finding::new(message, section.span()));
             None
         }

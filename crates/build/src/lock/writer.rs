@@ -37,6 +37,7 @@ fn write_base(base: &LockedBase, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         LockedSource::Layout { layout, digest } => {
             writeln!(f, "oci = {}\ndigest = \"{digest}\"", quoted(layout))?;
         }
+        LockedSource::Archive { archive } => writeln!(f, "archive = {}", quoted(archive))?,
         LockedSource::RootFs { path } => writeln!(f, "rootfs = {}", quoted(path))?,
     }
     for (platform, locked) in &base.platforms {

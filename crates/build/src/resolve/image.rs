@@ -8,16 +8,21 @@ use cairn_oci::{
     Descriptor, Digest, Document, ImageConfig, Index, Manifest, MediaType, Platform, Reference, Tag, config,
     media_type,
 };
+use cairn_store::archive::{self, Archive};
 use cairn_store::{RawManifest, Repository, RepositoryError, Target, collect, layout, verified};
 use jiff::Timestamp;
 
 use super::contents::{AddError, Contents};
 use super::{LockError, ResolvedBase, Wanted};
 use crate::blocking::run;
+use crate::document::chain;
 use crate::finding::Finding;
 use crate::inputs::Sources;
 use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource, source_text};
-use crate::spec::BaseSource;
+use crate::spec::{BaseSource, Template};
+
+/// How many names of images a finding lists.
+const NAMES_SHOWN: usize = 8;
 
 /// A base image, wherever it is.
 struct BaseImage<'a> {
@@ -81,6 +86,87 @@ pub(super) async fn resolve_layout(
     image.resolve(named).await
 }
 
+/// Finds the base in the archive `file`, relative to the spec's directory. Several platforms may have one file.
+pub(super) async fn resolve_archive(
+    wanted: Wanted<'_>,
+    file: &Template,
+    image: Option<&str>,
+) -> Result<ResolvedBase, LockError> {
+    let name = source_text(&wanted.base.source.value).1;
+    let mut files: BTreeMap<String, Vec<Platform>> = BTreeMap::new();
+    for platform in &wanted.platforms {
+        let file = file.expand(platform);
+        files.entry(file).or_default().push(platform.clone());
+    }
+    let mut resolved = ResolvedBase {
+        source: LockedSource::Archive {
+            archive: name.clone(),
+        },
+        platforms: BTreeMap::new(),
+        created: None,
+    };
+    for (file, platforms) in files {
+        let (archive, found) = open_archive(&wanted, &file, image).await?;
+        let part = Wanted {
+            request: wanted.request,
+            base: wanted.base,
+            platforms,
+            pinned: None,
+        };
+        let base = BaseImage {
+            wanted: &part,
+            name: name.clone(),
+            repository: Arc::new(archive),
+        };
+        let part = base.resolve(Some(Target::Digest(found))).await?;
+        resolved.platforms.extend(part.platforms);
+        resolved.created = resolved.created.max(part.created);
+    }
+    Ok(resolved)
+}
+
+/// The archive, and which of its images is meant. What is wrong with the file is wrong with the spec that names it.
+async fn open_archive(
+    wanted: &Wanted<'_>,
+    file: &str,
+    image: Option<&str>,
+) -> Result<(Archive, Digest), LockError> {
+    let (path, scratch) = (
+        wanted.request.directory.join(file),
+        wanted.request.scratch.to_owned(),
+    );
+    let span = wanted.base.source.span.clone();
+    let refused = |finding| LockError::Spec {
+        findings: vec![finding],
+    };
+    let opened = run(move || archive::open(path, &scratch)).await;
+    let archive = opened.map_err(|error| {
+        let message = format!("the base {file} cannot be used: {}", chain(&error));
+        refused(Finding::new(message, span.clone()))
+    })?;
+    if let Some(found) = archive.select(image) {
+        let digest = found.digest;
+        return Ok((archive, digest));
+    }
+    let names: Vec<&str> = archive.names().take(NAMES_SHOWN).collect();
+    let (message, hint) = match image {
+        Some(image) => (
+            format!("the base {file} has no image {image}, or several"),
+            "FILE:NAME:TAG names one",
+        ),
+        None => (
+            format!("the base {file} holds no image, or several"),
+            "say which: FILE:TAG or FILE:NAME:TAG",
+        ),
+    };
+    let finding = Finding::new(message, span).with_hint(hint);
+    Err(refused(if names.is_empty() {
+        finding
+    } else {
+        finding.with_label(format!("it has: {}", names.join(", ")))
+    }))
+}
+
 impl BaseImage<'_> {
     /// Takes the manifest that is pinned, else the one that is `named`.
     async fn resolve(&self, named: Option<Target>) -> Result<ResolvedBase, LockError> {
@@ -116,6 +202,7 @@ impl BaseImage<'_> {
         let name = self.name.clone();
         match self.wanted.base.source.value {
             BaseSource::Layout { .. } => LockedSource::Layout { layout: name, digest },
+            BaseSource::Archive { .. } => LockedSource::Archive { archive: name },
             _ => LockedSource::Image {
                 reference: name,
                 digest,

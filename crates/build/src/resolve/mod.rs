@@ -51,6 +51,8 @@ pub struct LockRequest<'a> {
     pub update: Update,
     /// Dates from outside the spec.
     pub dates: Dates,
+    /// Where an archive that is compressed as a whole is decompressed, in temporary files; made if it is not there.
+    pub scratch: &'a Path,
     /// Bounds for reading a base's layers.
     pub limits: Limits,
 }
@@ -181,6 +183,7 @@ async fn resolve_base(
         BaseSource::Layout { directory, tag } => {
             image::resolve_layout(wanted, directory, tag.as_ref()).await?
         }
+        BaseSource::Archive { file, name } => image::resolve_archive(wanted, file, name.as_deref()).await?,
     };
     platforms.extend(
         resolved
@@ -195,7 +198,7 @@ async fn resolve_base(
 fn pinned_digest(base: &LockedBase) -> Option<Digest> {
     match &base.source.value {
         LockedSource::Image { digest, .. } | LockedSource::Layout { digest, .. } => Some(*digest),
-        LockedSource::RootFs { .. } => None,
+        LockedSource::Archive { .. } | LockedSource::RootFs { .. } => None,
     }
 }
 
@@ -232,7 +235,7 @@ fn pins(lock: &Lock) -> BTreeMap<String, String> {
             pins.insert(format!("the base {name}"), digest.to_string());
             name
         }
-        LockedSource::RootFs { path } => path,
+        LockedSource::Archive { archive: name } | LockedSource::RootFs { path: name } => name,
     };
     for (platform, locked) in &base.platforms {
         pins.insert(

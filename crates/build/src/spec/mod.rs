@@ -103,6 +103,14 @@ pub enum BaseSource {
         /// Which of its images; none: the only one.
         tag: Option<cairn_oci::Tag>,
     },
+    /// `archive`: an archive of images, as `docker save` and `oci-archive:` write them, relative to the spec's directory,
+    /// with an optional `:TAG` or `:NAME:TAG`.
+    Archive {
+        /// The file.
+        file: Template,
+        /// Which of its images; none: the only one.
+        name: Option<String>,
+    },
     /// `rootfs`: a tar archive of a root file system, relative to the spec's directory.
     RootFs(Template),
 }

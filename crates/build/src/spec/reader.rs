@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use cairn_layer::GlobFilter;
 use cairn_oci::{Platform, Reference, RepositoryName};
+use cairn_store::archive::split_name;
 use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -22,7 +23,7 @@ const ROOT: Keys = Keys {
     later: &["packages", "workspace"],
 };
 const IMAGE: Keys = Keys::all(&["name", "repository", "platforms", "created"]);
-const BASE: Keys = Keys::all(&["image", "oci", "rootfs", "inherit"]);
+const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "inherit"]);
 const USER: Keys = Keys::all(&["name", "uid", "gid", "home", "shell"]);
 const LAYER: Keys = Keys {
     known: &["name", "copy", "write", "link", "dir", "remove", "split"],
@@ -183,17 +184,21 @@ fn created(text: &str) -> Result<Created, Problem> {
 fn read_base(section: &Section<'_>) -> Option<Base> {
     let image = section.parsed("image", base_image);
     let layout = section.parsed("oci", base_layout);
+    let archive = section.parsed("archive", base_archive);
     let rootfs = section.parsed("rootfs", |text| Template::parse(text).map(BaseSource::RootFs));
     let inherit = read_inherit(section);
-    let given: Vec<_> = ["image", "oci", "rootfs"]
+    let given: Vec<_> = ["image", "oci", "archive", "rootfs"]
         .into_iter()
         .filter(|key| section.has(key))
         .collect();
     match given[..] {
         [_] => {}
         [] => section.report(
-            Finding::new("[base] needs one of `image`, `oci` and `rootfs`", section.span())
-                .with_hint("leave [base] away to build from scratch"),
+            Finding::new(
+                "[base] needs one of `image`, `oci`, `archive` and `rootfs`",
+                section.span(),
+            )
+            .with_hint("leave [base] away to build from scratch"),
         ),
         [first, second, ..] => {
             let message = format!("[base] has both `{first}` and `{second}`; it takes one");
@@ -202,7 +207,7 @@ fn read_base(section: &Section<'_>) -> Option<Base> {
         }
     }
     Some(Base {
-        source: image.or(layout).or(rootfs)?,
+        source: image.or(layout).or(archive).or(rootfs)?,
         inherit: inherit.unwrap_or_else(Inherit::defaults),
     })
 }
@@ -236,6 +241,15 @@ fn base_layout(text: &str) -> Result<BaseSource, Problem> {
     Ok(BaseSource::Layout {
         directory: directory.to_owned(),
         tag,
+    })
+}
+
+/// `FILE`, `FILE:TAG` or `FILE:NAME:TAG`.
+fn base_archive(text: &str) -> Result<BaseSource, Problem> {
+    let (file, name) = split_name(text);
+    Ok(BaseSource::Archive {
+        file: Template::parse(file)?,
+        name: name.map(str::to_owned),
     })
 }
 

@@ -79,6 +79,7 @@ impl Project {
             existing,
             update: self.update,
             dates: self.dates,
+            scratch: self.scratch.path(),
             limits: Limits::default(),
         };
         resolve_lock(&request, self).await
