@@ -24,6 +24,7 @@ mod document;
 pub mod finding;
 pub mod inputs;
 pub mod lock;
+pub mod records;
 pub mod resolve;
 pub mod spec;
 mod split;
@@ -34,6 +35,7 @@ pub use build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Prog
 pub use finding::{Finding, Located};
 pub use inputs::{Inputs, RepositoryInputs, Sources};
 pub use lock::Lock;
+pub use records::Records;
 pub use resolve::{Dates, LockChange, LockError, LockRequest, PinChange, Update, resolve_lock};
 pub use spec::Spec;
 pub use template::template;

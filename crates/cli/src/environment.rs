@@ -112,6 +112,18 @@ impl Environment {
         }
     }
 
+    /// `$CAIRN_CACHE_DIR`, else `$XDG_CACHE_HOME/cairn`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHome`].
+    pub fn cache(&self) -> Result<PathBuf, NoHome> {
+        match self.path("CAIRN_CACHE_DIR") {
+            Some(path) => Ok(self.absolute(&path)),
+            None => Ok(self.base("XDG_CACHE_HOME", ".cache")?.join("cairn")),
+        }
+    }
+
     /// `path`, from the directory that the program was started in.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
@@ -150,6 +162,9 @@ mod tests {
         let home = Environment::of(&[("HOME", "/h"), ("XDG_STATE_HOME", "relative")]);
         assert_eq!(home.store().unwrap(), Path::new("/h/.local/share/cairn/store"));
         assert_eq!(home.state().unwrap(), Path::new("/h/.local/state/cairn"));
+        assert_eq!(home.cache().unwrap(), Path::new("/h/.cache/cairn"));
+        let cache = Environment::of(&[("HOME", "/h"), ("CAIRN_CACHE_DIR", "here")]);
+        assert_eq!(cache.cache().unwrap(), Path::new("/here"));
         let xdg = Environment::of(&[("XDG_CONFIG_HOME", "/c")]);
         assert_eq!(xdg.config().unwrap(), Path::new("/c/cairn"));
         assert_eq!(

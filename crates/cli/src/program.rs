@@ -65,6 +65,12 @@ impl Cairn {
         Ok(self.environment.store()?)
     }
 
+    /// Where what can be made again is kept; none if nothing says where.
+    #[must_use]
+    pub fn cache_path(&self) -> Option<PathBuf> {
+        self.environment.cache().ok()
+    }
+
     /// The local store.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ mod lock;
 mod temporary;
 mod writer;
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub use fs::{Fs, Handle, RealFs};
@@ -74,6 +74,49 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// [`FileError`].
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, FileError> {
     Writer::real().create(path, bytes, mode)
+}
+
+/// Replaces or makes the file `path` atomically, but does not wait for the disk: for what can be made again, and is
+/// checked before it is used. Missing directories are made.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn write_cached(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    Writer::real().write_cached(path, bytes)
+}
+
+/// All of the regular file `path`, if it is there and has at most `limit` bytes.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, FileError> {
+    let Some(file) = Writer::real().open(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(FileError::on("read", path))?;
+    Ok((bytes.len() <= limit).then_some(bytes))
+}
+
+/// The names in a directory that are UTF-8, sorted, without temporary files; none if it is not there.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn list(directory: &Path) -> Result<Vec<String>, FileError> {
+    Writer::real().list(directory)
+}
+
+/// Removes the file `path` without waiting for the disk; `false` if it was not there.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn discard(path: &Path) -> Result<bool, FileError> {
+    Writer::real().discard(path)
 }
 
 /// Removes the file `path` durably; `false` if it was not there.

@@ -325,21 +325,26 @@ enum SpoolError {
 }
 
 impl Build<'_> {
+    /// What the bytes of a layer depend on besides its tree.
+    pub(super) fn layer_options(&self, _layer: &PlannedLayer) -> LayerOptions {
+        LayerOptions {
+            mtime: self.request.spec.layer_mtime(),
+            compression: Compression::Gzip,
+        }
+    }
+
     /// Writes a layer to a scratch file and, unless the output has it, from there to the output.
     pub(super) async fn write_own_layer(
         &self,
         layer: PlannedLayer,
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
+        let options = self.layer_options(&layer);
         let PlannedLayer { name, part, tree } = layer;
         let files = tree
             .iter()
             .filter(|(_, node)| matches!(node, Node::File { .. }))
             .count() as u64;
-        let options = LayerOptions {
-            mtime: self.request.spec.layer_mtime(),
-            compression: Compression::Gzip,
-        };
         let scratch = self.request.scratch.to_owned();
         let spooled = run(move || spool(&scratch, &tree, &options)).await;
         let (written, file) = spooled.map_err(|error| match error {
@@ -369,6 +374,7 @@ impl Build<'_> {
             uncompressed: written.uncompressed_size,
             files,
             reused: stored == Written::Present,
+            read: true,
         };
         Ok((descriptor, layer))
     }

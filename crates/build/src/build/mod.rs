@@ -13,6 +13,7 @@ mod base;
 mod config;
 mod error;
 mod layers;
+mod own;
 mod plan;
 mod progress;
 
@@ -31,6 +32,7 @@ pub(crate) use self::plan::plan;
 pub use self::progress::{Progress, Silent};
 use crate::inputs::Inputs;
 use crate::lock::{Lock, LockedSource};
+use crate::records::Records;
 use crate::spec::Spec;
 
 /// What is to be built.
@@ -49,6 +51,8 @@ pub struct BuildRequest<'a> {
     pub scratch: &'a Path,
     /// Bounds for reading a root file system.
     pub limits: Limits,
+    /// What earlier builds found out; none: every file is read.
+    pub records: Option<&'a Records>,
 }
 
 /// What was built. Nothing points at it yet.
@@ -100,6 +104,8 @@ pub struct BuiltLayer {
     pub files: u64,
     /// Whether the output had it already.
     pub reused: bool,
+    /// Whether its files were read; false if it is known from an earlier build that they did not change.
+    pub read: bool,
 }
 
 impl BuiltLayer {
@@ -238,7 +244,7 @@ impl Build<'_> {
         let base_layers = layers.len();
         let mut own = Vec::new();
         for layer in planned {
-            let (descriptor, layer) = self.write_own_layer(layer, transferred).await?;
+            let (descriptor, layer) = self.own_layer(&platform, layer, transferred).await?;
             self.progress.layer(&platform, &layer);
             layers.push(descriptor);
             own.push(layer);

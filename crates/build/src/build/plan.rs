@@ -30,6 +30,16 @@ pub(crate) struct PlannedLayer {
     pub(crate) tree: Tree,
 }
 
+impl PlannedLayer {
+    /// Its name among the layers of all platforms of the image.
+    pub(super) fn key(&self, platform: &Platform) -> String {
+        match self.part {
+            Some((part, of)) => format!("{platform} {} {part}/{of}", self.name),
+            None => format!("{platform} {}", self.name),
+        }
+    }
+}
+
 /// Name of the layer that brings users and groups.
 const USERS: &str = "users";
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cairn_build::finding::Finding;
 use cairn_build::{
-    BuildError, BuildRequest, Built, Dates, Inputs, Lock, LockChange, LockError, LockRequest,
+    BuildError, BuildRequest, Built, Dates, Inputs, Lock, LockChange, LockError, LockRequest, Records,
     RepositoryInputs, Silent, Sources, Spec, Update, build, resolve_lock,
 };
 use cairn_layer::{
@@ -30,6 +30,8 @@ pub(crate) struct Project {
     pub(crate) store: Memory,
     pub(crate) update: Update,
     pub(crate) dates: Dates,
+    /// Where records are; none: none are kept.
+    pub(crate) cache: Option<TempDir>,
 }
 
 impl Project {
@@ -40,6 +42,7 @@ impl Project {
             store: Memory::new(),
             update: Update::AddMissing,
             dates: Dates::default(),
+            cache: None,
         }
     }
 
@@ -108,6 +111,11 @@ impl Project {
         inputs: &dyn Inputs,
     ) -> Result<Built, BuildError> {
         let spec = Spec::parse(spec).unwrap();
+        // Opened so long after the files were made that they count as settled.
+        let records = self
+            .cache
+            .as_ref()
+            .map(|cache| Records::open(cache.path(), "out").later(10));
         let request = BuildRequest {
             spec: &spec,
             lock,
@@ -115,6 +123,7 @@ impl Project {
             platforms: &[],
             scratch: self.scratch.path(),
             limits: Limits::default(),
+            records: records.as_ref(),
         };
         build(&request, inputs, &self.repository("out"), &Silent).await
     }

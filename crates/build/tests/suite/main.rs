@@ -13,6 +13,7 @@ mod golden;
 mod layers;
 mod locking;
 mod locks;
+mod records;
 mod spec_errors;
 mod specs;
 mod splits;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use cairn_build::build::Progress;
 use cairn_build::resolve::Update;
 use cairn_build::spec::BaseSource;
-use cairn_build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, RepositoryInputs};
+use cairn_build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Records, RepositoryInputs};
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
 use cairn_store::transfer::Transferred;
@@ -209,6 +209,7 @@ pub async fn build(
     let repository = cairn.open(&reference).await?;
     let inputs = inputs(cairn, project, options).await?;
     let scratch = cairn.store_path()?.join("cache/scratch");
+    let records = records(cairn, &reference)?;
     let lock = project.lock().cloned();
     let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
     let request = BuildRequest {
@@ -218,6 +219,7 @@ pub async fn build(
         platforms,
         scratch: &scratch,
         limits: Limits::default(),
+        records: records.as_ref(),
     };
     let lines = Lines {
         terminal: &cairn.terminal,
@@ -240,6 +242,12 @@ pub async fn build(
         reference,
         base,
     })
+}
+
+/// What earlier builds of this image found out. Without a place for a cache, there is nothing.
+fn records(cairn: &Cairn, image: &Reference) -> Result<Option<Records>, Failure> {
+    let scope = format!("{}\0{image}", cairn.store_path()?.display());
+    Ok(cairn.cache_path().map(|cache| Records::open(&cache, &scope)))
 }
 
 async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOptions) -> Result<(), Failure> {

@@ -86,6 +86,16 @@ impl TemporaryFile {
         self.writer.settle(to)
     }
 
+    /// Makes it the file `to` as [`Self::publish`] does, private, and without waiting for the disk.
+    pub(super) fn publish_cached(mut self, to: &Path) -> Result<(), FileError> {
+        self.writer
+            .fs()
+            .rename(&self.path, to)
+            .map_err(FileError::on("rename a new file to", to))?;
+        self.published = true;
+        Ok(())
+    }
+
     /// Like [`Self::publish`], unless something is at `to`: then `false`, and this file is gone.
     ///
     /// # Errors

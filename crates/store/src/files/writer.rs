@@ -77,6 +77,15 @@ impl Writer {
         self.whole(path, bytes)?.publish(path, mode)
     }
 
+    /// See [`super::write_cached`].
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`].
+    pub fn write_cached(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        self.whole(path, bytes)?.publish_cached(path)
+    }
+
     /// See [`super::create`].
     ///
     /// # Errors
