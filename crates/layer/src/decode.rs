@@ -19,6 +19,8 @@ pub enum Encoding {
     Bzip2,
 }
 
+/// Bytes read at once.
+pub(crate) const CHUNK: usize = 128 * 1024;
 /// How many bytes [`sniff`] looks at.
 const SNIFF: usize = 6;
 
@@ -98,7 +100,7 @@ pub(crate) fn sniffing_decoder<R: Read>(
     reader.by_ref().take(SNIFF as u64).read_to_end(&mut first)?;
     let encoding = sniff(&first);
     let whole = io::Cursor::new(first).chain(reader);
-    let reader = BufReader::with_capacity(crate::compress::CHUNK, whole);
+    let reader = BufReader::with_capacity(CHUNK, whole);
     Ok((encoding, decoder(reader, encoding, limits)?))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! - Into a [`Tree`] go nodes by path: from the spec, and from the [`Context`] directory, which is read beneath its root
 //!   and never through a symbolic link.
-//! - [`write_layer`] writes a tree: archived, compressed and hashed in one pass, the same bytes for the same tree.
+//! - [`write_layer`] writes a tree: archived, compressed and hashed in one pass, the same bytes for the same tree. An
+//!   [`Engine`] does it with several threads, and with a [`SegmentCache`] that keeps what was compressed before.
 //! - [`read_layer`] reads what others wrote, within [`Limits`], and shows entry after entry; [`Listing`] keeps what
 //!   a build must know of a base; [`describe()`] makes a layer readable; [`recompress`] takes a whole tar archive over.
 //! - [`unpack()`] takes foreign archives apart, tar and zip; contents wait in a file as [`Spooled`].
@@ -11,7 +12,9 @@
 //! the crate's README.
 
 mod archive;
+mod cache;
 mod compress;
+mod content;
 mod decode;
 mod describe;
 mod entry;
@@ -23,13 +26,16 @@ mod listing;
 mod local;
 mod path;
 mod pax;
+mod pipeline;
 mod read;
 mod read_error;
+mod segment;
 mod spool;
 mod tree;
 mod unpack;
 mod writer;
 
+pub use cache::{SegmentCache, SegmentKey};
 pub use compress::{Compression, WrittenLayer};
 pub use decode::{DecodeError, Encoding, decoder, sniff};
 pub use describe::describe;
@@ -39,6 +45,7 @@ pub use limits::Limits;
 pub use listing::{Listing, MAX_ACCOUNT_FILE, ResolveError};
 pub use local::{Context, Identity, LocalEntry, LocalError, LocalFile, LocalKind, LocalReader};
 pub use path::{PathError, TreePath};
+pub use pipeline::Engine;
 pub use read::{ReadSummary, read_layer, recompress};
 pub use read_error::{ReadError, VisitError};
 pub use spool::Spooled;

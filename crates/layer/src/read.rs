@@ -7,11 +7,12 @@ use cairn_oci::{Digest, Hasher};
 use tar::EntryType;
 
 use crate::archive::{Archive, End, RawMember, Step};
-use crate::compress::{CHUNK, Compression, LayerSink, WrittenLayer};
-use crate::decode::{Encoding, sniffing_decoder};
+use crate::compress::{Compression, WrittenLayer};
+use crate::decode::{CHUNK, Encoding, sniffing_decoder};
 use crate::entry::{Entry, EntryKind, attributes, checked_entry, member_kind, normalise};
 use crate::limits::Limits;
 use crate::path::TreePath;
+use crate::pipeline::Engine;
 use crate::read_error::{OutputFailed, ReadError, VisitError};
 use crate::tree::Attributes;
 
@@ -54,23 +55,41 @@ pub fn read_layer<R: Read>(
     read_through(reader, limits, &mut io::sink(), visit)
 }
 
-/// Compresses the tar archive in `reader` anew: the same archive, byte for byte, in our compression.
-///
-/// For a root file system that is given as a file. It is checked like a layer on the way.
+/// [`Engine::recompress`] on one thread and without a cache.
 ///
 /// # Errors
 ///
-/// [`ReadError`]; what was written so far is then no layer.
+/// [`ReadError`].
 pub fn recompress<R: Read>(
     reader: R,
     limits: &Limits,
     compression: Compression,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> Result<WrittenLayer, ReadError> {
-    let output = |source| ReadError::Output { source };
-    let mut sink = LayerSink::new(compression, out).map_err(output)?;
-    let summary = read_through(reader, limits, &mut sink, &mut |_, _| Ok(()))?;
-    sink.finish(summary.entries).map_err(output)
+    Engine::default().recompress(reader, limits, compression, out)
+}
+
+impl Engine {
+    /// Compresses the tar archive in `reader` anew: the same archive, byte for byte, in our compression.
+    ///
+    /// For a root file system that is given as a file. It is checked like a layer on the way.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]; what was written so far is then no layer.
+    pub fn recompress<R: Read>(
+        &self,
+        reader: R,
+        limits: &Limits,
+        compression: Compression,
+        out: &mut (dyn Write + Send),
+    ) -> Result<WrittenLayer, ReadError> {
+        let output = |source| ReadError::Output { source };
+        let (summary, totals) = self.run(compression, out, output, |segments| {
+            read_through(reader, limits, segments, &mut |_, _| Ok(()))
+        })?;
+        Ok(totals.layer(summary.entries))
+    }
 }
 
 fn read_through<R: Read>(

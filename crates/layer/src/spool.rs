@@ -45,6 +45,10 @@ impl Spooled {
     /// Reads it from the first byte on. A file that has become shorter is an error.
     #[must_use]
     pub fn reader(&self) -> impl Read + use<'_> {
+        self.section()
+    }
+
+    pub(crate) fn section(&self) -> Section<'_> {
         Section::new(&self.file, self.offset, self.size)
     }
 }

@@ -1,14 +1,16 @@
 //! Writing a tree as a layer.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 
 use tar::EntryType;
 
-use crate::compress::{CHUNK, Compression, LayerSink, WrittenLayer};
+use crate::compress::{Compression, WrittenLayer};
+use crate::content::Content;
 use crate::header::{BLOCK, MAX_MTIME, Member, padding};
 use crate::local::LocalError;
 use crate::path::TreePath;
-use crate::spool::Spooled;
+use crate::pipeline::Engine;
+use crate::segment::Segmenter;
 use crate::tree::{Attributes, Node, Source, Tree, TreeError};
 
 /// The mode of a whiteout. Nobody ever sees it on a disk.
@@ -72,10 +74,7 @@ pub enum WriteError {
     },
 }
 
-/// Writes `tree` as a layer to `out`: archives, compresses and hashes in one pass.
-///
-/// The same tree and options give the same bytes. Memory is bounded whatever the size of a file. If it fails, what was
-/// written so far is no layer, and nothing says that it is one.
+/// [`Engine::write_layer`] on one thread and without a cache.
 ///
 /// # Errors
 ///
@@ -83,49 +82,64 @@ pub enum WriteError {
 pub fn write_layer(
     tree: &Tree,
     options: &LayerOptions,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> Result<WrittenLayer, WriteError> {
-    if !(1..=MAX_MTIME).contains(&options.mtime) {
-        return Err(WriteError::Mtime { mtime: options.mtime });
+    Engine::default().write_layer(tree, options, out)
+}
+
+impl Engine {
+    /// Writes `tree` as a layer to `out`: archives, compresses and hashes in one pass.
+    ///
+    /// The same tree and options give the same bytes, whatever the threads and the cache. Memory is bounded by threads ×
+    /// segment, whatever the size of a file. If it fails, what was written so far is no layer, and nothing says that
+    /// it is one.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub fn write_layer(
+        &self,
+        tree: &Tree,
+        options: &LayerOptions,
+        out: &mut (dyn Write + Send),
+    ) -> Result<WrittenLayer, WriteError> {
+        if !(1..=MAX_MTIME).contains(&options.mtime) {
+            return Err(WriteError::Mtime { mtime: options.mtime });
+        }
+        tree.check_links().map_err(|source| WriteError::Tree { source })?;
+        let (entries, totals) = self.run(options.compression, out, output, |segments| {
+            let mut writer = Writer {
+                segments,
+                mtime: options.mtime,
+            };
+            let mut entries = 0;
+            for (path, node) in tree.iter() {
+                writer.node(tree, path, node)?;
+                entries += 1;
+            }
+            writer.segments.extend(&[0; 2 * BLOCK]);
+            Ok(entries)
+        })?;
+        Ok(totals.layer(entries))
     }
-    tree.check_links().map_err(|source| WriteError::Tree { source })?;
-    let sink = LayerSink::new(options.compression, out).map_err(output)?;
-    let mut writer = Writer {
-        sink,
-        mtime: options.mtime,
-        buffer: vec![0; CHUNK],
-    };
-    let mut entries = 0;
-    for (path, node) in tree.iter() {
-        writer.node(tree, path, node)?;
-        entries += 1;
-    }
-    writer.write(&[0; 2 * BLOCK])?;
-    writer.sink.finish(entries).map_err(output)
 }
 
 const fn output(source: io::Error) -> WriteError {
     WriteError::Output { source }
 }
 
-struct Writer<'a> {
-    sink: LayerSink<'a>,
+struct Writer<'a, 'b> {
+    segments: &'a mut Segmenter<'b>,
     mtime: u64,
-    buffer: Vec<u8>,
 }
 
-impl Writer<'_> {
+impl Writer<'_, '_> {
     fn node(&mut self, tree: &Tree, path: &TreePath, node: &Node) -> Result<(), WriteError> {
         match node {
-            Node::Directory(attributes) => self.header(&self.member(path, EntryType::Directory, attributes)),
-            Node::File { attributes, source } => {
-                let size = source.size();
-                self.header(&Member {
-                    size,
-                    ..self.member(path, EntryType::Regular, attributes)
-                })?;
-                self.content(path, source)
+            Node::Directory(attributes) => {
+                self.header(path, &self.member(path, EntryType::Directory, attributes))
             }
+            Node::File { attributes, source } => self.file(path, attributes, source),
             Node::Symlink { target, uid, gid } => self.symlink(path, target, *uid, *gid),
             Node::Hardlink { to } => self.hardlink(tree, path, to),
             Node::Whiteout => self.whiteout(path),
@@ -153,10 +167,11 @@ impl Writer<'_> {
             gid,
             ..Attributes::default()
         };
-        self.header(&Member {
+        let member = Member {
             link: target,
             ..self.member(path, EntryType::Symlink, &attributes)
-        })
+        };
+        self.header(path, &member)
     }
 
     /// A hard link repeats its file's attributes: what unpacks layers sets those of each entry, and all names of a
@@ -169,10 +184,11 @@ impl Writer<'_> {
             };
             return Err(WriteError::Tree { source });
         };
-        self.header(&Member {
+        let member = Member {
             link: to.as_bytes(),
             ..self.member(path, EntryType::Link, attributes)
-        })
+        };
+        self.header(path, &member)
     }
 
     fn whiteout(&mut self, path: &TreePath) -> Result<(), WriteError> {
@@ -183,55 +199,67 @@ impl Writer<'_> {
             mode: WHITEOUT_MODE,
             ..Attributes::default()
         };
-        self.header(&Member {
+        let member = Member {
             path: &marker,
             ..self.member(path, EntryType::Regular, &attributes)
-        })
+        };
+        self.header(path, &member)
     }
 
-    fn header(&mut self, member: &Member<'_>) -> Result<(), WriteError> {
-        let bytes = member.encode();
-        self.write(&bytes)
+    /// An entry without content.
+    fn header(&mut self, path: &TreePath, member: &Member<'_>) -> Result<(), WriteError> {
+        let header = member.encode();
+        self.segments
+            .entry(path.as_bytes(), header.len())
+            .map_err(output)?;
+        self.segments.extend(&header);
+        Ok(())
     }
 
+    fn file(&mut self, path: &TreePath, attributes: &Attributes, source: &Source) -> Result<(), WriteError> {
+        let size = source.size();
+        let header = Member {
+            size,
+            ..self.member(path, EntryType::Regular, attributes)
+        }
+        .encode();
+        let small = usize::try_from(size)
+            .ok()
+            .filter(|size| *size < self.segments.cuts().piece);
+        let content = small.map_or(0, |size| size.next_multiple_of(BLOCK));
+        let added = header.len() + content;
+        self.segments.entry(path.as_bytes(), added).map_err(output)?;
+        self.segments.extend(&header);
+        if small.is_none() {
+            self.segments.border().map_err(output)?;
+        }
+        self.content(path, source)?;
+        self.segments.extend(&[0; BLOCK][..padding(size)]);
+        if small.is_none() {
+            self.segments.border().map_err(output)?;
+        }
+        Ok(())
+    }
+
+    /// The content, with a border wherever a piece of a large file is full. A small file has room for all of it.
     fn content(&mut self, path: &TreePath, source: &Source) -> Result<(), WriteError> {
-        match source {
-            Source::Bytes(bytes) => self.write(bytes)?,
-            Source::Local(file) => {
-                let failed = |source| WriteError::Content {
-                    path: path.clone(),
-                    source,
-                };
-                let mut reader = file.open().map_err(failed)?;
-                loop {
-                    let count = reader.read(&mut self.buffer).map_err(failed)?;
-                    if count == 0 {
-                        break;
-                    }
-                    self.sink.write_all(&self.buffer[..count]).map_err(output)?;
-                }
-            }
-            Source::Spooled(content) => self.spooled(path, content)?,
-        }
-        self.write(&[0; BLOCK][..padding(source.size())])
-    }
-
-    fn spooled(&mut self, path: &TreePath, content: &Spooled) -> Result<(), WriteError> {
-        let mut reader = content.reader();
+        let large = source.size() >= self.segments.cuts().piece as u64;
+        let mut content = Content::open(path, source)?;
+        let mut left = source.size();
         loop {
-            match reader.read(&mut self.buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => self.sink.write_all(&self.buffer[..count]).map_err(output)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    let path = path.clone();
-                    return Err(WriteError::Spooled { path, source });
-                }
+            if large && self.segments.left_of_piece() == 0 {
+                self.segments.border().map_err(output)?;
+            }
+            let room = if large {
+                self.segments.left_of_piece()
+            } else {
+                usize::MAX
+            };
+            let length = usize::try_from(left).map_or(room, |left| left.min(room));
+            match self.segments.fill(length, |buffer| content.read(buffer))? {
+                0 => return Ok(()),
+                count => left = left.saturating_sub(count as u64),
             }
         }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        self.sink.write_all(bytes).map_err(output)
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use cairn_oci::Hasher;
 
 use super::{Spool, UnpackError, UnpackOptions};
-use crate::compress::CHUNK;
+use crate::decode::CHUNK;
 use crate::escape::Escaped;
 use crate::glob::GlobFilter;
 use crate::path::TreePath;

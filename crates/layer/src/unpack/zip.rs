@@ -13,7 +13,7 @@ use flate2::bufread::DeflateDecoder;
 
 use super::collect::{Collector, Content, Member};
 use super::error::UnpackError;
-use crate::compress::CHUNK;
+use crate::decode::CHUNK;
 use crate::decode::DecodeError;
 use crate::entry::normalise;
 use crate::escape::Escaped;

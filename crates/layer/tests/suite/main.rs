@@ -8,5 +8,6 @@ mod golden;
 mod hostile;
 mod local;
 mod round_trip;
+mod segments;
 mod support;
 mod unpack;
