@@ -5,6 +5,7 @@
 mod archives;
 mod base;
 mod docker_registry;
+mod examples;
 mod hello;
 mod http;
 mod layout;

@@ -111,6 +111,10 @@ impl<'a> Podman<'a> {
     }
 
     fn run_detached(&self, name: &str, what: &[&str]) -> Output {
+        self.run_detached_at(name, "0", what)
+    }
+
+    fn run_detached_at(&self, name: &str, port: &str, what: &[&str]) -> Output {
         let options = [
             "run",
             "--detach",
@@ -124,7 +128,8 @@ impl<'a> Podman<'a> {
                 "always"
             },
         ];
-        let environment = ["--env", "ADDRESS=127.0.0.1", "--env", "PORT=0"];
+        let port = format!("PORT={port}");
+        let environment = ["--env", "ADDRESS=127.0.0.1", "--env", &port];
         self.run(
             &[
                 options.as_slice(),
@@ -149,6 +154,24 @@ impl<'a> Podman<'a> {
         // Whatever comes of it, it is removed.
         let container = self.container(name);
         self.run_detached(name, &[image]).ok();
+        container
+    }
+
+    /// Starts the server that is in an image, on a port that is chosen for it, with arguments of its own.
+    #[track_caller]
+    pub(super) fn start_at(
+        &self,
+        name: &str,
+        image: &str,
+        port: &str,
+        arguments: &[String],
+    ) -> Container<'_> {
+        let container = self.container(name);
+        let what: Vec<_> = [image]
+            .into_iter()
+            .chain(arguments.iter().map(String::as_str))
+            .collect();
+        self.run_detached_at(name, port, &what).ok();
         container
     }
 }
@@ -188,6 +211,12 @@ impl Container<'_> {
             thread::sleep(Duration::from_millis(20));
         }
         panic!("the container did not say where it listens");
+    }
+
+    /// What it has said so far, on both of its outputs.
+    pub(super) fn logs(&self) -> String {
+        let logs = self.podman.run(&["logs", &self.name]);
+        logs.stdout + &logs.stderr
     }
 
     /// The digest of the image that runs in it.
