@@ -137,6 +137,7 @@ pub(crate) struct Section<'d> {
 }
 
 /// Which keys a table may have.
+#[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) known: &'static [&'static str],
     /// Keys of the format that this version cannot do yet.
@@ -298,6 +299,17 @@ impl<'d> Section<'d> {
         Some(Located::new(number?, value.span()))
     }
 
+    pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(boolean) => Some(*boolean),
+            _ => {
+                self.report_type(key, "true or false", value);
+                None
+            }
+        }
+    }
+
     pub(crate) fn required_integer(&self, key: &str) -> Option<Located<i64>> {
         if !self.has(key) {
             self.report_missing(key);
@@ -312,6 +324,11 @@ impl<'d> Section<'d> {
             DeValue::Datetime(date) => Some(Located::new(date.to_string(), value.span())),
             _ => self.text(key),
         }
+    }
+
+    pub(crate) fn is_list(&self, key: &str) -> bool {
+        self.value(key)
+            .is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)))
     }
 
     /// The elements of the list `key`; none if it is not there.

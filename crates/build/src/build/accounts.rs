@@ -6,11 +6,13 @@ use cairn_layer::{Attributes, Node, Source, Tree, TreeError, TreePath};
 
 use crate::finding::{Finding, Located};
 use crate::lock::BaseListing;
-use crate::spec::{Owner, Principal, Spec, User};
+use crate::spec::{Group, Owner, Principal, Spec, User};
 
 /// A base without users has this one, so that the file that the spec's users go into is a whole one.
 const ROOT_USER: &str = "root:x:0:0:root:/root:/sbin/nologin";
 const ROOT_GROUP: &str = "root:x:0:";
+/// Name, password, number, members (group(5)).
+const GROUP_FIELDS: usize = 4;
 
 /// The lines of `/etc/passwd` and `/etc/group`, and what is found in them.
 #[derive(Debug, Default)]
@@ -35,12 +37,64 @@ impl Accounts {
         for line in lines(&base.groups, ROOT_GROUP) {
             accounts.add_group_line(line);
         }
+        for group in &spec.groups {
+            findings.extend(accounts.add_group(group).err());
+        }
         for user in &spec.users {
-            if let Err(finding) = accounts.add_user(user) {
-                findings.push(finding);
+            findings.extend(accounts.add_user(user).err());
+        }
+        for user in &spec.users {
+            for group in &user.groups {
+                findings.extend(accounts.join(&user.name.value, &group.value, group).err());
+            }
+        }
+        for group in &spec.groups {
+            for member in &group.members {
+                findings.extend(accounts.join(&member.value, &group.name.value, member).err());
             }
         }
         accounts
+    }
+
+    fn add_group(&mut self, group: &Group) -> Result<(), Finding> {
+        let (name, gid) = (&group.name.value, group.gid.value);
+        if let Some(other) = self.groups.get(name) {
+            let message = format!("the base has a group `{name}` already, with the gid {other}");
+            return Err(Finding::new(message, group.name.span.clone()).with_hint(format!(
+                "it can be used as it is; a user of the spec gets into it with groups = [\"{name}\"]"
+            )));
+        }
+        if let Some((other, _)) = self.groups.iter().find(|(_, id)| **id == gid) {
+            let message = format!("the gid {gid} of `{name}` belongs to `{other}` of the base");
+            return Err(Finding::new(message, group.gid.span.clone()));
+        }
+        self.add_group_line(format!("{name}:x:{gid}:"));
+        Ok(())
+    }
+
+    /// Puts `user` into `group`, once; `named` is where the spec says so.
+    fn join(&mut self, user: &str, group: &str, named: &Located<String>) -> Result<(), Finding> {
+        let missing = |kind, name: &str| {
+            let message = format!("the {kind} `{name}` is neither in the spec nor in the base");
+            Finding::new(message, named.span.clone()).with_hint(format!("add it as [[{kind}]]"))
+        };
+        if !self.users.contains_key(user) {
+            return Err(missing("user", user));
+        }
+        let is_group = |line: &&mut String| line.split(':').next() == Some(group);
+        let line = self.group.iter_mut().find(is_group);
+        let line = line
+            .filter(|_| self.groups.contains_key(group))
+            .ok_or_else(|| missing("group", group))?;
+        let mut fields: Vec<String> = line.split(':').map(str::to_owned).collect();
+        fields.resize(GROUP_FIELDS, String::new());
+        let members = &mut fields[GROUP_FIELDS - 1];
+        if !members.split(',').any(|member| member == user) {
+            let comma = if members.is_empty() { "" } else { "," };
+            members.push_str(&format!("{comma}{user}"));
+            *line = fields.join(":");
+        }
+        Ok(())
     }
 
     /// Lines that are damaged stay as they are, and nothing is found in them. The first of a name counts.
@@ -72,7 +126,7 @@ impl Accounts {
                 .with_hint("owners and `user` can name it as it is"));
         }
         if let Some((other, _)) = self.users.iter().find(|(_, ids)| ids.0 == uid) {
-            let message = format!("the uid {uid} belongs to `{other}` of the base");
+            let message = format!("the uid {uid} of `{name}` belongs to `{other}` of the base");
             return Err(Finding::new(message, user.uid.span.clone()));
         }
         let gid = self.group_of(user)?;
@@ -121,7 +175,8 @@ impl Accounts {
         };
         let unknown = |kind, name: &str| {
             let message = format!("the {kind} `{name}` is neither in the spec nor in the base");
-            Finding::new(message, owner.span.clone()).with_hint("add it as [[user]], or give its number")
+            Finding::new(message, owner.span.clone())
+                .with_hint(format!("add it as [[{kind}]], or give its number"))
         };
         let (uid, own_group) = match &owner.value.user {
             Principal::Id(uid) => (*uid, *uid),

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use cairn_oci::config::{Empty, History, RootFs, RunConfig};
 use cairn_oci::{ImageConfig, Platform};
 
+use serde_json::{Map, Value};
+
 use super::{BuildRequest, BuiltLayer};
 use crate::lock::LockedLayer;
-use crate::spec::{Inherit, Spec};
+use crate::spec::{Healthcheck, Inherit, Spec};
 
 /// Put together from the spec, the base's configuration, the base's layers and our own.
 pub(super) fn configure(
@@ -117,8 +119,36 @@ fn run_config(spec: &Spec, base: Option<&RunConfig>) -> RunConfig {
             config.stop_signal.clone(),
             inherited(Inherit::StopSignal).and_then(|base| base.stop_signal.clone()),
         ),
-        healthcheck: None,
+        healthcheck: match &config.healthcheck {
+            Some(check) => Some(healthcheck(check)),
+            None => inherited(Inherit::Healthcheck).and_then(|base| base.healthcheck.clone()),
+        },
     }
+}
+
+/// Docker's extension of the configuration: times are whole nanoseconds, and what is left out has its default.
+fn healthcheck(check: &Healthcheck) -> Value {
+    let test = match &check.test {
+        None => vec!["NONE".to_owned()],
+        Some(words) => [&["CMD".to_owned()], &words[..]].concat(),
+    };
+    let mut members = Map::from_iter([("Test".to_owned(), Value::from(test))]);
+    let times = [
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+    ];
+    for (name, time) in times {
+        // At most a day, which the reader sees to.
+        if let Some(nanoseconds) = time.and_then(|time| u64::try_from(time.as_nanos()).ok()) {
+            members.insert(name.to_owned(), nanoseconds.into());
+        }
+    }
+    if let Some(retries) = check.retries {
+        members.insert("Retries".to_owned(), retries.into());
+    }
+    Value::Object(members)
 }
 
 fn set<'s>(

@@ -1,12 +1,13 @@
 //! One layer of the spec becomes a tree, and a tree becomes a blob.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_layer::{
-    Attributes, Compression, Context, GlobFilter, LayerOptions, Listing, LocalEntry, LocalError, LocalKind,
-    Node, Source, Tree, TreeError, TreePath, WriteError, WrittenLayer, write_layer,
+    Attributes, Context, GlobFilter, LayerOptions, Listing, LocalEntry, LocalError, LocalKind, Node, Source,
+    Tree, TreeError, TreePath, WriteError, WrittenLayer, write_layer,
 };
 use cairn_oci::{Descriptor, Platform};
 use cairn_store::Written;
@@ -75,6 +76,9 @@ impl<'a> LayerPlanner<'a> {
             .iter()
             .for_each(|directory| note(self.directory(directory)));
         layer.removals.iter().for_each(|path| note(self.remove(path)));
+        if layer.hardlinks {
+            note(self.link_same_files());
+        }
         if findings.is_empty()
             && let Err(error) = self.tree.complete_parents(self.lower)
         {
@@ -98,44 +102,47 @@ impl<'a> LayerPlanner<'a> {
             })
         );
         let target = target(&copy.to, &from, start_is_directory)?;
+        check_capabilities(copy, &entries)?;
+        let given = Given {
+            mode: copy.mode,
+            directory_mode: copy.directory_mode,
+            owner,
+            xattrs: copy.extended.to_xattrs(),
+        };
         for entry in entries {
             let Some(path) = target.path_of(entry.path, &copy.to)? else {
                 continue;
             };
-            let node = self.copied_node(entry.kind, &path, copy.mode, owner);
+            let node = self.copied_node(entry.kind, &path, &given);
             self.put(path, node, &copy.to.span)?;
         }
         Ok(())
     }
 
-    fn copied_node(
-        &self,
-        kind: LocalKind,
-        path: &TreePath,
-        mode: Option<u32>,
-        owner: Option<(u32, u32)>,
-    ) -> Node {
-        let (uid, gid) = owner.unwrap_or_default();
+    fn copied_node(&self, kind: LocalKind, path: &TreePath, given: &Given) -> Node {
+        let (uid, gid) = given.owner.unwrap_or_default();
         match kind {
             LocalKind::Directory => {
                 let below = self.lower.directories.get(path).cloned();
                 let below = below.unwrap_or_else(Attributes::directory);
-                let (uid, gid) = owner.unwrap_or((below.uid, below.gid));
-                Node::Directory(Attributes { uid, gid, ..below })
+                let (uid, gid) = given.owner.unwrap_or((below.uid, below.gid));
+                let mode = given.directory_mode.unwrap_or(below.mode);
+                Node::Directory(Attributes {
+                    mode,
+                    uid,
+                    gid,
+                    ..below
+                })
             }
-            LocalKind::File { file, executable } => {
-                let usual = Attributes::file(executable);
-                let mode = mode.unwrap_or(usual.mode);
-                Node::File {
-                    attributes: Attributes {
-                        mode,
-                        uid,
-                        gid,
-                        ..usual
-                    },
-                    source: Source::Local(file),
-                }
-            }
+            LocalKind::File { file, executable } => Node::File {
+                attributes: Attributes {
+                    mode: given.mode.unwrap_or(Attributes::file(executable).mode),
+                    uid,
+                    gid,
+                    xattrs: given.xattrs.clone(),
+                },
+                source: Source::Local(file),
+            },
             LocalKind::Symlink { target } => Node::Symlink { target, uid, gid },
         }
     }
@@ -146,7 +153,7 @@ impl<'a> LayerPlanner<'a> {
             mode: write.mode,
             uid,
             gid,
-            ..Attributes::default()
+            xattrs: write.extended.to_xattrs(),
         };
         let source = Source::Bytes(Arc::from(write.text.as_bytes()));
         self.put(
@@ -165,14 +172,14 @@ impl<'a> LayerPlanner<'a> {
             ..Attributes::default()
         });
         let (path, span) = (&directory.to.value, &directory.to.span);
-        self.check_links(path, true, span)?;
+        self.check_links(path, true, "there", span)?;
         let inserted = self.tree.insert_over_directory(path.clone(), node);
         inserted.map_err(|error| self.tree_finding(&error, span))
     }
 
     fn remove(&mut self, path: &Located<TreePath>) -> Result<(), Finding> {
         let span = &path.span;
-        self.check_links(&path.value, false, span)?;
+        self.check_links(&path.value, false, "removed", span)?;
         self.tree
             .insert(path.value.clone(), Node::Whiteout)
             .map_err(|error| match error {
@@ -187,19 +194,54 @@ impl<'a> LayerPlanner<'a> {
             })
     }
 
+    /// Local files that are one file on the disk, and get the same attributes, become hard links to the first of them by
+    /// path; in which order they were found does not show.
+    fn link_same_files(&mut self) -> Result<(), Finding> {
+        let mut firsts: BTreeMap<(u64, u64), Vec<(&TreePath, &Attributes)>> = BTreeMap::new();
+        let mut links = Vec::new();
+        for (path, node) in self.tree.iter() {
+            let Node::File {
+                attributes,
+                source: Source::Local(file),
+            } = node
+            else {
+                continue;
+            };
+            let identity = (file.identity().device, file.identity().inode);
+            let same = firsts.entry(identity).or_default();
+            match same.iter().find(|(_, others)| *others == attributes) {
+                Some((first, _)) => links.push((path.clone(), (*first).clone())),
+                None => same.push((path, attributes)),
+            }
+        }
+        for (path, to) in links {
+            self.tree.remove(&path);
+            let link = Node::Hardlink { to };
+            let inserted = self.tree.insert(path, link);
+            inserted.map_err(|error| self.tree_finding(&error, &self.layer.name.span))?;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, path: TreePath, node: Node, span: &Range<usize>) -> Result<(), Finding> {
-        self.check_links(&path, matches!(node, Node::Directory(_)), span)?;
+        self.check_links(&path, matches!(node, Node::Directory(_)), "there", span)?;
         self.tree
             .insert(path, node)
             .map_err(|error| self.tree_finding(&error, span))
     }
 
     /// A destination below a symbolic link of a lower layer would take the link's place and hide what is behind it.
-    fn check_links(&self, path: &TreePath, is_directory: bool, span: &Range<usize>) -> Result<(), Finding> {
+    fn check_links(
+        &self,
+        path: &TreePath,
+        is_directory: bool,
+        what: &str,
+        span: &Range<usize>,
+    ) -> Result<(), Finding> {
         let Some(link) = self.lower.link_on_the_way(path, is_directory) else {
             return Ok(());
         };
-        let message = format!("{path} cannot be there: {link} is a symbolic link of a lower layer");
+        let message = format!("{path} cannot be {what}: {link} is a symbolic link of a lower layer");
         let finding = Finding::new(message, span.clone());
         let resolved = if is_directory {
             self.lower.resolve(path)
@@ -239,6 +281,33 @@ impl<'a> LayerPlanner<'a> {
             Some(label) => finding.with_label(label),
             None => finding,
         }
+    }
+}
+
+/// What the spec says of the attributes of all that one copy brings.
+struct Given {
+    mode: Option<u32>,
+    directory_mode: Option<u32>,
+    owner: Option<(u32, u32)>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Capabilities are for one program: on everything of a directory they are a mistake.
+fn check_capabilities(copy: &Copy, entries: &[LocalEntry]) -> Result<(), Finding> {
+    let Some(capabilities) = &copy.extended.capabilities else {
+        return Ok(());
+    };
+    match entries {
+        [
+            LocalEntry {
+                kind: LocalKind::File { .. },
+                ..
+            },
+        ] => Ok(()),
+        _ => Err(
+            Finding::new("`capabilities` are for one file", capabilities.span.clone())
+                .with_hint("copy the program by itself, before or after the rest, and exclude it there"),
+        ),
     }
 }
 
@@ -326,10 +395,10 @@ enum SpoolError {
 
 impl Build<'_> {
     /// What the bytes of a layer depend on besides its tree.
-    pub(super) fn layer_options(&self, _layer: &PlannedLayer) -> LayerOptions {
+    pub(super) fn layer_options(&self, layer: &PlannedLayer) -> LayerOptions {
         LayerOptions {
             mtime: self.request.spec.layer_mtime(),
-            compression: Compression::Gzip,
+            compression: layer.compression,
         }
     }
 
@@ -340,7 +409,7 @@ impl Build<'_> {
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
         let options = self.layer_options(&layer);
-        let PlannedLayer { name, part, tree } = layer;
+        let PlannedLayer { name, part, tree, .. } = layer;
         let files = tree
             .iter()
             .filter(|(_, node)| matches!(node, Node::File { .. }))

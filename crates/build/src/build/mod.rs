@@ -309,7 +309,10 @@ impl Build<'_> {
         let entries = built
             .iter()
             .map(|image| image.manifest.clone().with_platform(image.platform.clone()));
-        let index = Index::images(entries.collect());
+        let mut index = Index::images(entries.collect());
+        index
+            .annotations
+            .clone_from(&self.request.spec.config.annotations);
         self.write_manifest(
             RawManifest::new(media_type::INDEX, json::canonical(&index)),
             transferred,

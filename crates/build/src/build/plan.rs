@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cairn_layer::{Context, Listing, Tree, TreeError};
+use cairn_layer::{Compression, Context, Listing, Tree, TreeError};
 use cairn_oci::Platform;
 
 use super::accounts::Accounts;
@@ -27,6 +27,7 @@ pub(crate) struct PlannedLayer {
     pub(crate) name: String,
     /// Which part of a layer that is split, counted from 1, and of how many.
     pub(super) part: Option<(usize, usize)>,
+    pub(super) compression: Compression,
     pub(crate) tree: Tree,
 }
 
@@ -60,14 +61,15 @@ pub(crate) fn plan(
     }
     let mut lower = listing.to_listing();
     let mut layers = Vec::new();
-    if let Some(user) = spec.users.first() {
+    if spec.has_accounts() {
         match users_layer(&accounts, &lower) {
             Ok(tree) => layers.push(PlannedLayer {
                 name: USERS.to_owned(),
                 part: None,
+                compression: spec.image.compression,
                 tree,
             }),
-            Err(error) => findings.push(Finding::new(error.to_string(), user.name.span.clone())),
+            Err(error) => findings.push(Finding::new(error.to_string(), accounts_span(spec))),
         }
     }
     for layer in &spec.layers {
@@ -79,6 +81,7 @@ pub(crate) fn plan(
         layers.push(PlannedLayer {
             name: layer.name.value.clone(),
             part: None,
+            compression: layer.compression.unwrap_or(spec.image.compression),
             tree,
         });
     }
@@ -86,6 +89,13 @@ pub(crate) fn plan(
         return Err(findings);
     }
     Ok(layers)
+}
+
+/// Where the spec begins to add users or groups.
+fn accounts_span(spec: &Spec) -> Range<usize> {
+    let users = spec.users.iter().map(|user| &user.name.span);
+    let spans = users.chain(spec.groups.iter().map(|group| &group.name.span));
+    spans.min_by_key(|span| span.start).cloned().unwrap_or_default()
 }
 
 fn users_layer(accounts: &Accounts, lower: &Listing) -> Result<Tree, TreeError> {
@@ -109,7 +119,7 @@ pub(super) fn split(
             continue;
         };
         match split::split(layer.tree, &borders.value) {
-            Ok(parts) => layers.extend(named_parts(&layer.name, parts)),
+            Ok(parts) => layers.extend(named_parts(&layer.name, layer.compression, parts)),
             Err(error) => findings.push(Finding::new(error.to_string(), name_span(spec, &layer.name))),
         }
     }
@@ -146,11 +156,12 @@ fn too_many_layers(
     })
 }
 
-fn named_parts(name: &str, parts: Vec<Tree>) -> impl Iterator<Item = PlannedLayer> {
+fn named_parts(name: &str, compression: Compression, parts: Vec<Tree>) -> impl Iterator<Item = PlannedLayer> {
     let count = parts.len();
     parts.into_iter().enumerate().map(move |(at, tree)| PlannedLayer {
         name: name.to_owned(),
         part: (count > 1).then_some((at + 1, count)),
+        compression,
         tree,
     })
 }

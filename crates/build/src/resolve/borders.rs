@@ -49,7 +49,7 @@ fn room(request: &LockRequest<'_>, lock: &Lock) -> usize {
     let platforms = lock.base.iter().flat_map(|base| base.platforms.values());
     let below = platforms.map(|base| base.value.layers.len()).max().unwrap_or(0);
     let whole = spec.layers.len() - spec.split_layers().count();
-    LAYER_LIMIT.saturating_sub(below + whole + usize::from(!spec.users.is_empty()))
+    LAYER_LIMIT.saturating_sub(below + whole + usize::from(spec.has_accounts()))
 }
 
 /// What the layers hold that are split, on all platforms.

@@ -12,7 +12,7 @@ use crate::finding::{Finding, Located};
 
 pub(super) fn check(spec: &Spec, findings: &Findings) {
     check_layer_names(spec, findings);
-    check_users(spec, findings);
+    check_accounts(spec, findings);
     for layer in &spec.layers {
         check_destinations(layer, findings);
     }
@@ -32,15 +32,43 @@ fn check_layer_names(spec: &Spec, findings: &Findings) {
     }
 }
 
-fn check_users(spec: &Spec, findings: &Findings) {
-    let names = spec.users.iter().map(|user| &user.name);
-    report_repeated(names, findings, |name| {
+fn check_accounts(spec: &Spec, findings: &Findings) {
+    let users = || spec.users.iter();
+    report_repeated(users().map(|user| &user.name), findings, |name| {
         format!("the user `{name}` is given twice")
     });
-    let ids = spec.users.iter().map(|user| &user.uid);
-    report_repeated(ids, findings, |uid| {
-        format!("the uid {uid} is given to two users")
+    let ids = users().map(|user| (&user.name.value, &user.uid));
+    report_shared(ids, findings, |uid, first, second| {
+        format!("the uid {uid} is given to both `{first}` and `{second}`")
     });
+    let groups = || spec.groups.iter();
+    report_repeated(groups().map(|group| &group.name), findings, |name| {
+        format!("the group `{name}` is given twice")
+    });
+    let ids = groups().map(|group| (&group.name.value, &group.gid));
+    report_shared(ids, findings, |gid, first, second| {
+        format!("the gid {gid} is given to both `{first}` and `{second}`")
+    });
+}
+
+fn report_shared<'s>(
+    ids: impl Iterator<Item = (&'s String, &'s Located<u32>)>,
+    findings: &Findings,
+    message: impl Fn(u32, &str, &str) -> String,
+) {
+    let mut seen: BTreeMap<u32, &str> = BTreeMap::new();
+    for (name, id) in ids {
+        match seen.get(&id.value) {
+            // A name that is there twice has its finding already.
+            Some(first) if first != name => {
+                findings.push(Finding::new(message(id.value, first, name), id.span.clone()));
+            }
+            Some(_) => {}
+            None => {
+                seen.insert(id.value, name);
+            }
+        }
+    }
 }
 
 fn report_repeated<'s, T: Ord + 's>(

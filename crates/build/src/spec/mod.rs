@@ -25,16 +25,23 @@
 //! `link` makes a symbolic link at `from` that points at `to`. `remove` takes away what lower layers have; a layer
 //! cannot add and remove the same path.
 
+mod capability;
 mod checks;
+mod health;
+mod keys;
 mod reader;
+mod schema;
 pub(crate) mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn_layer::TreePath;
+use cairn_layer::{Compression, TreePath};
 use cairn_oci::{Digest, Platform, Reference, RepositoryName};
 use jiff::Timestamp;
 
+pub use self::capability::Capabilities;
+pub use self::health::Healthcheck;
+pub use self::schema::schema;
 pub use self::values::{Destination, ID_LIMIT, Owner, Principal, Template};
 use crate::finding::{Finding, Located};
 
@@ -52,6 +59,8 @@ pub struct Spec {
     pub base: Option<Base>,
     /// `[[user]]`, in the order of the text.
     pub users: Vec<User>,
+    /// `[[group]]`, in the order of the text.
+    pub groups: Vec<Group>,
     /// `[[layer]]`, lowest first.
     pub layers: Vec<Layer>,
     /// `[config]`
@@ -71,6 +80,8 @@ pub struct Image {
     pub platforms: Vec<Located<Platform>>,
     /// When the image says that it was made.
     pub created: Located<Created>,
+    /// How layers are compressed that do not say it themselves.
+    pub compression: Compression,
 }
 
 /// When an image says that it was made.
@@ -136,11 +147,13 @@ pub enum Inherit {
     Volumes,
     /// The signal that asks it to stop.
     StopSignal,
+    /// How to see whether it works.
+    Healthcheck,
 }
 
 impl Inherit {
     /// All parts, with their names in the spec.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("env", Self::Env),
         ("user", Self::User),
         ("workdir", Self::Workdir),
@@ -150,7 +163,19 @@ impl Inherit {
         ("expose", Self::Expose),
         ("volumes", Self::Volumes),
         ("stop-signal", Self::StopSignal),
+        ("healthcheck", Self::Healthcheck),
     ];
+
+    /// The names of all parts.
+    pub(crate) const NAMES: [&'static str; 10] = {
+        let mut names = [""; 10];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = Self::ALL[at].0;
+            at += 1;
+        }
+        names
+    };
 
     /// What is inherited when the spec does not say.
     #[must_use]
@@ -168,10 +193,23 @@ pub struct User {
     pub uid: Located<u32>,
     /// Its group's number, if it is given. Else it is the user's, and a group of the user's name is added.
     pub gid: Option<Located<u32>>,
+    /// Further groups that it is in, by name.
+    pub groups: Vec<Located<String>>,
     /// Its home directory, which is not made. Default `/`.
     pub home: String,
     /// Its shell. Default `/sbin/nologin`.
     pub shell: String,
+}
+
+/// A group that the image's `/etc/group` gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: Located<String>,
+    /// Its number, below [`ID_LIMIT`].
+    pub gid: Located<u32>,
+    /// Users that are in it, by name.
+    pub members: Vec<Located<String>>,
 }
 
 /// One layer.
@@ -191,6 +229,10 @@ pub struct Layer {
     pub removals: Vec<Located<TreePath>>,
     /// Whether it becomes several layers; none: it stays one.
     pub split: Option<Located<Split>>,
+    /// How it is compressed; none: as `[image]` says.
+    pub compression: Option<Compression>,
+    /// Whether local files that are hard links of each other stay so; else each is a file of its own.
+    pub hardlinks: bool,
 }
 
 /// How a layer becomes several.
@@ -209,10 +251,40 @@ pub struct Copy {
     pub to: Located<Destination>,
     /// Mode of all files, if given.
     pub mode: Option<u32>,
+    /// Mode of all directories, if given.
+    pub directory_mode: Option<u32>,
     /// Owner of all that is copied, if given.
     pub owner: Option<Located<Owner>>,
     /// Globs of what is left out, relative to `from`; `GlobFilter::new` takes them.
     pub exclude: Vec<String>,
+    /// Globs of what is copied although it looks like a secret, relative to `from`.
+    pub allow_secrets: Vec<String>,
+    /// What all files get besides.
+    pub extended: Extended,
+}
+
+/// Extended attributes that the spec gives to files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extended {
+    /// File capabilities, if given: effective and permitted.
+    pub capabilities: Option<Located<Capabilities>>,
+    /// Others by name; all begin with `user.`.
+    pub xattrs: BTreeMap<String, String>,
+}
+
+impl Extended {
+    /// Names and values as a layer has them.
+    #[must_use]
+    pub fn to_xattrs(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let user = self.xattrs.iter();
+        let mut xattrs: BTreeMap<_, _> = user
+            .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()))
+            .collect();
+        if let Some(capabilities) = &self.capabilities {
+            xattrs.insert(b"security.capability".to_vec(), capabilities.value.to_xattr());
+        }
+        xattrs
+    }
 }
 
 /// Writes a file.
@@ -226,6 +298,8 @@ pub struct Write {
     pub mode: u32,
     /// Its owner, if given.
     pub owner: Option<Located<Owner>>,
+    /// What it gets besides.
+    pub extended: Extended,
 }
 
 /// Makes a symbolic link.
@@ -267,9 +341,11 @@ pub struct Config {
     pub volumes: BTreeSet<String>,
     /// The signal that asks it to stop.
     pub stop_signal: Option<String>,
+    /// How to see whether it works.
+    pub healthcheck: Option<Healthcheck>,
     /// Labels of the configuration.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the manifest.
+    /// Annotations of the manifest, and of the index if there is one.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -290,6 +366,12 @@ impl Spec {
     /// Everything that is wrong with it, in the order of the text.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
         reader::read(text)
+    }
+
+    /// Whether the spec adds users or groups, and so has a layer of its own for them.
+    #[must_use]
+    pub fn has_accounts(&self) -> bool {
+        !(self.users.is_empty() && self.groups.is_empty())
     }
 
     /// The platforms without their places.

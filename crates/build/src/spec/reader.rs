@@ -10,50 +10,19 @@ use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::keys::{BASE, CONFIG, COPY, DIR, GROUP, IMAGE, LAYER, LEDGER, LINK, ROOT, USER, WRITE};
 use super::values::{self, Destination, Owner, Template};
 use super::{
-    Base, BaseSource, Config, Copy, Created, Directory, ID_LIMIT, Image, Inherit, LIMIT, Layer, Ledger, Link,
-    Spec, User, Write, checks,
+    Base, BaseSource, Capabilities, Config, Copy, Created, Directory, Extended, Group, ID_LIMIT, Image,
+    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, health,
 };
-use crate::document::{self, Findings, Keys, Problem, Section, chain, nearest};
+use crate::document::{self, Findings, Problem, Section, chain, nearest};
 use crate::finding::{Finding, Located};
-
-const ROOT: Keys = Keys {
-    known: &["image", "base", "user", "layer", "config", "ledger"],
-    later: &["packages", "workspace"],
-};
-const IMAGE: Keys = Keys::all(&["name", "repository", "platforms", "created"]);
-const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "inherit"]);
-const USER: Keys = Keys::all(&["name", "uid", "gid", "home", "shell"]);
-const LAYER: Keys = Keys {
-    known: &["name", "copy", "write", "link", "dir", "remove", "split"],
-    later: &["fetch", "compression", "hardlinks"],
-};
-const COPY: Keys = Keys::all(&["from", "to", "mode", "owner", "exclude"]);
-const WRITE: Keys = Keys::all(&["to", "text", "mode", "owner"]);
-const LINK: Keys = Keys::all(&["from", "to"]);
-const DIR: Keys = Keys::all(&["to", "mode", "owner"]);
-const CONFIG: Keys = Keys {
-    known: &[
-        "entrypoint",
-        "cmd",
-        "workdir",
-        "user",
-        "env",
-        "expose",
-        "volumes",
-        "stop-signal",
-        "labels",
-        "annotations",
-    ],
-    later: &["healthcheck"],
-};
-const LEDGER: Keys = Keys::all(&["trust", "repository"]);
 
 pub(super) fn read(text: &str) -> Result<Spec, Vec<Finding>> {
     let findings = Findings::default();
     let spec = document::parse(text, LIMIT, &findings).and_then(|table| {
-        let root = Section::root(&table, &ROOT, &findings);
+        let root = Section::root(&table, &ROOT.names, &findings);
         let spec = read_root(&root)?;
         checks::check(&spec, &findings);
         Some(spec)
@@ -66,7 +35,7 @@ pub(super) fn read(text: &str) -> Result<Spec, Vec<Finding>> {
 
 /// Reads every section before the first missing one makes it give up.
 fn read_root(root: &Section<'_>) -> Option<Spec> {
-    let image = root.table("image", "[image]", &IMAGE);
+    let image = root.table("image", "[image]", &IMAGE.names);
     if !root.has("image") {
         root.report(
             Finding::new("the spec has no [image]", 0..0)
@@ -75,15 +44,17 @@ fn read_root(root: &Section<'_>) -> Option<Spec> {
     }
     let image = image.and_then(|section| read_image(&section));
     let base = root
-        .table("base", "[base]", &BASE)
+        .table("base", "[base]", &BASE.names)
         .map(|section| read_base(&section));
-    let users = root.tables("user", "[[user]]", &USER);
+    let users = root.tables("user", "[[user]]", &USER.names);
     let users: Vec<_> = users.iter().filter_map(read_user).collect();
-    let layers = root.tables("layer", "[[layer]]", &LAYER);
+    let groups = root.tables("group", "[[group]]", &GROUP.names);
+    let groups: Vec<_> = groups.iter().filter_map(read_group).collect();
+    let layers = root.tables("layer", "[[layer]]", &LAYER.names);
     let layers: Vec<_> = layers.iter().filter_map(read_layer).collect();
-    let config = root.table("config", "[config]", &CONFIG);
+    let config = root.table("config", "[config]", &CONFIG.names);
     let config = config.map(|section| read_config(&section)).unwrap_or_default();
-    let ledger = root.table("ledger", "[ledger]", &LEDGER);
+    let ledger = root.table("ledger", "[ledger]", &LEDGER.names);
     let ledger = ledger.map(|section| read_ledger(&section)).unwrap_or_default();
     Some(Spec {
         image: image?,
@@ -92,6 +63,7 @@ fn read_root(root: &Section<'_>) -> Option<Spec> {
             None => None,
         },
         users,
+        groups,
         layers,
         config,
         ledger,
@@ -106,11 +78,15 @@ fn read_image(section: &Section<'_>) -> Option<Image> {
     let repository = section.parsed("repository", repository);
     let platforms = read_platforms(section);
     let created = read_created(section);
+    let compression = section.parsed("compression", values::compression);
     Some(Image {
         name: name?,
         repository,
         platforms: platforms?,
         created: created?,
+        compression: compression
+            .map(|compression| compression.value)
+            .unwrap_or_default(),
     })
 }
 
@@ -255,7 +231,7 @@ fn base_archive(text: &str) -> Result<BaseSource, Problem> {
 
 fn read_inherit(section: &Section<'_>) -> Option<BTreeSet<Inherit>> {
     let parts = section.texts("inherit", |text| {
-        let names = Inherit::ALL.map(|(name, _)| name);
+        let names = Inherit::NAMES;
         let part = Inherit::ALL.into_iter().find(|(name, _)| *name == text);
         part.map(|(_, part)| part).ok_or_else(|| {
             let problem = Problem::new(format!("`{text}` cannot be inherited"));
@@ -272,14 +248,27 @@ fn read_user(section: &Section<'_>) -> Option<User> {
     let name = section.required("name", values::account_name);
     let uid = read_id(section, section.required_integer("uid"));
     let gid = read_id(section, section.integer("gid"));
+    let groups = section.texts("groups", values::account_name);
     let home = section.parsed("home", values::account_path);
     let shell = section.parsed("shell", values::account_path);
     Some(User {
         name: name?,
         uid: uid?,
         gid,
+        groups: groups.unwrap_or_default(),
         home: home.map_or_else(|| "/".to_owned(), |home| home.value),
         shell: shell.map_or_else(|| "/sbin/nologin".to_owned(), |shell| shell.value),
+    })
+}
+
+fn read_group(section: &Section<'_>) -> Option<Group> {
+    let name = section.required("name", values::account_name);
+    let gid = read_id(section, section.required_integer("gid"));
+    let members = section.texts("members", values::account_name);
+    Some(Group {
+        name: name?,
+        gid: gid?,
+        members: members.unwrap_or_default(),
     })
 }
 
@@ -297,16 +286,18 @@ fn read_id(section: &Section<'_>, number: Option<Located<i64>>) -> Option<Locate
 
 fn read_layer(section: &Section<'_>) -> Option<Layer> {
     let name = section.required("name", values::layer_name);
-    let copies = section.tables("copy", "`copy`", &COPY);
-    let writes = section.tables("write", "`write`", &WRITE);
-    let links = section.tables("link", "`link`", &LINK);
-    let directories = section.tables("dir", "`dir`", &DIR);
+    let copies = section.tables("copy", "`copy`", &COPY.names);
+    let writes = section.tables("write", "`write`", &WRITE.names);
+    let links = section.tables("link", "`link`", &LINK.names);
+    let directories = section.tables("dir", "`dir`", &DIR.names);
     let copies: Vec<_> = copies.iter().filter_map(read_copy).collect();
     let writes: Vec<_> = writes.iter().filter_map(read_write).collect();
     let links: Vec<_> = links.iter().filter_map(read_link).collect();
     let directories: Vec<_> = directories.iter().filter_map(read_directory).collect();
     let removals = section.texts("remove", values::image_path).unwrap_or_default();
     let split = section.parsed("split", values::split);
+    let compression = section.parsed("compression", values::compression);
+    let hardlinks = section.boolean("hardlinks");
     Some(Layer {
         name: name?,
         copies,
@@ -315,6 +306,8 @@ fn read_layer(section: &Section<'_>) -> Option<Layer> {
         directories,
         removals,
         split,
+        compression: compression.map(|compression| compression.value),
+        hardlinks: hardlinks.unwrap_or(false),
     })
 }
 
@@ -322,27 +315,52 @@ fn read_copy(section: &Section<'_>) -> Option<Copy> {
     let from = section.required("from", Template::parse_from);
     let to = section.required("to", Destination::parse);
     let owner = section.parsed("owner", Owner::parse);
-    let mode = read_mode(section);
-    let exclude = section.texts("exclude", |glob| match GlobFilter::new([glob]) {
-        Ok(_) => Ok(glob.to_owned()),
-        Err(error) => Err(Problem::new(chain(&error))),
-    });
+    let mode = read_mode(section, "mode");
+    let directory_mode = read_mode(section, "dir-mode");
+    let exclude = read_globs(section, "exclude");
+    let allow_secrets = read_globs(section, "allow-secrets");
+    let extended = read_extended(section);
     Some(Copy {
         from: from?,
         to: to?,
         mode,
+        directory_mode,
         owner,
-        exclude: exclude
-            .unwrap_or_default()
-            .into_iter()
-            .map(|glob| glob.value)
-            .collect(),
+        exclude,
+        allow_secrets,
+        extended,
     })
 }
 
+fn read_globs(section: &Section<'_>, key: &str) -> Vec<String> {
+    let globs = section.texts(key, |glob| match GlobFilter::new([glob]) {
+        Ok(_) => Ok(glob.to_owned()),
+        Err(error) => Err(Problem::new(chain(&error))),
+    });
+    let globs = globs.unwrap_or_default().into_iter();
+    globs.map(|glob| glob.value).collect()
+}
+
+fn read_extended(section: &Section<'_>) -> Extended {
+    let mut set = Capabilities::default();
+    for capability in section
+        .texts("capabilities", Capabilities::parse)
+        .unwrap_or_default()
+    {
+        set = set.with(capability.value);
+    }
+    let span = section.key_span("capabilities");
+    Extended {
+        capabilities: span
+            .filter(|_| !set.is_empty())
+            .map(|span| Located::new(set, span)),
+        xattrs: read_map(section, "xattrs", values::xattr_name),
+    }
+}
+
 /// A mode that sets the set-user-id or set-group-id bit must come with the owner whose rights it hands out.
-fn read_mode(section: &Section<'_>) -> Option<u32> {
-    let mode = section.parsed("mode", values::mode)?;
+fn read_mode(section: &Section<'_>, key: &str) -> Option<u32> {
+    let mode = section.parsed(key, values::mode)?;
     if mode.value & 0o6000 != 0 && !section.has("owner") {
         let message = format!(
             "the mode {:04o} lets everybody run this with its owner's rights",
@@ -359,12 +377,14 @@ fn read_write(section: &Section<'_>) -> Option<Write> {
     let to = section.required("to", values::image_file);
     let text = section.required("text", |text| Ok(text.to_owned()));
     let owner = section.parsed("owner", Owner::parse);
-    let mode = read_mode(section).unwrap_or(0o644);
+    let mode = read_mode(section, "mode").unwrap_or(0o644);
+    let extended = read_extended(section);
     Some(Write {
         to: to?,
         text: text?.value,
         mode,
         owner,
+        extended,
     })
 }
 
@@ -380,7 +400,7 @@ fn read_link(section: &Section<'_>) -> Option<Link> {
 fn read_directory(section: &Section<'_>) -> Option<Directory> {
     let to = section.required("to", values::image_path);
     let owner = section.parsed("owner", Owner::parse);
-    let mode = read_mode(section).unwrap_or(0o755);
+    let mode = read_mode(section, "mode").unwrap_or(0o755);
     Some(Directory { to: to?, mode, owner })
 }
 
@@ -402,6 +422,7 @@ fn read_config(section: &Section<'_>) -> Config {
         stop_signal: section
             .parsed("stop-signal", values::signal)
             .map(|text| text.value),
+        healthcheck: health::read(section),
         labels: read_map(section, "labels", map_key),
         annotations: read_map(section, "annotations", map_key),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cairn_layer::{PathError, TreePath};
+use cairn_layer::{Compression, PathError, TreePath, is_allowed_xattr};
 use cairn_oci::Platform;
 
 use super::Split;
@@ -244,6 +244,36 @@ pub(crate) fn layer_name(text: &str) -> Result<String, Problem> {
     Err(Problem::new(format!("`{text}` is not a layer's name")).with_hint(
         "names have 1 to 64 lower-case letters, digits, `.`, `_` and `-`, and start with a letter or digit",
     ))
+}
+
+/// Reads how a layer is compressed.
+pub(crate) fn compression(text: &str) -> Result<Compression, Problem> {
+    match text {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        "none" => Ok(Compression::None),
+        _ => Err(Problem::new(format!("`{text}` is not a compression"))
+            .with_hint("there are \"gzip\", \"zstd\" and \"none\"")),
+    }
+}
+
+/// The longest name of an extended attribute in bytes (`XATTR_NAME_MAX`).
+const XATTR_NAME_MAX: usize = 255;
+
+/// Checks the name of an extended attribute that the spec gives.
+pub(crate) fn xattr_name(name: &str) -> Result<(), Problem> {
+    if name == "security.capability" {
+        return Err(Problem::new(format!("`{name}` cannot be given as it is"))
+            .with_hint("name the capabilities: capabilities = [\"net_bind_service\"]"));
+    }
+    if is_allowed_xattr(name.as_bytes()) && name.len() <= XATTR_NAME_MAX {
+        return Ok(());
+    }
+    Err(Problem::new(format!(
+        "`{}` is not the name of an extended attribute that an image may have",
+        name.escape_debug()
+    ))
+    .with_hint("names begin with `user.` and have at most 255 bytes, no `=` among them"))
 }
 
 /// Reads how a layer is split.

@@ -222,8 +222,7 @@ fn what_is_not_supported_yet_is_said_so() {
     insta::assert_snapshot!(after_image(&[
         "[packages.debian]\nsuite = \"bookworm\"\n",
         "[workspace]\nmembers = []\n",
-        "[[layer]]\nname = \"app\"\nfetch = []\nsplit = \"auto\"\ncompression = \"zstd\"\nhardlinks = true\n",
-        "[config]\nhealthcheck = [\"/a\"]\n",
+        "[[layer]]\nname = \"app\"\nfetch = []\n",
     ]));
 }
 
@@ -235,4 +234,35 @@ fn broken_toml_is_reported_without_what_follows_from_it() {
         errors("[image]\nname = \"a\nplatforms = [\"linux/amd64\"]\n"),
         errors("name = 'ä\u{1}\n")
     ));
+}
+
+#[test]
+fn compressions_capabilities_and_attributes_that_are_none() {
+    insta::assert_snapshot!(layer(&[
+        "compression = \"xz\"",
+        "hardlinks = \"yes\"",
+        "copy = [{ from = \"a\", to = \"/a\", capabilities = [\"CAP_NET_RAW\", \"root\"] }]",
+        "copy = [{ from = \"a\", to = \"/a\", xattrs = { \"trusted.x\" = \"\", \"security.capability\" = \"\" } }]",
+        "copy = [{ from = \"a\", to = \"/a\", dir-mode = \"2775\" }]",
+        "copy = [{ from = \"a\", to = \"/a\", allow-secrets = [\"/a\"] }]",
+    ]));
+}
+
+#[test]
+fn health_checks_that_are_none() {
+    insta::assert_snapshot!(after_image(&[
+        "[config]\nhealthcheck = [\"/a\"]\n",
+        "[config]\nhealthcheck = { interval = \"1s\" }\n",
+        "[config]\nhealthcheck = { test = \"curl -f localhost\" }\n",
+        "[config]\nhealthcheck = { test = [] }\n",
+        "[config]\nhealthcheck = { test = [\"/a\"], interval = \"30\", timeout = \"2d\", start-period = \"0s\", retries = 0 }\n",
+    ]));
+}
+
+#[test]
+fn accounts_that_clash_in_the_spec_are_both_named() {
+    insta::assert_snapshot!(after_image(&[
+        "[[user]]\nname = \"a\"\nuid = 1\n[[user]]\nname = \"b\"\nuid = 1\n",
+        "[[group]]\nname = \"a\"\ngid = 1\n[[group]]\nname = \"b\"\ngid = 1\n[[group]]\nname = \"a\"\ngid = 2\n",
+    ]));
 }

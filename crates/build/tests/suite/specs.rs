@@ -11,23 +11,32 @@ name = "team/hello"
 repository = "registry.example.org/team/hello"
 platforms = ["linux/amd64", "linux/arm/v7"]
 created = "2026-01-31T12:00:00Z"
+compression = "zstd"
 
 [base]
 image = "registry.example.org/debian:12"
-inherit = ["env", "user", "workdir", "labels", "entrypoint", "cmd", "expose", "volumes", "stop-signal"]
+inherit = ["env", "user", "workdir", "labels", "entrypoint", "cmd", "expose", "volumes", "stop-signal", "healthcheck"]
 
 [[user]]
 name = "app"
 uid = 10001
 gid = 10002
+groups = ["audio", "mail"]
 home = "/srv"
 shell = "/bin/sh"
 
+[[group]]
+name = "audio"
+gid = 29
+members = ["app"]
+
 [[layer]]
 name = "app"
-copy = [{ from = "dist/{arch}/hello", to = "/usr/bin/hello", mode = "0755", owner = "root" },
-        { from = "static/", to = "/srv/static/", exclude = ["**/*.map"] }]
-write = [{ to = "/etc/hello.conf", text = "port = 8080\n", mode = "0600", owner = "app:app" }]
+compression = "none"
+hardlinks = true
+copy = [{ from = "dist/{arch}/hello", to = "/usr/bin/hello", mode = "0755", owner = "root", capabilities = ["net_raw", "net_bind_service"] },
+        { from = "static/", to = "/srv/static/", exclude = ["**/*.map"], dir-mode = "0750", allow-secrets = [".env"] }]
+write = [{ to = "/etc/hello.conf", text = "port = 8080\n", mode = "0600", owner = "app:app", xattrs = { "user.note" = "kept" } }]
 link = [{ from = "/usr/bin/hi", to = "/usr/bin/hello" }]
 dir = [{ to = "/var/lib/hello/", owner = "app", mode = "0750" }]
 remove = ["/usr/share/doc"]
@@ -41,6 +50,7 @@ env = { RUST_LOG = "info" }
 expose = [8080, "53/udp"]
 volumes = ["/var/lib/hello"]
 stop-signal = "SIGTERM"
+healthcheck = { test = ["/bin/check"], interval = "30s", timeout = "500ms", start-period = "1m", start-interval = "2s", retries = 3 }
 labels = { a = "b" }
 annotations = { "org.opencontainers.image.source" = "https://example.org/hello" }
 

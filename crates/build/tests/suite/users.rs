@@ -111,3 +111,61 @@ user = "app:wheel"
     );
     insta::assert_snapshot!(project.findings(&text).await);
 }
+
+#[tokio::test]
+async fn groups_are_added_and_joined() {
+    let project = on_debian().await;
+    let text = r#"
+[[user]]
+name = "app"
+uid = 10001
+groups = ["staff", "audio", "staff"]
+
+[[group]]
+name = "audio"
+gid = 29
+members = ["mail", "app"]
+
+[[layer]]
+name = "own"
+write = [{ to = "/a", text = "", owner = "app:audio" }]
+"#;
+    insta::assert_snapshot!(files(&project, &spec(DEBIAN, text)).await);
+    let built = project.build(&spec(DEBIAN, text)).await.unwrap();
+    assert!(project.listing(&built, 1).await.starts_with("0644 10001 29 "));
+}
+
+#[tokio::test]
+async fn a_group_alone_makes_the_layer_too() {
+    let project = Project::new();
+    let text = "[[group]]\nname = \"audio\"\ngid = 29\n";
+    insta::assert_snapshot!(files(&project, &spec("", text)).await);
+}
+
+#[tokio::test]
+async fn groups_that_clash_with_the_base_are_findings() {
+    let project = on_debian().await;
+    let text = spec(
+        DEBIAN,
+        r#"
+[[group]]
+name = "staff"
+gid = 51
+
+[[group]]
+name = "postmen"
+gid = 8
+
+[[group]]
+name = "audio"
+gid = 29
+members = ["nobody"]
+
+[[user]]
+name = "app"
+uid = 10001
+groups = ["wheel"]
+"#,
+    );
+    insta::assert_snapshot!(project.findings(&text).await);
+}
