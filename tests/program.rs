@@ -18,6 +18,7 @@ mod arrows;
 mod bad_input;
 mod crash;
 mod determinism;
+mod distant_base;
 mod docs;
 mod harness;
 mod json;

@@ -25,7 +25,7 @@ pub(crate) use normalise::Normaliser;
 pub(crate) use output::Output;
 pub(crate) use process::{LIMIT, run, spawn, wait};
 pub(crate) use project::{APP, Project};
-pub(crate) use proxy::{Cut, Interrupted, Proxy};
+pub(crate) use proxy::{Cut, Exchange, Interrupted, Proxy};
 pub(crate) use random::Random;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use server::Server;

@@ -31,10 +31,22 @@ pub(crate) struct Proxy {
     plan: Arc<Mutex<Plan>>,
 }
 
+/// One request, and how much went through for it. Heads are counted too.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    /// Its first line.
+    pub(crate) line: String,
+    /// Bytes of its body that the server got.
+    pub(crate) sent: u64,
+    /// Bytes that the client got.
+    pub(crate) received: u64,
+}
+
 #[derive(Debug)]
 struct Plan {
     upstream: String,
     requests: usize,
+    exchanges: Vec<Exchange>,
     cut: Option<(usize, Cut, Sender<Event>)>,
 }
 
@@ -63,6 +75,7 @@ impl Proxy {
         let plan = Arc::new(Mutex::new(Plan {
             upstream: upstream.to_owned(),
             requests: 0,
+            exchanges: Vec::new(),
             cut: None,
         }));
         let shared = Arc::clone(&plan);
@@ -79,6 +92,12 @@ impl Proxy {
     /// A repository behind the proxy.
     pub(crate) fn repository(&self, name: &str) -> String {
         format!("{}/{name}", self.host)
+    }
+
+    /// What went through since this was last asked. To be asked when no command runs.
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        let mut plan = self.plan.lock().expect("no thread panicked");
+        std::mem::take(&mut plan.exchanges)
     }
 
     /// Sends what comes from now on to another server.
@@ -174,12 +193,39 @@ fn serve(mut client: TcpStream, plan: &Mutex<Plan>) -> io::Result<()> {
     let mut server = TcpStream::connect(upstream)?;
     server.write_all(&head)?;
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
-    let body = thread::spawn(move || io::copy(&mut from, &mut to));
-    let answered = answer(&mut server, &client, cut, line);
+    let body = thread::spawn(move || {
+        let mut sent = 0;
+        // What was sent until it broke off counts.
+        let _broken = copy(&mut from, &mut to, &mut sent);
+        sent
+    });
+    let mut received = 0;
+    let answered = answer(&mut server, &client, cut, line.clone(), &mut received);
+    // The client must not see the end before this is noted: its command may be over then, and the test look.
+    let _half = server.shutdown(Shutdown::Both);
+    let sent = {
+        let _no_more = client.shutdown(Shutdown::Read);
+        body.join().expect("copying does not panic")
+    };
+    let mut noted = plan.lock().expect("no thread panicked");
+    noted.exchanges.push(Exchange { line, sent, received });
+    drop(noted);
     // However it went: what reads the body holds both connections open, and waits for the client.
-    let _closed = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
-    let _broken = body.join().expect("copying does not panic");
+    let _closed = client.shutdown(Shutdown::Both);
     answered
+}
+
+/// Like `io::copy`, counting on the way.
+fn copy(from: &mut impl Read, to: &mut impl Write, count: &mut u64) -> io::Result<()> {
+    let mut chunk = [0; 64 << 10];
+    loop {
+        let length = from.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&chunk[..length])?;
+        *count += length as u64;
+    }
 }
 
 fn answer(
@@ -187,12 +233,13 @@ fn answer(
     mut client: &TcpStream,
     cut: Option<(Cut, Sender<Event>)>,
     line: String,
+    received: &mut u64,
 ) -> io::Result<()> {
     if let Some((_, stopped)) = cut {
         server.read_exact(&mut [0; 1])?;
         return hold(client, &stopped, line);
     }
-    io::copy(server, &mut client).map(drop)
+    copy(server, &mut client, received)
 }
 
 fn next(plan: &Mutex<Plan>) -> (String, Option<(Cut, Sender<Event>)>) {

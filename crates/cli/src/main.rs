@@ -22,6 +22,7 @@ mod classify;
 mod commands;
 mod credentials;
 mod diagnostic;
+mod distant;
 mod environment;
 mod escape;
 mod failure;

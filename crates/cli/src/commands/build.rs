@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::cache::Cached;
 use crate::commands::lock::pin_text;
+use crate::distant::{Distant, absent_layers};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Engine};
 use crate::place::{self, Place};
@@ -70,6 +71,26 @@ pub struct LocalImage {
     pub base: Option<Reference>,
 }
 
+/// What an image is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be in the local store.
+    Keep,
+    /// To be pushed to a registry: layers of its base that are not here need not come here.
+    Push,
+}
+
+impl Purpose {
+    /// For an image that goes to `destination` and nowhere else.
+    #[must_use]
+    pub const fn of(destination: &Reference) -> Self {
+        match destination.host {
+            Some(_) => Self::Push,
+            None => Self::Keep,
+        }
+    }
+}
+
 /// `--json`
 #[derive(Serialize)]
 struct Document {
@@ -114,7 +135,7 @@ impl Build {
         let started = Instant::now();
         let mut project = Project::load(cairn)?;
         let before = last_build(cairn, &project).await?;
-        let image = build(cairn, &mut project, &self.platforms, &self.options).await?;
+        let image = build(cairn, &mut project, &self.platforms, &self.options, Purpose::Keep).await?;
         let out = output::Image {
             repository: &image.repository,
             manifest: &image.manifest,
@@ -193,7 +214,8 @@ fn layer_document(layer: &BuiltLayer) -> LayerDocument {
     }
 }
 
-/// Builds the project's image into the local store and points `built` at it.
+/// Builds the project's image into the local store and points `built` at it, unless it is built for another `purpose` and
+/// a layer of its base is not here.
 ///
 /// # Errors
 ///
@@ -203,15 +225,16 @@ pub async fn build(
     project: &mut Project,
     platforms: &[Platform],
     options: &BuildOptions,
+    purpose: Purpose,
 ) -> Result<LocalImage, Failure> {
     complete_lock(cairn, project, options).await?;
     let reference = project.local();
-    let repository = cairn.open(&reference).await?;
     let inputs = inputs(cairn, project, options).await?;
     let scratch = cairn.store_path()?.join("cache/scratch");
     let records = records(cairn, &reference)?;
     let lock = project.lock().cloned();
     let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
+    let (repository, stays_away) = open_output(cairn, project, platforms, options, purpose).await?;
     let request = BuildRequest {
         spec: &project.spec,
         lock: &lock,
@@ -230,7 +253,13 @@ pub async fn build(
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
     let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
-    place::tag(&*repository, &built_tag(), &manifest).await?;
+    if stays_away {
+        let built = built_tag();
+        let text = "is not moved: without its base the image is not whole here";
+        cairn.terminal.step(&format!("tag {built}"), text);
+    } else {
+        place::tag(&*repository, &built_tag(), &manifest).await?;
+    }
     let base = match project.spec.base.as_ref().map(|base| &base.source.value) {
         Some(BaseSource::Image(base)) => Some(base.clone()),
         _ => None,
@@ -248,6 +277,40 @@ pub async fn build(
 fn records(cairn: &Cairn, image: &Reference) -> Result<Option<Records>, Failure> {
     let scope = format!("{}\0{image}", cairn.store_path()?.display());
     Ok(cairn.cache_path().map(|cache| Records::open(&cache, &scope)))
+}
+
+/// Where the image is built to, and whether layers of its base stay away from it. Says what has to come from where.
+async fn open_output(
+    cairn: &Cairn,
+    project: &Project,
+    platforms: &[Platform],
+    options: &BuildOptions,
+    purpose: Purpose,
+) -> Result<(Arc<dyn Repository>, bool), Failure> {
+    let local = cairn.open(&project.local()).await?;
+    let base = match project.spec.base.as_ref().map(|base| &base.source.value) {
+        Some(BaseSource::Image(base)) if base.host.is_some() && !options.offline => base,
+        _ => return Ok((local, false)),
+    };
+    let absent = match project.lock() {
+        Some(lock) => absent_layers(cairn, &*local, lock, platforms).await?,
+        None => return Ok((local, false)),
+    };
+    if absent.is_empty() {
+        return Ok((local, false));
+    }
+    let count = counted(absent.len() as u64, "layer", "layers");
+    let about = format!("{count}, {}", bytes(absent.values().sum()));
+    let from = base.without_target();
+    if purpose == Purpose::Keep {
+        cairn
+            .terminal
+            .step("base", format!("{about}, to fetch from {from}"));
+        return Ok((local, false));
+    }
+    cairn.terminal.step("base", format!("{about}, left in {from}"));
+    let base = cairn.open(base).await?;
+    Ok((Arc::new(Distant::new(local, base, absent)), true))
 }
 
 async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOptions) -> Result<(), Failure> {

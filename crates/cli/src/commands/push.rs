@@ -8,7 +8,7 @@ use cairn_store::{Condition, RawManifest, Repository, Target};
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::build::{self, BuildOptions, LocalImage};
+use crate::commands::build::{self, BuildOptions, LocalImage, Purpose};
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::Project;
@@ -52,7 +52,8 @@ impl Push {
         }
         let mut tags = self.tags.clone();
         tags.extend(to.tag.clone());
-        let image = build::build(cairn, &mut project, &[], &self.options).await?;
+        let purpose = Purpose::of(&to);
+        let image = build::build(cairn, &mut project, &[], &self.options, purpose).await?;
         let home = project.ledger_home(&to.without_target());
         tagging::check(cairn, &to.without_target(), &home, &tags, image.manifest.digest()).await?;
         let pushed = push(cairn, &image, &to.without_target()).await?;

@@ -8,7 +8,7 @@ use cairn_store::Target;
 use cairn_store::transfer::Transferred;
 use clap::Args;
 
-use crate::commands::build::{self, BuildOptions};
+use crate::commands::build::{self, BuildOptions, Purpose};
 use crate::commands::moves::{self, Moved};
 use crate::commands::push;
 use crate::failure::{Exit, Failure};
@@ -107,10 +107,12 @@ impl Release {
     ) -> Result<(), Failure> {
         let digest = match (&self.image, project) {
             (Some(image), _) => self.take(image, open).await?.digest,
-            (None, Some(project)) => build::build(cairn, project, &[], &self.build)
-                .await?
-                .manifest
-                .digest(),
+            (None, Some(project)) => {
+                build::build(cairn, project, &[], &self.build, Purpose::of(&open.images))
+                    .await?
+                    .manifest
+                    .digest()
+            }
             (None, None) => return Err(no_image()),
         };
         if open.opened.state().is_none() {
@@ -194,7 +196,8 @@ impl Release {
         key: &LocalKey,
     ) -> Result<Released, Failure> {
         let project = project.ok_or_else(no_image)?;
-        let image = build::build(cairn, project, &[], &self.build).await?;
+        let purpose = Purpose::of(&open.images);
+        let image = build::build(cairn, project, &[], &self.build, purpose).await?;
         self.check(cairn, open, key, image.manifest.digest())?;
         let pushed = push::push(cairn, &image, &open.images).await?;
         Ok(Released {
