@@ -24,6 +24,7 @@ mod harness;
 mod json;
 mod life;
 mod peers;
+mod rebuild;
 mod tampering;
 mod together;
 mod uploads;

@@ -31,6 +31,7 @@ mod split;
 mod template;
 pub mod verify;
 
+pub use build::check::check;
 pub use build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, build};
 pub use finding::{Finding, Located};
 pub use inputs::{Inputs, RepositoryInputs, Sources};

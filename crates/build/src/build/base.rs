@@ -31,7 +31,7 @@ pub(super) struct BaseConfig {
 }
 
 impl Build<'_> {
-    fn locked(&self, platform: &Platform) -> Option<&LockedPlatform> {
+    pub(super) fn locked(&self, platform: &Platform) -> Option<&LockedPlatform> {
         let base = self.request.lock.base.as_ref()?;
         base.platforms.get(platform).map(|locked| &locked.value)
     }

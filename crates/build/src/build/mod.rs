@@ -10,6 +10,7 @@
 
 mod accounts;
 mod base;
+pub mod check;
 mod config;
 mod error;
 mod layers;
@@ -27,8 +28,8 @@ use cairn_store::{Archive, Condition, RawManifest, Repository, Target, Written, 
 use tokio::sync::Mutex;
 
 pub use self::error::BuildError;
-use self::plan::PlatformPlan;
 pub(crate) use self::plan::plan;
+use self::plan::{PlannedLayer, PlatformPlan};
 pub use self::progress::{Progress, Silent};
 use crate::inputs::Inputs;
 use crate::lock::{Lock, LockedSource};
@@ -142,13 +143,7 @@ pub async fn build(
     output: &dyn Repository,
     progress: &dyn Progress,
 ) -> Result<Built, BuildError> {
-    let build = Build {
-        request,
-        inputs,
-        output,
-        progress,
-        archives: Mutex::default(),
-    };
+    let build = Build::new(request, inputs, output, progress);
     build.check_lock()?;
     let platforms = build.platforms()?;
     let plans = build.plan(&platforms).await?;
@@ -164,6 +159,23 @@ pub async fn build(
         platforms: built,
         transferred,
     })
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        request: &'a BuildRequest<'a>,
+        inputs: &'a dyn Inputs,
+        output: &'a dyn Repository,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            request,
+            inputs,
+            output,
+            progress,
+            archives: Mutex::default(),
+        }
+    }
 }
 
 impl Build<'_> {
@@ -201,21 +213,29 @@ impl Build<'_> {
     }
 
     async fn plan(&self, platforms: &[Platform]) -> Result<Vec<PlatformPlan>, BuildError> {
+        let mut plans = Vec::new();
+        for (platform, layers) in self.plan_layers(platforms)? {
+            plans.push(PlatformPlan {
+                base_config: self.base_config(&platform).await?,
+                platform,
+                layers,
+            });
+        }
+        Ok(plans)
+    }
+
+    /// What our own layers will hold, or everything that the spec has wrong.
+    fn plan_layers(&self, platforms: &[Platform]) -> Result<Vec<(Platform, Vec<PlannedLayer>)>, BuildError> {
         let context = Context::open(self.request.directory);
         let context = context.map_err(|source| BuildError::Context { source })?;
+        let (spec, lock) = (self.request.spec, self.request.lock);
         let mut plans = Vec::new();
         let mut findings = Vec::new();
         for platform in platforms {
-            let base_config = self.base_config(platform).await?;
-            let (spec, lock) = (self.request.spec, self.request.lock);
             let layers = plan(spec, lock, platform, &context)
                 .and_then(|layers| plan::split(spec, lock, platform, layers));
             match layers {
-                Ok(layers) => plans.push(PlatformPlan {
-                    platform: platform.clone(),
-                    base_config,
-                    layers,
-                }),
+                Ok(layers) => plans.push((platform.clone(), layers)),
                 Err(more) => findings.extend(more),
             }
         }

@@ -28,7 +28,7 @@ impl Build<'_> {
             transferred.count(record.size, Written::Present);
             records.keep_last(&key, &snapshot);
             let descriptor = Descriptor::new(options.compression.media_type(), record.digest, record.size);
-            return Ok((descriptor, known(layer, &record)));
+            return Ok((descriptor, known(&layer, &record)));
         }
         let (descriptor, built) = self.write_own_layer(layer, transferred).await?;
         let record = Record {
@@ -50,9 +50,9 @@ impl Build<'_> {
     }
 }
 
-fn known(layer: PlannedLayer, record: &Record) -> BuiltLayer {
+pub(super) fn known(layer: &PlannedLayer, record: &Record) -> BuiltLayer {
     BuiltLayer {
-        name: layer.name,
+        name: layer.name.clone(),
         part: layer.part,
         digest: record.digest,
         size: record.size,

@@ -25,15 +25,18 @@ pub(crate) struct Snapshot {
 
 /// What became of a path between two snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
+    /// It was not there.
     Added,
+    /// It is not there any more.
     Removed,
+    /// It is not what it was.
     Changed(Vec<Aspect>),
 }
 
 /// What of an entry changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Aspect {
+pub enum Aspect {
     /// It is something else: a file was a directory, or came from elsewhere.
     Kind,
     /// Permissions, from and to.

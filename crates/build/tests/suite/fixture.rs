@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cairn_build::build::check::PlatformCheck;
 use cairn_build::finding::Finding;
 use cairn_build::{
     BuildError, BuildRequest, Built, Dates, Inputs, Lock, LockChange, LockError, LockRequest, Records,
@@ -126,6 +127,29 @@ impl Project {
             records: records.as_ref(),
         };
         build(&request, inputs, &self.repository("out"), &Silent).await
+    }
+
+    /// What a build of `spec` would do again after the build `last`.
+    pub(crate) async fn check(&self, spec: &str, last: Option<&Built>) -> Vec<PlatformCheck> {
+        let lock = self.lock(spec, None).await.unwrap().lock;
+        let spec = Spec::parse(spec).unwrap();
+        let records = self
+            .cache
+            .as_ref()
+            .map(|cache| Records::look(cache.path(), "out"));
+        let request = BuildRequest {
+            spec: &spec,
+            lock: &lock,
+            directory: self.path(),
+            platforms: &[],
+            scratch: self.scratch.path(),
+            limits: Limits::default(),
+            records: records.as_ref(),
+        };
+        let last = last.map(|built| &built.digest);
+        cairn_build::check(&request, &self.repository("out"), last)
+            .await
+            .unwrap()
     }
 
     /// What is wrong with building `spec`, drawn.

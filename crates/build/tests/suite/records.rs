@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use cairn_build::build::check::{Aspect, Change, ImageWhy, LayerWhy, PlatformCheck};
 use cairn_build::{Built, BuiltLayer};
 use cairn_store::Repository as _;
 
-use crate::fixture::Project;
+use crate::fixture::{BaseImage, Project, tag};
 
 const SPEC: &str = r#"[image]
 name = "site"
@@ -143,4 +144,114 @@ async fn files_that_swapped_their_names_are_read() {
     let two = project.build(SPEC).await.unwrap();
     assert_eq!(read(&two), [true, false]);
     assert_ne!(one.digest, two.digest);
+}
+
+/// For the layers `static` and `app`, and for the image, why they would be built again.
+fn why(checks: &[PlatformCheck]) -> (&Option<LayerWhy>, &Option<LayerWhy>, &Option<ImageWhy>) {
+    let [check] = checks else {
+        panic!("{checks:?}");
+    };
+    let [first, second] = &check.layers[..] else {
+        panic!("{check:?}");
+    };
+    (&first.why, &second.why, &check.image)
+}
+
+fn changes(changes: &[(&str, Change)]) -> Option<LayerWhy> {
+    let parsed = changes
+        .iter()
+        .map(|(path, change)| (crate::fixture::path(path), change.clone()));
+    Some(LayerWhy::Changes(parsed.collect()))
+}
+
+#[tokio::test]
+async fn a_check_says_what_would_be_built_again_and_why() {
+    let project = project();
+    let (unknown, new) = (Some(LayerWhy::Unknown), Some(ImageWhy::New));
+    assert_eq!(why(&project.check(SPEC, None).await), (&unknown, &unknown, &new));
+    let built = project.build(SPEC).await.unwrap();
+    let check = async |spec: &str| project.check(spec, Some(&built)).await;
+    assert_eq!(why(&check(SPEC).await), (&None, &None, &None));
+
+    let reconfigured = format!("{SPEC}[config]\nuser = \"7\"\n");
+    let configuration = Some(ImageWhy::Configuration);
+    assert_eq!(why(&check(&reconfigured).await), (&None, &None, &configuration));
+
+    project.file("static/index.html", "longer than before", 0o644);
+    project.file("static/new", "new", 0o644);
+    std::fs::remove_file(project.path().join("static/css/b.css")).unwrap();
+    let wanted = changes(&[
+        ("srv/css/b.css", Change::Removed),
+        ("srv/index.html", Change::Changed(vec![Aspect::Size(17, 18)])),
+        ("srv/new", Change::Added),
+    ]);
+    let layers = Some(ImageWhy::Layers);
+    assert_eq!(why(&check(SPEC).await), (&wanted, &None, &layers));
+
+    let owned = SPEC.replace(
+        "to = \"/usr/bin/hello\"",
+        "to = \"/usr/bin/hello\", owner = \"5:5\", mode = \"0700\"",
+    );
+    let aspects = vec![Aspect::Mode(0o755, 0o700), Aspect::Owner((0, 0), (5, 5))];
+    let wanted_app = changes(&[("usr/bin/hello", Change::Changed(aspects))]);
+    assert_eq!(why(&check(&owned).await), (&wanted, &wanted_app, &layers));
+
+    let dated = SPEC.replace(
+        "[[layer]]\nname = \"static\"",
+        "created = \"2020-01-01T00:00:00Z\"\n\n[[layer]]\nname = \"static\"",
+    );
+    let rules = Some(LayerWhy::Rules);
+    assert_eq!(why(&check(&dated).await), (&rules, &rules, &layers));
+}
+
+#[tokio::test]
+async fn a_check_writes_nothing() {
+    let mut project = project();
+    let cache = project.cache.as_ref().unwrap().path().to_owned();
+    project.check(SPEC, None).await;
+    assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0);
+    let built = project.build(SPEC).await.unwrap();
+    let out = project.repository("out");
+    out.delete_manifest(&built.digest).await.unwrap();
+    let layer = layers(&built)[0].digest;
+    assert!(out.delete_blob(&layer).await.unwrap());
+    let missing = Some(LayerWhy::Missing);
+    let found = project.check(SPEC, Some(&built)).await;
+    assert_eq!(why(&found), (&missing, &None, &Some(ImageWhy::New)));
+    assert_eq!(out.stat_blob(&layer).await.unwrap(), None);
+    // Without a cache nothing is known.
+    project.cache = None;
+    let unknown = Some(LayerWhy::Unknown);
+    let found = project.check(SPEC, Some(&built)).await;
+    assert_eq!(why(&found), (&unknown, &unknown, &Some(ImageWhy::New)));
+}
+
+#[tokio::test]
+async fn a_check_says_that_the_base_moved() {
+    let mut project = project();
+    let spec = SPEC.replace(
+        "[[layer]]\nname = \"static\"",
+        "[base]\nimage = \"debian:12\"\n\n[[layer]]\nname = \"static\"",
+    );
+    let debian = project.repository("debian");
+    let mut image = BaseImage::debian("amd64");
+    let first = image.write(&debian).await;
+    tag(&debian, "12", &first).await;
+    let built = project.build(&spec).await.unwrap();
+    assert_eq!(
+        why(&project.check(&spec, Some(&built)).await),
+        (&None, &None, &None)
+    );
+    image.config.stop_signal = Some("SIGQUIT".to_owned());
+    let second = image.write(&debian).await;
+    tag(&debian, "12", &second).await;
+    project.update = cairn_build::Update::All;
+    let moved = Some(ImageWhy::Base {
+        from: Some(first.digest.to_string()),
+        to: Some(second.digest.to_string()),
+    });
+    assert_eq!(
+        why(&project.check(&spec, Some(&built)).await),
+        (&None, &None, &moved)
+    );
 }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod build;
+pub mod check;
 pub mod completions;
 pub mod copy;
 pub mod history;
