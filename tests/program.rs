@@ -23,6 +23,7 @@ mod docs;
 mod harness;
 mod json;
 mod life;
+mod outputs;
 mod peers;
 mod rebuild;
 mod tampering;

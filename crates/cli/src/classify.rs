@@ -92,9 +92,10 @@ impl Classify for PackError {
             Self::Platforms { .. } => {
                 Some("choose one with --platform, or write an oci-archive: it has room for all".to_owned())
             }
-            Self::LayerType { .. } => {
-                Some("an oci-archive has; `docker load` reads it from Docker 25 on".to_owned())
-            }
+            Self::LayerType { .. } => Some(
+                "an oci-archive has: podman loads it, and Docker where containerd keeps its images"
+                    .to_owned(),
+            ),
             Self::Content(source) | Self::Write(source) => source.hint(),
             Self::NotAnImage { .. } | Self::Broken(_) => None,
         }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use cairn_oci::{Document, Platform, RepositoryName, Tag};
-use cairn_store::archive::{Format, ImageName, pack};
+use cairn_store::archive::{Format, ImageName, ImageNameError, PackError, Package, pack};
 use cairn_store::transfer::Transfer;
 use cairn_store::{ByteStream, RawManifest, Repository, Target};
 use clap::ValueEnum;
@@ -66,39 +66,66 @@ pub fn latest() -> Tag {
     "latest".parse().expect("`latest` is a tag")
 }
 
-/// Writes the image to the layout or archive `output`.
+/// Writes the image to the layouts and archives `outputs`. Whether it fits everywhere is known before the first is begun.
 ///
 /// # Errors
 ///
-/// When it does not fit there, or cannot be written; an archive is then as it was.
-pub async fn write(cairn: &Cairn, image: &Image<'_>, output: &Place) -> Result<(), Failure> {
-    match output {
-        Place::Layout { directory, tag } => {
-            let layout = cairn.create_layout(directory)?;
-            let transfer = Transfer {
-                from: &**image.repository,
-                to: &layout,
-                mount: &[],
-            };
-            transfer.image(image.manifest).await?;
-            let tag = tag.clone().unwrap_or_else(latest);
-            place::tag(&layout, &tag, image.manifest).await?;
+/// When it does not fit somewhere, or cannot be written; an archive is then as it was.
+pub async fn write(cairn: &Cairn, image: &Image<'_>, outputs: &[Place]) -> Result<(), Failure> {
+    let mut packages = Vec::new();
+    for output in outputs {
+        packages.push(package(image, output).await?);
+    }
+    for (output, package) in outputs.iter().zip(packages) {
+        match (output, package) {
+            (Place::Layout { directory, tag }, _) => {
+                write_layout(cairn, image, directory, tag.as_ref()).await?;
+            }
+            (Place::Archive { file, .. }, Some(package)) => {
+                package.write(&cairn.directory().join(file)).await?;
+            }
+            _ => {}
         }
-        Place::Archive { format, file, name } => {
+        cairn.terminal.step("output", output.to_string());
+    }
+    Ok(())
+}
+
+/// What becomes the file of an archive; none for a layout.
+async fn package(image: &Image<'_>, output: &Place) -> Result<Option<Package>, Failure> {
+    match output {
+        Place::Layout { .. } => Ok(None),
+        Place::Archive { format, name, .. } => {
             let name = image_name(name.as_deref(), image.name)?;
-            write_archive(cairn, image, *format, file, &name).await?;
+            let package = pack(Arc::clone(image.repository), image.manifest, *format, &name).await?;
+            Ok(Some(package))
         }
         Place::Reference(_) => {
             let failure = Failure::new(Exit::Usage, format!("--output {output}: expected a transport"));
-            return Err(failure.with_hint(
+            Err(failure.with_hint(
                 "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; cairn push writes to a \
                  registry"
                     .to_owned(),
-            ));
+            ))
         }
     }
-    cairn.terminal.step("output", output.to_string());
-    Ok(())
+}
+
+async fn write_layout(
+    cairn: &Cairn,
+    image: &Image<'_>,
+    directory: &Path,
+    tag: Option<&Tag>,
+) -> Result<(), Failure> {
+    let layout = cairn.create_layout(directory)?;
+    let transfer = Transfer {
+        from: &**image.repository,
+        to: &layout,
+        mount: &[],
+    };
+    transfer.image(image.manifest).await?;
+    let tag = tag.cloned().unwrap_or_else(latest);
+    place::tag(&layout, &tag, image.manifest).await
 }
 
 /// Writes the image as the archive `file`, whole or not at all.
@@ -130,7 +157,7 @@ pub fn image_name(text: Option<&str>, repository: &RepositoryName) -> Result<Ima
         return Ok(ImageName::local(repository, tag));
     }
     text.parse()
-        .map_err(|error: cairn_store::archive::ImageNameError| Failure::new(Exit::Usage, error.to_string()))
+        .map_err(|error: ImageNameError| Failure::new(Exit::Usage, error.to_string()))
 }
 
 /// Puts the image for this machine into the store of `engine`, and gives the name that it has there.
@@ -240,7 +267,7 @@ async fn feed(program: &str, content: ByteStream) -> Result<String, Failure> {
     if let Err(Sent::Content(error)) = sent {
         // Half an archive must not look like a whole one.
         child.kill().await.map_err(failed)?;
-        return Err(cairn_store::archive::PackError::from_stream(error).into());
+        return Err(PackError::from_stream(error).into());
     }
     let status = child.wait().await.map_err(failed)?;
     if status.success() && sent.is_ok() {

@@ -11,6 +11,7 @@ use cairn_store::{
     Condition, Layout, RawManifest, Repository, RepositoryError, Store, Target, collect, layout, verified,
 };
 
+use crate::commands::build::built_tag;
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 
@@ -197,6 +198,12 @@ impl Cairn {
         };
         if has_repository {
             let repository = reference.without_target();
+            if reference.host.is_none() && reference.tag == Some(built_tag()) {
+                let text = format!("there is no {reference}: the image was not built here, or not kept here");
+                return Ok(Failure::new(Exit::Input, text).with_hint(
+                    "cairn build keeps it here; what was pushed is named by host/name@DIGEST".to_owned(),
+                ));
+            }
             return Ok(Failure::new(Exit::Input, format!("there is no {reference}"))
                 .with_hint(format!("cairn tags {repository} lists what there is")));
         }
@@ -280,11 +287,13 @@ impl Cairn {
 
     fn open_archive(&self, file: &std::path::Path) -> Result<Archive, Failure> {
         let path = self.directory().join(file);
-        if !path.exists() {
-            return Err(Failure::new(
-                Exit::Input,
-                format!("there is no file {}", file.display()),
-            ));
+        if !path.is_file() {
+            let text = if path.exists() {
+                format!("{} is not a regular file", file.display())
+            } else {
+                format!("there is no file {}", file.display())
+            };
+            return Err(Failure::new(Exit::Input, text));
         }
         archive::open(path, &self.store_path()?.join("cache/scratch")).map_err(|error| match error {
             RepositoryError::Damaged { .. } | RepositoryError::TooLarge { .. } => {

@@ -148,9 +148,7 @@ impl Build {
             manifest: &image.manifest,
             name: &image.reference.name,
         };
-        for place in &self.outputs {
-            output::write(cairn, &out, place).await?;
-        }
+        output::write(cairn, &out, &self.outputs).await?;
         let loaded = match self.load {
             Some(engine) => Some(output::load(cairn, &out, engine).await?),
             None => None,
