@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_oci::{Descriptor, Digest, RepositoryName, Tag};
+use cairn_store::files::TemporaryFile;
 use cairn_store::{
     Blob, ByteStream, Capabilities, Condition, Directory, Page, RawManifest, ReferrersPage, Repository,
     RepositoryError, TagPage, Target, Written,
@@ -89,6 +90,10 @@ impl Repository for Cached {
         content: ByteStream,
     ) -> Result<Written, RepositoryError> {
         self.repository.write_blob(digest, size, content).await
+    }
+
+    async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
+        self.repository.write_spooled(digest, file).await
     }
 
     async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {

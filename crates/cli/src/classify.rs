@@ -14,7 +14,7 @@ use cairn_store::archive::PackError;
 use cairn_store::files::FileError;
 use cairn_store::transfer::TransferError;
 
-use crate::environment::NoHome;
+use crate::environment::{BadSize, NoHome};
 use crate::failure::{Classify, Exit};
 
 impl From<Class> for Exit {
@@ -126,7 +126,7 @@ impl Classify for BuildError {
             Self::InputMissing { .. } => Exit::Environment,
             Self::Input { source, .. } | Self::Write { source, .. } => source.exit(),
             Self::ConfigContent { .. } | Self::Config { .. } => Exit::Integrity,
-            Self::Scratch { .. } | Self::ReadScratch { .. } => Exit::Environment,
+            Self::Scratch { .. } => Exit::Environment,
             _ => Exit::Input,
         }
     }
@@ -188,6 +188,12 @@ impl Classify for AuditError {
 impl Classify for FileError {
     fn exit(&self) -> Exit {
         Exit::Environment
+    }
+}
+
+impl Classify for BadSize {
+    fn exit(&self) -> Exit {
+        Exit::Input
     }
 }
 

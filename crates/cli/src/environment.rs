@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+
+/// 10 GiB.
+const DEFAULT_CACHE_SIZE: u64 = 10 << 30;
 
 /// Everything that is read from outside once, at the start.
 #[derive(Debug, Clone)]
@@ -23,6 +27,33 @@ pub struct Environment {
 pub struct NoHome {
     /// The variable that would have said it.
     pub variable: &'static str,
+}
+
+/// A variable should name a size and does not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is `{text}`, not a number of bytes, alone or followed by K, M, G or T")]
+pub struct BadSize {
+    /// The variable.
+    pub variable: &'static str,
+    /// What it says.
+    pub text: String,
+}
+
+/// Bytes; `K`, `M`, `G` and `T` stand for powers of 1,024.
+fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(end) => text.split_at(end),
+        None => (text, ""),
+    };
+    let power = match unit.to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" | "KIB" => 1,
+        "M" | "MIB" => 2,
+        "G" | "GIB" => 3,
+        "T" | "TIB" => 4,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1024_u64.pow(power))
 }
 
 impl Environment {
@@ -124,6 +155,27 @@ impl Environment {
         }
     }
 
+    /// Most bytes of the cache of compressed segments: `CAIRN_CACHE_SIZE`, else 10 GiB.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSize`].
+    pub fn cache_size(&self) -> Result<u64, BadSize> {
+        match self.text("CAIRN_CACHE_SIZE") {
+            None => Ok(DEFAULT_CACHE_SIZE),
+            Some(text) => parse_size(text).ok_or_else(|| BadSize {
+                variable: "CAIRN_CACHE_SIZE",
+                text: text.to_owned(),
+            }),
+        }
+    }
+
+    /// How many threads can run at once.
+    #[must_use]
+    pub fn processors(&self) -> NonZeroUsize {
+        std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// `path`, from the directory that the program was started in.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
@@ -173,6 +225,24 @@ mod tests {
                 variable: "XDG_DATA_HOME"
             })
         );
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        let size = |text| Environment::of(&[("CAIRN_CACHE_SIZE", text)]).cache_size().ok();
+        assert_eq!(Environment::of(&[]).cache_size(), Ok(10 << 30));
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("3k", 3 << 10),
+            ("20M", 20 << 20),
+            ("1GiB", 1 << 30),
+        ] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for text in ["G", "-1", "1.5G", "1 G", "10X", "99999999999T"] {
+            assert_eq!(size(text), None, "{text}");
+        }
     }
 
     #[test]

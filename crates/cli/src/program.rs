@@ -1,8 +1,11 @@
 //! What every command has: environment, terminal, the local store, the connection to registries.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use cairn_build::SegmentDirectory;
+use cairn_layer::{Engine, SegmentCache};
 use cairn_registry::client::Client;
 use cairn_store::Directory;
 use tokio::sync::OnceCell;
@@ -24,6 +27,7 @@ pub struct Cairn {
     pub terminal: Terminal,
     store: OnceCell<Directory>,
     client: OnceCell<Arc<Client>>,
+    segments: OnceLock<Arc<SegmentDirectory>>,
 }
 
 impl Cairn {
@@ -36,6 +40,7 @@ impl Cairn {
             terminal,
             store: OnceCell::new(),
             client: OnceCell::new(),
+            segments: OnceLock::new(),
         }
     }
 
@@ -69,6 +74,38 @@ impl Cairn {
     #[must_use]
     pub fn cache_path(&self) -> Option<PathBuf> {
         self.environment.cache().ok()
+    }
+
+    /// How layers are compressed: with `jobs` threads, else one for each processor, and with the cache of segments if
+    /// there is a place for it.
+    ///
+    /// # Errors
+    ///
+    /// When `CAIRN_CACHE_SIZE` is no size.
+    pub fn engine(&self, jobs: Option<NonZeroUsize>) -> Result<Engine, Failure> {
+        let threads = jobs.unwrap_or_else(|| self.environment.processors());
+        let room = self.environment.cache_size()?;
+        let cache = self.cache_path().filter(|_| room > 0).map(|path| {
+            let segments = self
+                .segments
+                .get_or_init(|| Arc::new(SegmentDirectory::open(&path, room)));
+            Arc::clone(segments) as Arc<dyn SegmentCache>
+        });
+        Ok(Engine { threads, cache })
+    }
+
+    /// Keeps the cache of segments within its size, and says what was wrong with it.
+    pub fn tidy_segments(&self) {
+        let Some(segments) = self.segments.get() else {
+            return;
+        };
+        segments.tidy();
+        if let Some(trouble) = segments.take_trouble() {
+            let why = std::error::Error::source(&trouble).map_or_else(String::new, |why| format!(": {why}"));
+            self.terminal.warn(format!(
+                "what was compressed is not kept for the next build: {trouble}{why}"
+            ));
+        }
     }
 
     /// The local store.

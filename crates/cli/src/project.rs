@@ -140,6 +140,7 @@ impl Project {
             dates: dates(cairn)?,
             scratch: &cairn.store_path()?.join("cache/scratch"),
             limits: Limits::default(),
+            engine: cairn.engine(None)?,
         };
         let sources = crate::source::BaseSources::new(cairn);
         let change = resolve_lock(&request, &sources).await;

@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use crate::blocking::{Piece, Pieces, blocking, pump};
 use crate::error::RepositoryError;
-use crate::files::{FileError, Linked, PUBLIC, Writer};
+use crate::files::{FileError, Linked, PUBLIC, TemporaryFile, Writer};
 use crate::repository::{Blob, Written};
 use crate::stream::{ByteStream, unwrap_verified};
 
@@ -175,6 +175,41 @@ impl Blobs {
         received.map(|()| Written::New)
     }
 
+    /// See [`crate::Repository::write_spooled`]. `before` runs ahead of the first write.
+    pub(crate) async fn write_spooled(
+        &self,
+        digest: Digest,
+        file: TemporaryFile,
+        before: impl FnOnce() -> Result<(), RepositoryError> + Send + 'static,
+    ) -> Result<Written, RepositoryError> {
+        let blobs = self.clone();
+        let taken = blocking(move || blobs.take(&digest, file, before)).await?;
+        let file = match taken {
+            Taken::Done(written) => return Ok(written),
+            Taken::Elsewhere(file) => file,
+        };
+        let (size, content) = (file.length(), stream_file(file.path()).await?);
+        self.write(digest, size, content, || Ok(())).await
+    }
+
+    fn take(
+        &self,
+        digest: &Digest,
+        file: TemporaryFile,
+        before: impl FnOnce() -> Result<(), RepositoryError>,
+    ) -> Result<Taken, RepositoryError> {
+        if self.settle(digest, file.length())? {
+            return Ok(Taken::Done(Written::Present));
+        }
+        before()?;
+        self.prepare()?;
+        let path = self.path(digest);
+        Ok(match self.writer.publish_temporary(file, &path, PUBLIC)? {
+            None => Taken::Done(Written::New),
+            Some(file) => Taken::Elsewhere(file),
+        })
+    }
+
     /// Whether the blob is there with its size, and durable. One of another size is damaged: it is written again.
     fn settle(&self, digest: &Digest, size: u64) -> Result<bool, FileError> {
         if self.stat(digest)? != Some(size) {
@@ -212,6 +247,24 @@ impl Blobs {
         expect_digest(*digest, hasher.finish())?;
         Ok(file.publish(&self.path(digest), PUBLIC)?)
     }
+}
+
+/// What became of a spooled file.
+enum Taken {
+    Done(Written),
+    /// It is in another file system, and has to be copied.
+    Elsewhere(TemporaryFile),
+}
+
+/// The content of the file at `path`.
+pub(crate) async fn stream_file(path: &Path) -> Result<ByteStream, RepositoryError> {
+    let path = path.to_owned();
+    blocking(move || {
+        let read_error = FileError::on("read", &path);
+        let blob = File::open(&path).and_then(|file| Reader::begin(file, None));
+        Ok(blob.map_err(read_error)?.content)
+    })
+    .await
 }
 
 fn broken_off(digest: Digest) -> RepositoryError {

@@ -18,7 +18,7 @@ use cairn_oci::{Descriptor, Digest, Index, RepositoryName, Tag, json, media_type
 use crate::blobs::Blobs;
 use crate::blocking::blocking;
 use crate::error::RepositoryError;
-use crate::files::{FileError, Fs, PUBLIC, RealFs, Writer};
+use crate::files::{FileError, Fs, PUBLIC, RealFs, TemporaryFile, Writer};
 use crate::repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
     Written,
@@ -194,6 +194,14 @@ impl Repository for Layout {
         let this = self.clone();
         self.blobs
             .write(*digest, size, content, move || this.prepare())
+            .await
+    }
+
+    async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
+        self.refuse_read_only()?;
+        let this = self.clone();
+        self.blobs
+            .write_spooled(*digest, file, move || this.prepare())
             .await
     }
 

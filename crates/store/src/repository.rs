@@ -8,7 +8,9 @@ use bytes::Bytes;
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Descriptor, Digest, Document, MediaType, RepositoryName, Tag};
 
+use crate::blobs::stream_file;
 use crate::error::RepositoryError;
+use crate::files::TemporaryFile;
 use crate::stream::ByteStream;
 
 /// What a manifest is read or written by.
@@ -248,6 +250,16 @@ pub trait Repository: Send + Sync + fmt::Debug {
         size: u64,
         content: ByteStream,
     ) -> Result<Written, RepositoryError>;
+
+    /// Writes a blob that waits in `file`, as [`Self::write_blob`] does. The file is gone afterwards.
+    ///
+    /// The caller has hashed the bytes while it appended them: they **are** `digest`, and the file's length is the
+    /// blob's. A repository in the same file system takes the file as it is, flushed and renamed, and does not read it
+    /// again; every other is given its content, and verifies it.
+    async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
+        let (size, content) = (file.length(), stream_file(file.path()).await?);
+        self.write_blob(digest, size, content).await
+    }
 
     /// Makes a blob of the repository `from`, in the same store or registry, available here without moving it.
     /// `false`: it cannot be done, write it instead.

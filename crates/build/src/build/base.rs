@@ -1,11 +1,10 @@
 //! The base goes into the output byte for byte.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use cairn_layer::{Limits, recompress};
+use cairn_layer::{Engine, Limits, WrittenLayer};
 use cairn_oci::{Descriptor, Digest, Hasher, ImageConfig, Platform, config};
 use cairn_store::archive::{self, Archive};
 use cairn_store::files::{self, TemporaryFile};
@@ -177,8 +176,16 @@ impl Build<'_> {
             return written.map_err(|source| self.write_error(digest, source));
         }
         let (limits, scratch) = (self.request.limits, self.request.scratch.to_owned());
-        let file = run(move || recompress_file(&path, &limits, &scratch)).await?;
-        self.store_spooled(ROOTFS, &layer.descriptor, &file).await
+        let engine = self.request.engine.clone();
+        let (written, file) = run(move || recompress_file(&path, &limits, &scratch, &engine)).await?;
+        if written.digest != digest {
+            let source = RepositoryError::Digest {
+                expected: digest,
+                found: written.digest,
+            };
+            return Err(self.write_error(digest, source));
+        }
+        self.store_spooled(&written, file).await
     }
 
     fn rootfs_path(&self, platform: &Platform) -> Option<PathBuf> {
@@ -218,28 +225,25 @@ async fn check_file(path: &Path, pinned: Digest) -> Result<(), BuildError> {
 }
 
 /// The same archive in the compression that its pinned layer has.
-fn recompress_file(path: &Path, limits: &Limits, scratch: &Path) -> Result<TemporaryFile, BuildError> {
-    let failed = |source| BuildError::OpenRootFs {
-        path: path.to_owned(),
-        source,
-    };
+fn recompress_file(
+    path: &Path,
+    limits: &Limits,
+    scratch: &Path,
+    engine: &Engine,
+) -> Result<(WrittenLayer, TemporaryFile), BuildError> {
     let file = files::temporary(scratch);
-    let file = file.map_err(|source| BuildError::Scratch {
+    let mut file = file.map_err(|source| BuildError::Scratch {
         layer: ROOTFS.to_owned(),
         source,
     })?;
-    let mut buffered = BufWriter::new(file);
-    let archive = File::open(path).map_err(failed)?;
-    recompress(archive, limits, RECOMPRESSION, &mut buffered).map_err(|source| BuildError::RootFs {
+    let archive = File::open(path).map_err(|source| BuildError::OpenRootFs {
         path: path.to_owned(),
         source,
     })?;
-    let flushed = buffered
-        .flush()
-        .and_then(|()| buffered.into_inner().map_err(std::io::IntoInnerError::into_error));
-    flushed.map_err(|source| BuildError::ReadScratch {
-        layer: ROOTFS.to_owned(),
-        path: scratch.to_owned(),
+    let written = engine.recompress(archive, limits, RECOMPRESSION, &mut file);
+    let written = written.map_err(|source| BuildError::RootFs {
+        path: path.to_owned(),
         source,
-    })
+    })?;
+    Ok((written, file))
 }

@@ -118,16 +118,6 @@ pub enum BuildError {
         /// Why not.
         source: FileError,
     },
-    /// A scratch file cannot be written or read back.
-    #[error("cannot read the layer `{layer}` back from {}", path.display())]
-    ReadScratch {
-        /// Which layer.
-        layer: String,
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
     /// The output does not take something.
     #[error("cannot write {digest} to {repository}")]
     Write {

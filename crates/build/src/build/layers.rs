@@ -1,13 +1,12 @@
 //! One layer of the spec becomes a tree, and a tree becomes a blob.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_layer::{
-    Attributes, Context, GlobFilter, LayerOptions, Listing, LocalEntry, LocalError, LocalKind, Node, Source,
-    Tree, TreeError, TreePath, WriteError, WrittenLayer, write_layer,
+    Attributes, Context, Engine, GlobFilter, LayerOptions, Listing, LocalEntry, LocalError, LocalKind, Node,
+    Source, Tree, TreeError, TreePath, WriteError, WrittenLayer,
 };
 use cairn_oci::{Descriptor, Platform};
 use cairn_store::Written;
@@ -17,15 +16,13 @@ use cairn_store::transfer::Transferred;
 use super::accounts::Accounts;
 use super::plan::PlannedLayer;
 use super::{Build, BuildError, BuiltLayer};
-use crate::blocking::{file_stream, run};
+use crate::blocking::run;
 use crate::document::chain;
 use crate::finding::{Finding, Located};
 use crate::spec::{Copy, Destination, Directory, Layer, Owner, Write};
 
 /// How many names a finding lists.
 const NAMES_SHOWN: usize = 8;
-/// How many bytes wait in memory before they go to a scratch file.
-const BUFFER: usize = 256 << 10;
 
 /// Puts one layer's tree together.
 pub(super) struct LayerPlanner<'a> {
@@ -390,7 +387,6 @@ impl Target {
 enum SpoolError {
     Scratch(FileError),
     Layer(WriteError),
-    Flush(std::io::Error),
 }
 
 impl Build<'_> {
@@ -414,8 +410,8 @@ impl Build<'_> {
             .iter()
             .filter(|(_, node)| matches!(node, Node::File { .. }))
             .count() as u64;
-        let scratch = self.request.scratch.to_owned();
-        let spooled = run(move || spool(&scratch, &tree, &options)).await;
+        let (scratch, engine) = (self.request.scratch.to_owned(), self.request.engine.clone());
+        let spooled = run(move || spool(&scratch, &tree, &options, &engine)).await;
         let (written, file) = spooled.map_err(|error| match error {
             SpoolError::Scratch(source) => BuildError::Scratch {
                 layer: name.clone(),
@@ -425,14 +421,9 @@ impl Build<'_> {
                 layer: name.clone(),
                 source,
             },
-            SpoolError::Flush(source) => BuildError::ReadScratch {
-                layer: name.clone(),
-                path: self.request.scratch.to_owned(),
-                source,
-            },
         })?;
         let descriptor = Descriptor::new(options.compression.media_type(), written.digest, written.size);
-        let stored = self.store_spooled(&name, &descriptor, &file).await?;
+        let stored = self.store_spooled(&written, file).await?;
         transferred.count(written.size, stored);
         let layer = BuiltLayer {
             name,
@@ -448,23 +439,14 @@ impl Build<'_> {
         Ok((descriptor, layer))
     }
 
-    /// Writes what is in a scratch file to the output, unless it is there.
+    /// Moves a scratch file with a layer into the output, unless it is there.
     pub(super) async fn store_spooled(
         &self,
-        name: &str,
-        descriptor: &Descriptor,
-        file: &TemporaryFile,
+        layer: &WrittenLayer,
+        file: TemporaryFile,
     ) -> Result<Written, BuildError> {
-        let digest = descriptor.digest;
-        let content = file_stream(file.path())
-            .await
-            .map_err(|source| BuildError::ReadScratch {
-                layer: name.to_owned(),
-                path: file.path().to_owned(),
-                source,
-            })?;
-        let written = self.output.write_blob(&digest, descriptor.size, content).await;
-        written.map_err(|source| self.write_error(digest, source))
+        let written = self.output.write_spooled(&layer.digest, file).await;
+        written.map_err(|source| self.write_error(layer.digest, source))
     }
 }
 
@@ -472,13 +454,11 @@ fn spool(
     scratch: &std::path::Path,
     tree: &Tree,
     options: &LayerOptions,
+    engine: &Engine,
 ) -> Result<(WrittenLayer, TemporaryFile), SpoolError> {
-    let file = files::temporary(scratch).map_err(SpoolError::Scratch)?;
-    let mut buffered = BufWriter::with_capacity(BUFFER, file);
-    let written = write_layer(tree, options, &mut buffered).map_err(SpoolError::Layer)?;
-    buffered.flush().map_err(SpoolError::Flush)?;
-    let file = buffered
-        .into_inner()
-        .map_err(|error| SpoolError::Flush(error.into_error()))?;
+    let mut file = files::temporary(scratch).map_err(SpoolError::Scratch)?;
+    let written = engine
+        .write_layer(tree, options, &mut file)
+        .map_err(SpoolError::Layer)?;
     Ok((written, file))
 }

@@ -21,7 +21,7 @@ mod progress;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cairn_layer::{Context, Limits};
+use cairn_layer::{Context, Engine, Limits};
 use cairn_oci::{Descriptor, Digest, Index, Manifest, MediaType, Platform, annotations, json, media_type};
 use cairn_store::transfer::Transferred;
 use cairn_store::{Archive, Condition, RawManifest, Repository, Target, Written, from_bytes};
@@ -52,6 +52,8 @@ pub struct BuildRequest<'a> {
     pub scratch: &'a Path,
     /// Bounds for reading a root file system.
     pub limits: Limits,
+    /// With how many threads and with which cache layers are compressed; it never shows.
+    pub engine: Engine,
     /// What earlier builds found out; none: every file is read.
     pub records: Option<&'a Records>,
 }

@@ -9,7 +9,7 @@ mod rootfs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cairn_layer::Limits;
+use cairn_layer::{Engine, Limits};
 use cairn_oci::{Digest, Platform};
 use jiff::Timestamp;
 
@@ -55,6 +55,8 @@ pub struct LockRequest<'a> {
     pub scratch: &'a Path,
     /// Bounds for reading a base's layers.
     pub limits: Limits,
+    /// With how many threads and with which cache a root file system is compressed; it never shows.
+    pub engine: Engine,
 }
 
 /// A lock that fits its spec, and how it differs from the one before.

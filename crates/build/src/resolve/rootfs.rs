@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use cairn_layer::{Compression, Encoding, Limits, ReadError, ReadSummary, recompress};
+use cairn_layer::{Compression, Encoding, Engine, Limits, ReadError, ReadSummary};
 use cairn_oci::{Descriptor, media_type};
 
 use super::contents::Contents;
@@ -18,8 +18,8 @@ pub(super) async fn resolve(wanted: Wanted<'_>, template: &Template) -> Result<R
     let mut locked = BTreeMap::new();
     for platform in wanted.platforms {
         let path = wanted.request.directory.join(template.expand(&platform));
-        let limits = wanted.request.limits;
-        let pins = run(move || resolve_file(&path, &limits)).await?;
+        let (limits, engine) = (wanted.request.limits, wanted.request.engine.clone());
+        let pins = run(move || resolve_file(&path, &limits, &engine)).await?;
         locked.insert(platform, pins);
     }
     Ok(ResolvedBase {
@@ -45,7 +45,7 @@ fn open(path: &Path) -> Result<File, LockError> {
     File::open(path).map_err(open_error)
 }
 
-fn resolve_file(path: &Path, limits: &Limits) -> Result<LockedPlatform, LockError> {
+fn resolve_file(path: &Path, limits: &Limits, engine: &Engine) -> Result<LockedPlatform, LockError> {
     let mut contents = Contents::default();
     let failed = |source: ReadError| LockError::RootFs {
         path: path.to_owned(),
@@ -67,13 +67,18 @@ fn resolve_file(path: &Path, limits: &Limits) -> Result<LockedPlatform, LockErro
     let listing = BaseListing::of(&contents.listing, packages);
     Ok(LockedPlatform {
         origin: LockedOrigin::File { digest: first.digest },
-        layers: vec![layer(path, &first, limits)?],
+        layers: vec![layer(path, &first, limits, engine)?],
         listing: listing.map_err(|source| LockError::Listing { base: base(), source })?,
     })
 }
 
 /// The file as it is, where OCI has a media type for it; else compressed anew.
-fn layer(path: &Path, summary: &ReadSummary, limits: &Limits) -> Result<LockedLayer, LockError> {
+fn layer(
+    path: &Path,
+    summary: &ReadSummary,
+    limits: &Limits,
+    engine: &Engine,
+) -> Result<LockedLayer, LockError> {
     let kind = match summary.encoding {
         Encoding::Tar => media_type::LAYER,
         Encoding::Gzip => media_type::LAYER_GZIP,
@@ -83,7 +88,8 @@ fn layer(path: &Path, summary: &ReadSummary, limits: &Limits) -> Result<LockedLa
                 path: path.to_owned(),
                 source,
             };
-            let written = recompress(open(path)?, limits, RECOMPRESSION, &mut io::sink()).map_err(failed)?;
+            let written = engine.recompress(open(path)?, limits, RECOMPRESSION, &mut io::sink());
+            let written = written.map_err(failed)?;
             let descriptor = Descriptor::new(RECOMPRESSION.media_type(), written.digest, written.size);
             return Ok(LockedLayer {
                 descriptor,

@@ -91,6 +91,7 @@ async fn a_build_may_be_limited_to_some_platforms() {
         platforms: &arm,
         scratch: project.scratch.path(),
         limits: Limits::default(),
+        engine: cairn_layer::Engine::default(),
         records: None,
     };
     let out = project.repository("out");

@@ -12,7 +12,8 @@ use cairn_build::{
     RepositoryInputs, Silent, Sources, Spec, Update, build, resolve_lock,
 };
 use cairn_layer::{
-    Attributes, Compression, LayerOptions, Limits, Node, Source, Tree, TreePath, WrittenLayer, write_layer,
+    Attributes, Compression, Engine, LayerOptions, Limits, Node, Source, Tree, TreePath, WrittenLayer,
+    write_layer,
 };
 use cairn_oci::config::{History, RootFs, RunConfig};
 use cairn_oci::{
@@ -85,6 +86,7 @@ impl Project {
             dates: self.dates,
             scratch: self.scratch.path(),
             limits: Limits::default(),
+            engine: Engine::default(),
         };
         resolve_lock(&request, self).await
     }
@@ -124,6 +126,7 @@ impl Project {
             platforms: &[],
             scratch: self.scratch.path(),
             limits: Limits::default(),
+            engine: Engine::default(),
             records: records.as_ref(),
         };
         build(&request, inputs, &self.repository("out"), &Silent).await

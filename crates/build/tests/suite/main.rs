@@ -16,6 +16,7 @@ mod locks;
 mod options;
 mod records;
 mod schema;
+mod segments;
 mod spec_errors;
 mod specs;
 mod splits;

@@ -1,5 +1,6 @@
 //! `cairn build`, and the build that push and release begin with.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +38,9 @@ pub struct BuildOptions {
     /// Asks no registry for anything
     #[arg(long)]
     pub offline: bool,
+    /// Compresses layers with N threads; the result is the same [default: one for each processor]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
 }
 
 /// What `cairn build` takes.
@@ -274,6 +278,7 @@ pub async fn build(
         platforms,
         scratch: &scratch,
         limits: Limits::default(),
+        engine: cairn.engine(options.jobs)?,
         records: records.as_ref(),
     };
     let lines = Lines {
@@ -282,6 +287,7 @@ pub async fn build(
         several: platforms.len() != 1 && project.spec.image.platforms.len() > 1,
     };
     let built = cairn_build::build(&request, &inputs, &*repository, &lines).await;
+    cairn.tidy_segments();
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
     let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;

@@ -9,6 +9,7 @@ use cairn_oci::{Descriptor, Digest, media_type};
 use futures_util::{StreamExt, stream};
 
 use super::{Subject, held};
+use crate::files::{self, TemporaryFile};
 use crate::repository::Written;
 use crate::stream::{ByteStream, from_bytes};
 
@@ -19,6 +20,7 @@ pub(super) async fn check(subject: &Subject) {
     written_twice(subject).await;
     wrong_content_leaves_nothing(subject).await;
     written_at_once(subject).await;
+    written_from_a_file(subject).await;
     mounted(subject).await;
 }
 
@@ -158,6 +160,41 @@ async fn written_at_once(subject: &Subject) {
         read == Some(content),
         "a blob written by several at once is damaged"
     );
+}
+
+/// A file with `content`, where files wait for their digest.
+fn spooled(content: &[u8]) -> TemporaryFile {
+    let mut file = held("a temporary file", files::temporary(&std::env::temp_dir()));
+    for piece in content.chunks(100_000) {
+        held("appending", file.append(piece));
+    }
+    file
+}
+
+async fn written_from_a_file(subject: &Subject) {
+    let large: Vec<u8> = (0..900_000_u32).map(|i| (i % 241) as u8).collect();
+    for content in [b"in a file".to_vec(), Vec::new(), large] {
+        // Contents that were written before are there already.
+        let content = [&content[..], b" and written from it"].concat();
+        let digest = Digest::of(&content);
+        for expected in [Written::New, Written::Present] {
+            let file = spooled(&content);
+            let path = file.path().to_owned();
+            let written = subject.repository.write_spooled(&digest, file).await;
+            assert_eq!(
+                held("write_spooled", written),
+                expected,
+                "{} bytes",
+                content.len()
+            );
+            assert!(!path.exists(), "the file is still there");
+            let read = subject.read_blob(&digest, None).await;
+            assert!(
+                read.as_deref() == Some(&content[..]),
+                "a blob from a file came back different"
+            );
+        }
+    }
 }
 
 async fn mounted(subject: &Subject) {

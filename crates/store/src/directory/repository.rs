@@ -21,7 +21,7 @@ use super::refs::{ManifestRef, Refs, TagRef};
 use crate::blobs::{Blobs, expect_digest};
 use crate::blocking::blocking;
 use crate::error::{MissingBlob, RepositoryError};
-use crate::files::{Lock, Writer};
+use crate::files::{Lock, TemporaryFile, Writer};
 use crate::layout;
 use crate::memory::{check_condition, page_of, referrer_descriptor};
 use crate::repository::{
@@ -329,6 +329,13 @@ impl Repository for DirectoryRepository {
         let this = self.clone();
         self.blobs
             .write(*digest, size, content, move || this.prepare())
+            .await
+    }
+
+    async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
+        let this = self.clone();
+        self.blobs
+            .write_spooled(*digest, file, move || this.prepare())
             .await
     }
 

@@ -50,6 +50,12 @@ pub trait Handle: Send {
     /// Writes all of `bytes` at the end.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
+    /// Lets the disk begin with `length` bytes from `from` on, without waiting: so that a later [`Self::sync`] of a large
+    /// file has less to wait for. It promises nothing, and hides no error from [`Self::sync`].
+    fn write_back(&mut self, from: u64, length: u64) {
+        let _ = (from, length);
+    }
+
     /// Sets the permission bits, whatever the umask.
     fn set_mode(&mut self, mode: u32) -> io::Result<()>;
 
@@ -136,6 +142,14 @@ impl Fs for RealFs {
 impl Handle for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)
+    }
+
+    /// What is not on the disk yet cannot be dropped from memory, so that this "don't need" is "begin to write".
+    #[cfg(target_os = "linux")]
+    fn write_back(&mut self, from: u64, length: u64) {
+        use rustix::fs::{Advice, fadvise};
+        // A file system that takes no advice is none the worse for it.
+        let _ = fadvise(&*self, from, std::num::NonZeroU64::new(length), Advice::DontNeed);
     }
 
     fn set_mode(&mut self, mode: u32) -> io::Result<()> {

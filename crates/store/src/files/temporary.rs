@@ -9,11 +9,18 @@ use super::{FileError, Handle, Writer};
 /// First characters of the name of a temporary file. No tag, digest or repository begins like this.
 pub(crate) const PREFIX: &str = ".tmp-";
 
+/// After so many bytes the disk is told to begin with them.
+const WRITE_BACK: u64 = 8 << 20;
+
 /// A file whose content comes in pieces. Dropped, it is gone; published, it is there whole.
 pub struct TemporaryFile {
     writer: Writer,
     path: PathBuf,
     handle: Box<dyn Handle>,
+    /// Bytes appended here.
+    length: u64,
+    /// How many of them the disk was told to begin with.
+    begun: u64,
     published: bool,
 }
 
@@ -47,6 +54,8 @@ impl TemporaryFile {
             writer,
             path,
             handle,
+            length: 0,
+            begun: 0,
             published: false,
         }
     }
@@ -63,9 +72,23 @@ impl TemporaryFile {
     ///
     /// [`FileError`]; the file can then only be dropped.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.handle
-            .write(bytes)
-            .map_err(FileError::on("write", &self.path))
+        self.write_all(bytes).map_err(FileError::on("write", &self.path))
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.handle.write(bytes)?;
+        self.length += bytes.len() as u64;
+        if self.length - self.begun >= WRITE_BACK {
+            self.handle.write_back(self.begun, self.length - self.begun);
+            self.begun = self.length;
+        }
+        Ok(())
+    }
+
+    /// How many bytes were appended.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.length
     }
 
     /// Makes it the file `to`, whose directory must exist, durably and with exactly the permission bits `mode`.
@@ -84,6 +107,25 @@ impl TemporaryFile {
             .map_err(FileError::on("rename a new file to", to))?;
         self.published = true;
         self.writer.settle(to)
+    }
+
+    /// [`Self::publish`] by another writer, which then knows that the name is durable. The file comes back, flushed, if
+    /// its place is in another file system than `to`.
+    pub(super) fn publish_by(
+        mut self,
+        writer: &Writer,
+        to: &Path,
+        mode: u32,
+    ) -> Result<Option<Self>, FileError> {
+        self.seal(mode)?;
+        writer.forget(to);
+        match writer.fs().rename(&self.path, to) {
+            Ok(()) => self.published = true,
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => return Ok(Some(self)),
+            Err(error) => return Err(FileError::on("rename a new file to", to)(error)),
+        }
+        writer.settle(to)?;
+        Ok(None)
     }
 
     /// Makes it the file `to` as [`Self::publish`] does, private, and without waiting for the disk.
@@ -122,7 +164,7 @@ impl TemporaryFile {
 
 impl io::Write for TemporaryFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.handle.write(bytes)?;
+        self.write_all(bytes)?;
         Ok(bytes.len())
     }
 

@@ -127,6 +127,22 @@ impl Writer {
         TemporaryFile::adopt(self.clone(), from)?.publish(to, mode)
     }
 
+    /// Publishes `file`, begun by any writer, as `to`, as [`TemporaryFile::publish`] does. It comes back if it is in
+    /// another file system.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`].
+    pub(crate) fn publish_temporary(
+        &self,
+        file: TemporaryFile,
+        to: &Path,
+        mode: u32,
+    ) -> Result<Option<TemporaryFile>, FileError> {
+        self.create_directories(parent(to))?;
+        file.publish_by(self, to, mode)
+    }
+
     /// See [`super::remove`].
     ///
     /// # Errors

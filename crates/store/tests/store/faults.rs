@@ -213,6 +213,23 @@ async fn b11_e8_uploads_fail_cleanly_at_every_operation() {
     .await;
 }
 
+/// A blob that waited in a file. The file's own writes are no part of the store.
+#[tokio::test]
+async fn b11_e8_taking_a_file_over_fails_cleanly_at_every_operation() {
+    let content = b"hashed while it was written".as_slice();
+    let digest = Digest::of(content);
+    at_every_operation(
+        async |repository, store| {
+            let scratch = store.path().join("cache/scratch");
+            let mut file = cairn_store::files::temporary(&scratch).unwrap();
+            file.append(content).unwrap();
+            repository.write_spooled(&digest, file).await.map(drop)
+        },
+        async |repository, _| assert!(has_blob(&*repository, digest).await),
+    )
+    .await;
+}
+
 async fn upload(store: &Directory, content: &'static [u8]) -> Result<(), RepositoryError> {
     let flatten = |error| match error {
         UploadError::Repository(error) => error,

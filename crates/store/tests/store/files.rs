@@ -220,3 +220,23 @@ fn until_locked_out(waiter: &thread::JoinHandle<bool>, inode: u64) -> bool {
         thread::yield_now();
     }
 }
+
+#[test]
+fn a_file_from_another_file_system_is_copied_and_verified() {
+    let (Ok(elsewhere), Ok(place)) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = cairn_store::Directory::open(place.path().join("store")).unwrap();
+    let repository = store.open_repository(&"team/web".parse().unwrap());
+    let content = b"far away".repeat(1000);
+    let digest = cairn_oci::Digest::of(&content);
+    for wrong in [true, false] {
+        let mut file = files::temporary(elsewhere.path()).unwrap();
+        file.append(if wrong { b"other" } else { &content }).unwrap();
+        let written = runtime.block_on(cairn_store::Repository::write_spooled(&repository, &digest, file));
+        assert_eq!(written.is_err(), wrong, "{written:?}");
+    }
+    let names = fs::read_dir(elsewhere.path()).unwrap();
+    assert_eq!(names.count(), 0, "the file is still there");
+}

@@ -28,6 +28,18 @@ async fn work(fs: &RecordingFs, path: &Path) {
     let blob = b"a blob of its own, longer than a sector".repeat(40);
     write_blob(&repository, &blob).await.unwrap();
     fs.acknowledge(Acknowledged::Blob(Digest::of(&blob)));
+    // From another place of the same file system, where it was hashed while it was written.
+    let scratch = path.join("cache/scratch");
+    let files = cairn_store::files::Writer::new(Arc::new(fs.clone()), None);
+    files.create_directories(&scratch).unwrap();
+    let spooled = b"a layer that waited in a file".repeat(60);
+    let mut file = files.temporary(&scratch).unwrap();
+    spooled.chunks(600).for_each(|piece| file.append(piece).unwrap());
+    repository
+        .write_spooled(&Digest::of(&spooled), file)
+        .await
+        .unwrap();
+    fs.acknowledge(Acknowledged::Blob(Digest::of(&spooled)));
     for (tag, label) in [
         ("1.0.0", "one"),
         ("prod", "one"),
