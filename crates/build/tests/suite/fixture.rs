@@ -147,6 +147,7 @@ impl Project {
             platforms: &[],
             scratch: self.scratch.path(),
             limits: Limits::default(),
+            engine: Engine::default(),
             records: records.as_ref(),
         };
         let last = last.map(|built| &built.digest);

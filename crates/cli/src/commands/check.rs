@@ -2,7 +2,7 @@
 
 use cairn_build::build::check::{Aspect, Change, ImageWhy, LayerCheck, LayerWhy, PlatformCheck};
 use cairn_build::{BuildRequest, Records};
-use cairn_layer::{Limits, TreePath};
+use cairn_layer::{Engine, Limits, TreePath};
 use cairn_oci::{Digest, Platform};
 use serde::Serialize;
 
@@ -98,6 +98,7 @@ async fn check(
         // Nothing is written.
         scratch: &project.directory,
         limits: Limits::default(),
+        engine: Engine::default(),
         records: records.as_ref(),
     };
     let last: Option<Digest> = last_build(cairn, project).await?;
