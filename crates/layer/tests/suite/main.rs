@@ -1,7 +1,9 @@
 //! Tests of the crate from outside: layers written and read back, and files and archives that mean harm.
 #![cfg(test)]
 
+mod agreement;
 mod archives;
+mod breakouts;
 mod compressed;
 mod determinism;
 mod golden;
@@ -10,4 +12,5 @@ mod local;
 mod round_trip;
 mod segments;
 mod support;
+mod tools;
 mod unpack;

@@ -9,6 +9,7 @@ use cairn_layer::{Attributes, Compression, Entry, EntryKind, Limits, Listing, No
 use proptest::prelude::*;
 
 use crate::support::{read, write};
+use crate::tools::unescape;
 
 /// A node in a form that can be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +120,7 @@ fn node(but: &'static [u8]) -> impl Strategy<Value = Node> {
 }
 
 prop_compose! {
-    fn any_tree(but: &'static [u8])(nodes in prop::collection::vec((tree_path(but), node(but)), 0..24), pick: u32) -> Tree {
+    pub(crate) fn any_tree(but: &'static [u8])(nodes in prop::collection::vec((tree_path(but), node(but)), 0..24), pick: u32) -> Tree {
         let mut tree = Tree::new();
         let (links, others): (Vec<_>, Vec<_>) =
             nodes.into_iter().partition(|(_, node)| matches!(node, Node::Hardlink { .. }));
@@ -277,33 +278,6 @@ fn b5_what_gnu_tar_writes_is_read_whatever_its_format() {
             );
         }
     }
-}
-
-/// Undoes the quoting style `escape` of GNU tar.
-fn unescape(line: &[u8]) -> Vec<u8> {
-    let mut bytes = line.strip_suffix(b"\n").unwrap().iter().copied();
-    let mut name = Vec::new();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            name.push(byte);
-            continue;
-        }
-        name.push(match bytes.next().unwrap() {
-            b'a' => 7,
-            b'b' => 8,
-            b't' => b'\t',
-            b'n' => b'\n',
-            b'v' => 11,
-            b'f' => 12,
-            b'r' => b'\r',
-            digit @ b'0'..=b'7' => {
-                let mut octal = || u32::from(bytes.next().unwrap() - b'0');
-                u8::try_from(u32::from(digit - b'0') * 64 + octal() * 8 + octal()).unwrap()
-            }
-            other => other,
-        });
-    }
-    name
 }
 
 proptest! {
