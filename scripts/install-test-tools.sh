@@ -3,9 +3,9 @@
 # what is missing. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
-# What `tests/` runs, and what podman needs to run here (tests/podman/README.md).
-packages=(podman runc netavark skopeo umoci docker-registry mmdebstrap)
-commands=(podman skopeo umoci docker-registry mmdebstrap)
+# What the tests run, and what podman needs to run here (tests/podman/README.md).
+packages=(podman runc netavark skopeo umoci docker-registry mmdebstrap libarchive-tools)
+commands=(podman skopeo umoci docker-registry mmdebstrap bsdtar)
 
 is_debian() {
     [[ -r /etc/os-release ]] && grep -qE '^ID(_LIKE)?=.*debian' /etc/os-release && command -v apt-get >/dev/null
