@@ -299,6 +299,7 @@ impl<'d> Section<'d> {
         Some(Located::new(number?, value.span()))
     }
 
+    /// `true` or `false`.
     pub(crate) fn boolean(&self, key: &str) -> Option<bool> {
         let value = self.value(key)?;
         match value.get_ref() {
@@ -308,6 +309,12 @@ impl<'d> Section<'d> {
                 None
             }
         }
+    }
+
+    /// Whether `key` is there and has keys of its own.
+    pub(crate) fn is_table(&self, key: &str) -> bool {
+        let value = self.value(key);
+        value.is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
     }
 
     pub(crate) fn required_integer(&self, key: &str) -> Option<Located<i64>> {

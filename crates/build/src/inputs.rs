@@ -4,13 +4,80 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_oci::{Descriptor, Reference, RepositoryName};
-use cairn_store::{ByteStream, Repository, RepositoryError};
+use cairn_oci::{Descriptor, Digest, Reference, RepositoryName};
+use cairn_store::{Blob, ByteStream, Repository, RepositoryError};
+
+/// Why the content of a URL cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Nobody has it, or nobody may be asked.
+    #[error("{url} ({digest}) is not here")]
+    Missing {
+        /// Which URL.
+        url: String,
+        /// What it should give.
+        digest: Digest,
+    },
+    /// It is something else.
+    #[error("{url} gives {found}, and should give {expected}")]
+    Digest {
+        /// Which URL.
+        url: String,
+        /// What the spec says.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// It is longer or shorter than the lock says.
+    #[error("{url} has {found} bytes, and should have {expected}")]
+    Size {
+        /// Which URL.
+        url: String,
+        /// What the lock says.
+        expected: u64,
+        /// What came; `expected + 1` means "more".
+        found: u64,
+    },
+    /// It could not be asked for, or read.
+    #[error("cannot fetch {url}")]
+    Failed {
+        /// Which URL.
+        url: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It cannot be kept where it is needed.
+    #[error("cannot keep what {url} gives")]
+    Keep {
+        /// Which URL.
+        url: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Where the content of URLs comes from. By itself, from nowhere.
+#[async_trait]
+pub trait Fetcher: Send + Sync {
+    /// What `url` gives, which is `digest` and, where that is known, has `size` bytes. It is verified here, and by
+    /// whoever reads it too.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`].
+    async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
+        let _ = size;
+        Err(FetchError::Missing {
+            url: url.to_owned(),
+            digest: *digest,
+        })
+    }
+}
 
 /// Where locking looks for what is not pinned yet. Image layouts and root file systems need no source: they are files
 /// beside the spec.
 #[async_trait]
-pub trait Sources: Send + Sync {
+pub trait Sources: Fetcher {
     /// The repository in which the base image `reference` lives. It need not have the image.
     ///
     /// # Errors
@@ -23,7 +90,7 @@ pub trait Sources: Send + Sync {
 ///
 /// It is asked only for what neither the output nor a layout beside the spec has.
 #[async_trait]
-pub trait Inputs: Send + Sync + fmt::Debug {
+pub trait Inputs: Fetcher + fmt::Debug {
     /// The content of a blob, if it can be had. The build verifies it.
     ///
     /// # Errors
@@ -45,6 +112,8 @@ pub struct RepositoryInputs {
     /// See [`Inputs::siblings`].
     pub siblings: Vec<RepositoryName>,
 }
+
+impl Fetcher for RepositoryInputs {}
 
 #[async_trait]
 impl Inputs for RepositoryInputs {

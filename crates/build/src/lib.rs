@@ -35,7 +35,7 @@ pub mod verify;
 pub use build::check::check;
 pub use build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, build};
 pub use finding::{Finding, Located};
-pub use inputs::{Inputs, RepositoryInputs, Sources};
+pub use inputs::{FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
 pub use lock::Lock;
 pub use records::Records;
 pub use resolve::{Dates, LockChange, LockError, LockRequest, PinChange, Update, resolve_lock};

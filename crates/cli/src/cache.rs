@@ -28,19 +28,28 @@ impl Cached {
         Self { repository, store }
     }
 
-    /// What the cache has. It is read whole once before it is used: what is damaged is thrown away, and fetched again.
     async fn kept(&self, digest: &Digest) -> Result<Option<Blob>, RepositoryError> {
-        let Some(mut kept) = self.store.cache_read(digest).await? else {
-            return Ok(None);
-        };
-        loop {
-            match kept.content.try_next().await {
-                Ok(Some(_)) => {}
-                Ok(None) => return self.store.cache_read(digest).await,
-                Err(_) => {
-                    self.store.cache_remove(digest).await?;
-                    return Ok(None);
-                }
+        kept(&self.store, digest).await
+    }
+}
+
+/// What the cache of `store` has. It is read whole once before it is used: what is damaged is thrown away, and fetched
+/// again.
+///
+/// # Errors
+///
+/// When the cache cannot be read.
+pub async fn kept(store: &Directory, digest: &Digest) -> Result<Option<Blob>, RepositoryError> {
+    let Some(mut kept) = store.cache_read(digest).await? else {
+        return Ok(None);
+    };
+    loop {
+        match kept.content.try_next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return store.cache_read(digest).await,
+            Err(_) => {
+                store.cache_remove(digest).await?;
+                return Ok(None);
             }
         }
     }

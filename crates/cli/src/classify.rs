@@ -1,7 +1,7 @@
 //! Which side each error of the rooms below is on, and what to do about it.
 
 use cairn_build::resolve::LockError;
-use cairn_build::{BuildError, VerifyError};
+use cairn_build::{BuildError, FetchError, VerifyError};
 use cairn_ledger::audit::AuditError;
 use cairn_ledger::query::QueryError;
 use cairn_ledger::{Class, OpenError, OperationError};
@@ -102,10 +102,33 @@ impl Classify for PackError {
     }
 }
 
+impl Classify for FetchError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Digest { .. } | Self::Size { .. } => Exit::Integrity,
+            Self::Missing { .. } | Self::Failed { .. } | Self::Keep { .. } => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Missing { .. } => "it is not in the local store's cache; build once without --offline",
+            Self::Digest { .. } => {
+                "somebody changed what the URL gives, or it gives a page instead; if the new content is meant, its \
+                 SHA-256 belongs into the spec"
+            }
+            Self::Size { .. } => "somebody changed what the URL gives; the lock has another size",
+            Self::Failed { .. } | Self::Keep { .. } => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
 impl Classify for LockError {
     fn exit(&self) -> Exit {
         match self {
             Self::Repository { source, .. } => source.exit(),
+            Self::Fetch { source } => source.exit(),
             Self::OpenRootFs { .. } | Self::NotAFile { .. } | Self::RootFs { .. } => Exit::Input,
             Self::Conflict { .. } | Self::Spec { .. } | Self::NotAnImage { .. } => Exit::Input,
             _ => Exit::Integrity,
@@ -115,6 +138,7 @@ impl Classify for LockError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Repository { source, .. } => source.hint(),
+            Self::Fetch { source } => source.hint(),
             _ => None,
         }
     }
@@ -124,6 +148,7 @@ impl Classify for BuildError {
     fn exit(&self) -> Exit {
         match self {
             Self::InputMissing { .. } => Exit::Environment,
+            Self::Fetch { source } => source.exit(),
             Self::Input { source, .. } | Self::Write { source, .. } => source.exit(),
             Self::ConfigContent { .. } | Self::Config { .. } => Exit::Integrity,
             Self::Scratch { .. } => Exit::Environment,
@@ -134,6 +159,7 @@ impl Classify for BuildError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unlocked { .. } => Some("run cairn lock, and commit cairn.lock".to_owned()),
+            Self::Fetch { source } => source.hint(),
             Self::RootFsChanged { .. } => Some("if the new file is meant: cairn lock --update".to_owned()),
             Self::InputMissing { .. } => Some(
                 "it is neither in the local store nor in its cache; build once without --offline".to_owned(),

@@ -26,6 +26,7 @@ mod distant;
 mod environment;
 mod escape;
 mod failure;
+mod fetch;
 mod ledgers;
 mod output;
 mod place;

@@ -5,13 +5,14 @@ use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_build::Sources;
+use cairn_build::{FetchError, Fetcher, Sources};
 use cairn_ledger::Source;
-use cairn_oci::Reference;
-use cairn_store::{Repository, RepositoryError, Store};
+use cairn_oci::{Digest, Reference};
+use cairn_store::{Blob, Repository, RepositoryError, Store};
 
 use crate::cache::Cached;
 use crate::failure::Failure;
+use crate::fetch::Downloads;
 use crate::program::Cairn;
 
 /// Where locking finds base images: the local store and registries.
@@ -24,6 +25,13 @@ impl<'a> BaseSources<'a> {
     #[must_use]
     pub const fn new(cairn: &'a Cairn) -> Self {
         Self { cairn }
+    }
+}
+
+#[async_trait]
+impl Fetcher for BaseSources<'_> {
+    async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
+        Downloads::new(self.cairn, false).fetch(url, digest, size).await
     }
 }
 

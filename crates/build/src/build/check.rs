@@ -9,7 +9,7 @@ use cairn_store::{RawManifest, Repository, Target};
 
 use super::plan::PlannedLayer;
 use super::{Build, BuildError, BuildRequest, BuiltLayer, Silent, config, own};
-use crate::inputs::RepositoryInputs;
+use crate::inputs::Inputs;
 use crate::lock::LockedSource;
 pub use crate::records::{Aspect, Change};
 use crate::records::{Record, Snapshot};
@@ -72,22 +72,23 @@ pub enum ImageWhy {
 }
 
 /// Looks for what [`build`](super::build()) would do again. `last` is the image that was built last.
+/// Of `inputs` only what the spec fetches is asked for, and that waits in temporary files.
 ///
 /// # Errors
 ///
 /// [`BuildError`] for everything that a build finds before it writes.
 pub async fn check(
     request: &BuildRequest<'_>,
+    inputs: &dyn Inputs,
     output: &dyn Repository,
     last: Option<&Digest>,
 ) -> Result<Vec<PlatformCheck>, BuildError> {
-    let nothing = RepositoryInputs::default();
-    let build = Build::new(request, &nothing, output, &Silent);
+    let build = Build::new(request, inputs, output, &Silent);
     build.check_lock()?;
     let platforms = build.platforms()?;
     let last = build.last_images(last).await?;
     let mut checks = Vec::new();
-    for (platform, layers) in build.plan_layers(&platforms)? {
+    for (platform, layers) in build.plan_layers(&platforms).await? {
         checks.push(build.check_platform(platform, layers, &last).await?);
     }
     Ok(checks)

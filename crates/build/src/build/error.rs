@@ -10,6 +10,7 @@ use cairn_store::files::FileError;
 use cairn_store::{ReadBytes, RepositoryError};
 
 use crate::finding::Finding;
+use crate::inputs::FetchError;
 
 /// Why an image was not built.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,12 @@ pub enum BuildError {
         expected: Digest,
         /// What it is.
         found: Digest,
+    },
+    /// What the spec fetches cannot be had.
+    #[error(transparent)]
+    Fetch {
+        /// Which URL, and why not.
+        source: FetchError,
     },
     /// A layer cannot be written.
     #[error("cannot write the layer `{layer}`")]

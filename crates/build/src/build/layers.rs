@@ -14,12 +14,13 @@ use cairn_store::files::{self, FileError, TemporaryFile};
 use cairn_store::transfer::Transferred;
 
 use super::accounts::Accounts;
+use super::fetch::{Content, Fetched};
 use super::plan::PlannedLayer;
 use super::{Build, BuildError, BuiltLayer};
 use crate::blocking::run;
 use crate::document::chain;
 use crate::finding::{Finding, Located};
-use crate::spec::{Copy, Destination, Directory, Layer, Owner, Write};
+use crate::spec::{Copy, Destination, Directory, Fetch, Layer, Owner, Write};
 
 /// How many names a finding lists.
 const NAMES_SHOWN: usize = 8;
@@ -54,10 +55,17 @@ impl<'a> LayerPlanner<'a> {
     }
 
     /// The tree as far as it could be made, with a finding for each part of the layer that could not.
-    pub(super) fn plan(mut self, findings: &mut Vec<Finding>) -> Tree {
+    pub(super) fn plan(mut self, number: usize, fetched: &Fetched, findings: &mut Vec<Finding>) -> Tree {
         let layer = self.layer;
         let mut note = |result: Result<(), Finding>| findings.extend(result.err());
         layer.copies.iter().for_each(|copy| note(self.copy(copy)));
+        for (at, fetch) in layer.fetches.iter().enumerate() {
+            let digest = fetch.digest_for(self.platform);
+            let content = digest.and_then(|digest| fetched.get((number, at), digest));
+            if let Some(content) = content {
+                note(self.fetch(fetch, content));
+            }
+        }
         layer.writes.iter().for_each(|write| note(self.write(write)));
         for link in &layer.links {
             let target = link.to.clone().into_bytes();
@@ -142,6 +150,95 @@ impl<'a> LayerPlanner<'a> {
             },
             LocalKind::Symlink { target } => Node::Symlink { target, uid, gid },
         }
+    }
+
+    /// What is not in `content` was reported when it was asked for.
+    fn fetch(&mut self, fetch: &Fetch, content: &Content) -> Result<(), Finding> {
+        let owner = self.owner(fetch.owner.as_ref())?;
+        let span = &fetch.to.span;
+        match content {
+            Content::File(content) => {
+                let url = fetch.url_for(self.platform);
+                let path = fetch.path_for(&url).map_err(|problem| problem.at(span.clone()))?;
+                let (uid, gid) = owner.unwrap_or_default();
+                let attributes = Attributes {
+                    mode: fetch.mode.unwrap_or(0o644),
+                    uid,
+                    gid,
+                    ..Attributes::default()
+                };
+                let source = Source::Spooled(content.clone());
+                self.put(path, Node::File { attributes, source }, span)
+            }
+            Content::Tree(tree) => {
+                for (path, node) in tree.iter() {
+                    let Some(node) = self.unpacked_node(fetch, path, node, owner)? else {
+                        continue;
+                    };
+                    self.put(path.clone(), node, span)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A node of an archive with what the spec says of all; none for a directory that the layer has already.
+    fn unpacked_node(
+        &self,
+        fetch: &Fetch,
+        path: &TreePath,
+        node: &Node,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Option<Node>, Finding> {
+        let owned = |attributes: &Attributes| {
+            let (uid, gid) = owner.unwrap_or((attributes.uid, attributes.gid));
+            Attributes {
+                uid,
+                gid,
+                ..attributes.clone()
+            }
+        };
+        Ok(Some(match node {
+            Node::Directory(_) if matches!(self.tree.get(path), Some(Node::Directory(_))) => return Ok(None),
+            Node::Directory(attributes) => {
+                let below = self.lower.directories.get(path);
+                Node::Directory(owned(below.unwrap_or(attributes)))
+            }
+            Node::File { attributes, source } => {
+                let mode = fetch.mode.unwrap_or(attributes.mode);
+                let attributes = Attributes {
+                    mode,
+                    ..owned(attributes)
+                };
+                if owner.is_none() && hands_out_rights(&attributes) {
+                    return Err(self.rights_finding(fetch, path));
+                }
+                Node::File {
+                    attributes,
+                    source: source.clone(),
+                }
+            }
+            Node::Symlink { target, uid, gid } => {
+                let (uid, gid) = owner.unwrap_or((*uid, *gid));
+                Node::Symlink {
+                    target: target.clone(),
+                    uid,
+                    gid,
+                }
+            }
+            other => other.clone(),
+        }))
+    }
+
+    fn rights_finding(&self, fetch: &Fetch, path: &TreePath) -> Finding {
+        let message = format!(
+            "layer `{}`: {path} would let everybody who runs it have its owner's rights (set-user-id, set-group-id or a \
+             capability)",
+            self.layer.name.value
+        );
+        Finding::new(message, fetch.url.span.clone()).with_hint(
+            "if that is meant, say whose they are: owner = \"root\"; else leave it out with `exclude`, or give `mode`",
+        )
     }
 
     fn write(&mut self, write: &Write) -> Result<(), Finding> {
@@ -306,6 +403,11 @@ fn check_capabilities(copy: &Copy, entries: &[LocalEntry]) -> Result<(), Finding
                 .with_hint("copy the program by itself, before or after the rest, and exclude it there"),
         ),
     }
+}
+
+/// Whether a file gives rights to whoever runs it.
+fn hands_out_rights(attributes: &Attributes) -> bool {
+    attributes.mode & 0o6000 != 0 || attributes.xattrs.contains_key(&b"security.capability"[..])
 }
 
 /// What there is in the nearest directory above `from` that has anything.

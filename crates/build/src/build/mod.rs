@@ -13,6 +13,7 @@ mod base;
 pub mod check;
 mod config;
 mod error;
+mod fetch;
 mod layers;
 mod own;
 mod plan;
@@ -28,6 +29,7 @@ use cairn_store::{Archive, Condition, RawManifest, Repository, Target, Written, 
 use tokio::sync::Mutex;
 
 pub use self::error::BuildError;
+pub(crate) use self::fetch::{Failed, Fetched, Keeping};
 pub(crate) use self::plan::plan;
 use self::plan::{PlannedLayer, PlatformPlan};
 pub use self::progress::{Progress, Silent};
@@ -214,9 +216,23 @@ impl Build<'_> {
         Ok(known)
     }
 
+    async fn fetched(&self, platforms: &[Platform]) -> Result<Fetched, BuildError> {
+        let (spec, lock) = (self.request.spec, self.request.lock);
+        let keeping = Keeping {
+            scratch: self.request.scratch,
+            limits: &self.request.limits,
+            fetcher: self.inputs,
+        };
+        let fetched = Fetched::all(spec, lock, platforms, keeping).await;
+        fetched.map_err(|failed| match failed {
+            Failed::Spec(findings) => BuildError::Spec { findings },
+            Failed::Fetch(source) => BuildError::Fetch { source },
+        })
+    }
+
     async fn plan(&self, platforms: &[Platform]) -> Result<Vec<PlatformPlan>, BuildError> {
         let mut plans = Vec::new();
-        for (platform, layers) in self.plan_layers(platforms)? {
+        for (platform, layers) in self.plan_layers(platforms).await? {
             plans.push(PlatformPlan {
                 base_config: self.base_config(&platform).await?,
                 platform,
@@ -227,14 +243,18 @@ impl Build<'_> {
     }
 
     /// What our own layers will hold, or everything that the spec has wrong.
-    fn plan_layers(&self, platforms: &[Platform]) -> Result<Vec<(Platform, Vec<PlannedLayer>)>, BuildError> {
+    async fn plan_layers(
+        &self,
+        platforms: &[Platform],
+    ) -> Result<Vec<(Platform, Vec<PlannedLayer>)>, BuildError> {
         let context = Context::open(self.request.directory);
         let context = context.map_err(|source| BuildError::Context { source })?;
+        let fetched = self.fetched(platforms).await?;
         let (spec, lock) = (self.request.spec, self.request.lock);
         let mut plans = Vec::new();
         let mut findings = Vec::new();
         for platform in platforms {
-            let layers = plan(spec, lock, platform, &context)
+            let layers = plan(spec, lock, platform, &context, &fetched)
                 .and_then(|layers| plan::split(spec, lock, platform, layers));
             match layers {
                 Ok(layers) => plans.push((platform.clone(), layers)),

@@ -7,6 +7,7 @@ use cairn_oci::Platform;
 
 use super::accounts::Accounts;
 use super::base::BaseConfig;
+use super::fetch::Fetched;
 use super::layers::LayerPlanner;
 use crate::document::chain;
 use crate::finding::Finding;
@@ -50,6 +51,7 @@ pub(crate) fn plan(
     lock: &Lock,
     platform: &Platform,
     context: &Context,
+    fetched: &Fetched,
 ) -> Result<Vec<PlannedLayer>, Vec<Finding>> {
     let base = lock.base.as_ref().and_then(|base| base.platforms.get(platform));
     let nothing = BaseListing::default();
@@ -72,9 +74,9 @@ pub(crate) fn plan(
             Err(error) => findings.push(Finding::new(error.to_string(), accounts_span(spec))),
         }
     }
-    for layer in &spec.layers {
+    for (number, layer) in spec.layers.iter().enumerate() {
         let planner = LayerPlanner::new(layer, platform, context, &accounts, &lower);
-        let tree = planner.plan(&mut findings);
+        let tree = planner.plan(number, fetched, &mut findings);
         if let Err(error) = lower.apply_tree(&tree) {
             findings.push(Finding::new(chain(&error), layer.name.span.clone()));
         }

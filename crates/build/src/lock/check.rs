@@ -77,8 +77,27 @@ pub(super) fn check(lock: &Lock, spec: &Spec) -> Vec<Finding> {
             findings.push(Finding::new(message, base.source.span.clone()).with_hint(HINT));
         }
     }
+    findings.extend(other_fetches(lock, spec));
     findings.extend(surplus_splits(lock, spec));
     findings.sort_by_key(|finding| finding.span.start);
+    findings
+}
+
+/// What the lock says of URLs that the spec does not have, or for which it has another SHA-256.
+fn other_fetches(lock: &Lock, spec: &Spec) -> Vec<Finding> {
+    let wanted = spec.fetched();
+    let mut findings = Vec::new();
+    for (url, locked) in &lock.fetched {
+        let pinned = locked.value.digest;
+        let message = match wanted.get(url) {
+            None => format!("the lock pins {url}, which the spec does not fetch"),
+            Some(digest) if *digest != pinned => {
+                format!("the lock says that {url} is {pinned}, the spec says {digest}")
+            }
+            Some(_) => continue,
+        };
+        findings.push(Finding::new(message, locked.span.clone()).with_hint(HINT));
+    }
     findings
 }
 
@@ -108,6 +127,8 @@ fn surplus_platforms(lock: &Lock, spec: &Spec) -> Vec<Finding> {
 
 pub(super) fn missing(lock: &Lock, spec: &Spec) -> Vec<String> {
     let mut missing = missing_base(lock, spec);
+    let urls = spec.fetched().into_keys();
+    missing.extend(urls.filter(|url| !lock.fetched.contains_key(url)));
     let unsplit = spec
         .split_layers()
         .filter(|layer| !lock.splits.contains_key(*layer));

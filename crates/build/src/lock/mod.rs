@@ -49,9 +49,20 @@ pub struct Lock {
     pub created: Located<Timestamp>,
     /// The base, if the spec has one.
     pub base: Option<LockedBase>,
+    /// What the spec fetches, by URL.
+    pub fetched: BTreeMap<String, Located<LockedFetch>>,
     /// Where the layers are cut that the spec splits, by the layer's name: the paths with which each part but the first
     /// begins, ascending.
     pub splits: BTreeMap<String, Located<Vec<TreePath>>>,
+}
+
+/// What a URL gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockedFetch {
+    /// Its SHA-256: the one that the spec has.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 /// A base as it was found.

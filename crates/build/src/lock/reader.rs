@@ -10,14 +10,15 @@ use jiff::Timestamp;
 
 use super::text::{path, unescape};
 use super::{
-    BaseListing, LIMIT, Lock, LockedBase, LockedLayer, LockedOrigin, LockedPlatform, LockedSource,
-    OUTPUT_VERSION,
+    BaseListing, LIMIT, Lock, LockedBase, LockedFetch, LockedLayer, LockedOrigin, LockedPlatform,
+    LockedSource, OUTPUT_VERSION,
 };
 use crate::document::{self, Findings, Keys, Problem, Section, chain};
 use crate::finding::{Finding, Located};
 use crate::spec::values;
 
-const ROOT: Keys = Keys::all(&["output", "created", "base", "split"]);
+const ROOT: Keys = Keys::all(&["output", "created", "base", "fetch", "split"]);
+const FETCH: Keys = Keys::all(&["url", "digest", "size"]);
 const SPLIT: Keys = Keys::all(&["layer", "borders"]);
 const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "digest", "platform"]);
 const PLATFORM: Keys = Keys::all(&[
@@ -74,6 +75,7 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
     let base = root
         .table("base", "[base]", &BASE)
         .map(|section| read_base(&section));
+    let fetched = read_fetched(root);
     let splits = read_splits(root);
     output?;
     Some(Lock {
@@ -83,8 +85,39 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
             Some(base) => Some(base?),
             None => None,
         },
+        fetched,
         splits,
     })
+}
+
+fn read_fetched(root: &Section<'_>) -> BTreeMap<String, Located<LockedFetch>> {
+    let mut fetched = BTreeMap::new();
+    for section in root.tables("fetch", "[[fetch]]", &FETCH) {
+        let url = section.required("url", text);
+        let digest = section.required("digest", digest);
+        let size = section.required_integer("size").and_then(|size| {
+            let bytes = u64::try_from(size.value).ok();
+            if bytes.is_none() {
+                section.report(Finding::new("a size is not negative", size.span));
+            }
+            bytes
+        });
+        let (Some(url), Some(digest), Some(size)) = (url, digest, size) else {
+            continue;
+        };
+        let locked = LockedFetch {
+            digest: digest.value,
+            size,
+        };
+        let span = url.span.clone();
+        if fetched
+            .insert(url.value, Located::new(locked, url.span))
+            .is_some()
+        {
+            section.report(Finding::new("the URL is pinned twice", span));
+        }
+    }
+    fetched
 }
 
 fn read_splits(root: &Section<'_>) -> BTreeMap<String, Located<Vec<TreePath>>> {

@@ -6,7 +6,9 @@ use cairn_layer::Attributes;
 use cairn_oci::{Descriptor, Platform};
 
 use super::text::{escape, path_text, quoted};
-use super::{BaseListing, Lock, LockedBase, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
+use super::{
+    BaseListing, Lock, LockedBase, LockedFetch, LockedLayer, LockedOrigin, LockedPlatform, LockedSource,
+};
 
 const HEADER: &str = "# Pins what `cairn build` takes from elsewhere. Written by `cairn lock`: review it, and do not edit it.\n";
 
@@ -16,6 +18,11 @@ pub(super) fn write(lock: &Lock, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "created = {}", quoted(&lock.created.value.to_string()))?;
     if let Some(base) = &lock.base {
         write_base(base, f)?;
+    }
+    for (url, locked) in &lock.fetched {
+        let LockedFetch { digest, size } = locked.value;
+        writeln!(f, "\n[[fetch]]\nurl = {}", quoted(url))?;
+        writeln!(f, "digest = \"{digest}\"\nsize = {size}")?;
     }
     for (layer, borders) in &lock.splits {
         writeln!(f, "\n[[split]]\nlayer = {}", quoted(layer))?;

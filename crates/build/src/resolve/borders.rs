@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use cairn_layer::{Context, TreePath};
 use cairn_oci::Hasher;
 
-use super::{LockError, LockRequest};
-use crate::build::plan;
+use super::{LockError, LockRequest, fetch};
+use crate::build::{Fetched, plan};
 use crate::finding::{Finding, Located};
+use crate::inputs::Sources;
 use crate::lock::Lock;
 use crate::spec::LAYER_LIMIT;
 use crate::split::Weights;
@@ -15,10 +16,11 @@ use crate::split::Weights;
 /// The borders that are pinned already, and new ones for what is not.
 ///
 /// `lock` has everything but the borders: to choose them, the layers are put together as a build does it.
-pub(super) fn resolve(
+pub(super) async fn resolve(
     request: &LockRequest<'_>,
     lock: &Lock,
     kept: Option<&Lock>,
+    sources: &dyn Sources,
 ) -> Result<BTreeMap<String, Located<Vec<TreePath>>>, LockError> {
     let spec = request.spec;
     let pinned = |layer: &str| kept.and_then(|kept| kept.splits.get(layer)).cloned();
@@ -33,7 +35,8 @@ pub(super) fn resolve(
     if missing.is_empty() {
         return Ok(splits);
     }
-    let mut weights = weigh(request, lock)?;
+    let fetched = fetch::all(request, lock, sources).await?;
+    let mut weights = weigh(request, lock, &fetched)?;
     let parts: usize = splits.values().map(|borders| borders.value.len() + 1).sum();
     let most = room(request, lock).saturating_sub(parts) / missing.len();
     for layer in missing {
@@ -53,14 +56,18 @@ fn room(request: &LockRequest<'_>, lock: &Lock) -> usize {
 }
 
 /// What the layers hold that are split, on all platforms.
-fn weigh(request: &LockRequest<'_>, lock: &Lock) -> Result<BTreeMap<String, Weights>, LockError> {
+fn weigh(
+    request: &LockRequest<'_>,
+    lock: &Lock,
+    fetched: &Fetched,
+) -> Result<BTreeMap<String, Weights>, LockError> {
     let spec = request.spec;
     let context = Context::open(request.directory);
     let context = context.map_err(|source| LockError::Context { source })?;
     let mut weights: BTreeMap<String, Weights> = BTreeMap::new();
     let mut findings: Vec<Finding> = Vec::new();
     for platform in spec.platforms() {
-        match plan(spec, lock, platform, &context) {
+        match plan(spec, lock, platform, &context, fetched) {
             Ok(layers) => {
                 for layer in layers {
                     weights.entry(layer.name).or_default().add(&layer.tree);

@@ -11,6 +11,7 @@ use cairn_packages::status::StatusError;
 use cairn_store::{ReadBytes, RepositoryError};
 
 use crate::finding::Finding;
+use crate::inputs::FetchError;
 use crate::lock::ListingError;
 
 /// Why a lock cannot be made. Nothing was changed.
@@ -33,6 +34,12 @@ pub enum LockError {
     Context {
         /// Why not.
         source: LocalError,
+    },
+    /// What the spec fetches cannot be had.
+    #[error(transparent)]
+    Fetch {
+        /// Which URL, and why not.
+        source: FetchError,
     },
     /// The base's repository cannot be opened or read.
     #[error("cannot read the base {base}")]

@@ -3,6 +3,7 @@
 mod borders;
 mod contents;
 mod error;
+mod fetch;
 mod image;
 mod rootfs;
 
@@ -51,9 +52,9 @@ pub struct LockRequest<'a> {
     pub update: Update,
     /// Dates from outside the spec.
     pub dates: Dates,
-    /// Where an archive that is compressed as a whole is decompressed, in temporary files; made if it is not there.
+    /// Where content waits in temporary files while it is looked at; made if it is not there.
     pub scratch: &'a Path,
-    /// Bounds for reading a base's layers.
+    /// Bounds for reading a base's layers, and archives.
     pub limits: Limits,
     /// With how many threads and with which cache a root file system is compressed; it never shows.
     pub engine: Engine,
@@ -123,9 +124,10 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
         output: OUTPUT_VERSION,
         created: Located::nowhere(resolve_created(request, kept_created, newest)),
         base,
+        fetched: fetch::resolve(request, kept, sources).await?,
         splits: BTreeMap::new(),
     };
-    lock.splits = borders::resolve(request, &lock, kept)?;
+    lock.splits = borders::resolve(request, &lock, kept, sources).await?;
     let changes = changes(request.existing, &lock);
     Ok(LockChange { lock, changes })
 }
@@ -224,6 +226,9 @@ fn pins(lock: &Lock) -> BTreeMap<String, String> {
             format!("the borders of the layer {layer}"),
             borders::text(&borders.value),
         );
+    }
+    for (url, locked) in &lock.fetched {
+        pins.insert(url.clone(), locked.value.digest.to_string());
     }
     let Some(base) = &lock.base else {
         return pins;

@@ -6,13 +6,14 @@ use std::ops::Range;
 use cairn_layer::TreePath;
 
 use super::values::Destination;
-use super::{Copy, LAYER_LIMIT, Layer, Spec};
+use super::{Copy, Fetch, LAYER_LIMIT, Layer, Spec};
 use crate::document::Findings;
 use crate::finding::{Finding, Located};
 
 pub(super) fn check(spec: &Spec, findings: &Findings) {
     check_layer_names(spec, findings);
     check_accounts(spec, findings);
+    super::fetch::check(spec, findings);
     for layer in &spec.layers {
         check_destinations(layer, findings);
     }
@@ -146,6 +147,10 @@ fn destinations(layer: &Layer) -> Vec<(TreePath, Kind, Range<usize>)> {
         .copies
         .iter()
         .filter_map(|copy| Some((copied(copy)?, Kind::Copied, copy.to.span.clone())));
+    let fetches = layer
+        .fetches
+        .iter()
+        .filter_map(|fetch| Some((fetched(fetch)?, Kind::Leaf, fetch.to.span.clone())));
     let writes = layer.writes.iter().map(|write| at(&write.to, Kind::Leaf));
     let links = layer.links.iter().map(|link| at(&link.from, Kind::Leaf));
     let directories = layer
@@ -154,6 +159,7 @@ fn destinations(layer: &Layer) -> Vec<(TreePath, Kind, Range<usize>)> {
         .map(|directory| at(&directory.to, Kind::Directory));
     let removals = layer.removals.iter().map(|path| at(path, Kind::Removal));
     let mut all: Vec<_> = copies
+        .chain(fetches)
         .chain(writes)
         .chain(links)
         .chain(directories)
@@ -161,6 +167,13 @@ fn destinations(layer: &Layer) -> Vec<(TreePath, Kind, Range<usize>)> {
         .collect();
     all.sort_by_key(|(_, _, span)| span.start);
     all
+}
+
+/// Where a fetched file goes, if that does not depend on the platform.
+fn fetched(fetch: &Fetch) -> Option<TreePath> {
+    let path = fetch.path_for(fetch.url.value.as_str()).ok()?;
+    let differs = path.file_name().contains(&b'{');
+    (fetch.extract.is_none() && !differs).then_some(path)
 }
 
 /// Where a copy goes, if that is one path that is known without looking at the disk.

@@ -64,6 +64,8 @@ const ID: Shape = Shape::Number {
     least: 0,
     most: 2_147_483_647,
 };
+/// With or without the algorithm.
+const SHA256: Shape = Shape::Form("^(sha256:)?[0-9a-f]{64}$");
 const MODE: Shape = Shape::Form("^[0-7]{4}$");
 const ACCOUNT: Shape = Shape::Form("^[A-Za-z_][A-Za-z0-9_.-]{0,31}$");
 const OWNER: Shape =
@@ -125,9 +127,10 @@ tables! {
         "gid" Required ID, "Its number.";
         "members" Optional Shape::List(&ACCOUNT), "Users that are in it.";
     }
-    LAYER "A layer." later ["fetch"] {
+    LAYER "A layer." later [] {
         "name" Required Shape::Form("^[a-z0-9][a-z0-9._-]{0,63}$"), "Its name, unique in the spec.";
         "copy" Optional Shape::Tables(&COPY), "Files of the spec's directory.";
+        "fetch" Optional Shape::Tables(&FETCH), "Files and archives from URLs.";
         "write" Optional Shape::Tables(&WRITE), "Files with a text that stands here.";
         "link" Optional Shape::Tables(&LINK), "Symbolic links.";
         "dir" Optional Shape::Tables(&DIR), "Directories.";
@@ -146,6 +149,17 @@ tables! {
         "allow-secrets" Optional GLOBS, "What is copied although it looks like a secret, relative to `from`.";
         "capabilities" Optional CAPABILITIES, "File capabilities, effective and permitted.";
         "xattrs" Optional XATTRS, "Extended attributes of all files; names begin with user.";
+    }
+    FETCH "Takes a file from a URL, or what is in an archive." later [] {
+        "url" Required Shape::Form("^https?://[^#@ ]+$"), "From where: HTTPS, or HTTP from this machine.";
+        "sha256" Required Shape::Either(&[SHA256, Shape::Map(&SHA256)]), "What the URL must give; by platform where the URL differs.";
+        "to" Required PATH, "Where to.";
+        "extract" Optional Shape::Boolean, "Whether it is an archive of which the content is wanted. Default: false.";
+        "strip" Optional Shape::Number { least: 0, most: 64 }, "How many leading components each name of the archive loses.";
+        "exclude" Optional GLOBS, "What of the archive is left out, relative to where `strip` leads.";
+        "only" Optional GLOBS, "What of the archive alone is taken.";
+        "mode" Optional MODE, "The mode of all files.";
+        "owner" Optional OWNER, "The owner of all that comes.";
     }
     WRITE "Writes a file." later [] {
         "to" Required PATH, "Where to.";

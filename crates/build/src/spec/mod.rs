@@ -22,11 +22,14 @@
 //! - `exclude` leaves out what a glob matches, relative to `from`; `*` stays within one name, `**` crosses slashes.
 //! - Parents that nobody names keep what a lower layer gave them, else they get 0755 and owner 0:0.
 //!
+//! `fetch` takes a file from a URL, and puts it where `copy` would; or an archive, and puts what is in it into `to`.
+//!
 //! `link` makes a symbolic link at `from` that points at `to`. `remove` takes away what lower layers have; a layer
 //! cannot add and remove the same path.
 
 mod capability;
 mod checks;
+mod fetch;
 mod health;
 mod keys;
 mod reader;
@@ -40,6 +43,7 @@ use cairn_oci::{Digest, Platform, Reference, RepositoryName};
 use jiff::Timestamp;
 
 pub use self::capability::Capabilities;
+pub use self::fetch::{Checksum, Extract, Fetch};
 pub use self::health::Healthcheck;
 pub use self::schema::schema;
 pub use self::values::{Destination, ID_LIMIT, Owner, Principal, Template};
@@ -219,6 +223,8 @@ pub struct Layer {
     pub name: Located<String>,
     /// `copy`
     pub copies: Vec<Copy>,
+    /// `fetch`
+    pub fetches: Vec<Fetch>,
     /// `write`
     pub writes: Vec<Write>,
     /// `link`

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::keys::{BASE, CONFIG, COPY, DIR, GROUP, IMAGE, LAYER, LEDGER, LINK, ROOT, USER, WRITE};
+use super::keys::{BASE, CONFIG, COPY, DIR, FETCH, GROUP, IMAGE, LAYER, LEDGER, LINK, ROOT, USER, WRITE};
 use super::values::{self, Destination, Owner, Template};
 use super::{
     Base, BaseSource, Capabilities, Config, Copy, Created, Directory, Extended, Group, ID_LIMIT, Image,
-    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, health,
+    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, fetch, health,
 };
 use crate::document::{self, Findings, Problem, Section, chain, nearest};
 use crate::finding::{Finding, Located};
@@ -287,6 +287,8 @@ fn read_id(section: &Section<'_>, number: Option<Located<i64>>) -> Option<Locate
 fn read_layer(section: &Section<'_>) -> Option<Layer> {
     let name = section.required("name", values::layer_name);
     let copies = section.tables("copy", "`copy`", &COPY.names);
+    let fetches = section.tables("fetch", "`fetch`", &FETCH.names);
+    let fetches: Vec<_> = fetches.iter().filter_map(fetch::read).collect();
     let writes = section.tables("write", "`write`", &WRITE.names);
     let links = section.tables("link", "`link`", &LINK.names);
     let directories = section.tables("dir", "`dir`", &DIR.names);
@@ -301,6 +303,7 @@ fn read_layer(section: &Section<'_>) -> Option<Layer> {
     Some(Layer {
         name: name?,
         copies,
+        fetches,
         writes,
         links,
         directories,
@@ -359,7 +362,7 @@ fn read_extended(section: &Section<'_>) -> Extended {
 }
 
 /// A mode that sets the set-user-id or set-group-id bit must come with the owner whose rights it hands out.
-fn read_mode(section: &Section<'_>, key: &str) -> Option<u32> {
+pub(super) fn read_mode(section: &Section<'_>, key: &str) -> Option<u32> {
     let mode = section.parsed(key, values::mode)?;
     if mode.value & 0o6000 != 0 && !section.has("owner") {
         let message = format!(

@@ -102,7 +102,9 @@ pub(crate) fn image_path(text: &str) -> Result<TreePath, Problem> {
         .find(|word| text.contains(**word))
     {
         let problem = Problem::new(format!("`{placeholder}` has no meaning in a path of the image"));
-        return Err(problem.with_hint("the platform's values stand in `from`, `archive` and `rootfs` only"));
+        return Err(
+            problem.with_hint("the platform's values stand in `from`, `url`, `archive` and `rootfs` only")
+        );
     }
     if path.components().any(|component| component.starts_with(b".wh.")) {
         let problem = Problem::new(format!(

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use cairn_build::build::check::PlatformCheck;
 use cairn_build::finding::Finding;
 use cairn_build::{
-    BuildError, BuildRequest, Built, Dates, Inputs, Lock, LockChange, LockError, LockRequest, Records,
-    RepositoryInputs, Silent, Sources, Spec, Update, build, resolve_lock,
+    BuildError, BuildRequest, Built, Dates, Fetcher, Inputs, Lock, LockChange, LockError, LockRequest,
+    Records, RepositoryInputs, Silent, Sources, Spec, Update, build, resolve_lock,
 };
 use cairn_layer::{
     Attributes, Compression, Engine, LayerOptions, Limits, Node, Source, Tree, TreePath, WrittenLayer,
@@ -151,7 +151,7 @@ impl Project {
             records: records.as_ref(),
         };
         let last = last.map(|built| &built.digest);
-        cairn_build::check(&request, &self.repository("out"), last)
+        cairn_build::check(&request, &self.inputs(), &self.repository("out"), last)
             .await
             .unwrap()
     }
@@ -190,6 +190,8 @@ impl Project {
         cairn_layer::describe(&bytes[..], &Limits::default()).unwrap()
     }
 }
+
+impl Fetcher for Project {}
 
 #[async_trait]
 impl Sources for Project {

@@ -8,6 +8,7 @@
 mod base_archives;
 mod bases;
 mod building;
+mod fetches;
 mod fixture;
 mod golden;
 mod layers;

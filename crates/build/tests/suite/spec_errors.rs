@@ -222,7 +222,6 @@ fn what_is_not_supported_yet_is_said_so() {
     insta::assert_snapshot!(after_image(&[
         "[packages.debian]\nsuite = \"bookworm\"\n",
         "[workspace]\nmembers = []\n",
-        "[[layer]]\nname = \"app\"\nfetch = []\n",
     ]));
 }
 

@@ -36,6 +36,8 @@ compression = "none"
 hardlinks = true
 copy = [{ from = "dist/{arch}/hello", to = "/usr/bin/hello", mode = "0755", owner = "root", capabilities = ["net_raw", "net_bind_service"] },
         { from = "static/", to = "/srv/static/", exclude = ["**/*.map"], dir-mode = "0750", allow-secrets = [".env"] }]
+fetch = [{ url = "https://example.org/tool-{arch}{variant}.tar.gz", to = "/opt/tool/", extract = true, strip = 1, exclude = ["doc/"], only = ["bin/"], owner = "root", mode = "0755", sha256 = { "linux/amd64" = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "linux/arm/v7" = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } },
+         { url = "http://127.0.0.1:8000/file?x=1", to = "/srv/", sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }]
 write = [{ to = "/etc/hello.conf", text = "port = 8080\n", mode = "0600", owner = "app:app", xattrs = { "user.note" = "kept" } }]
 link = [{ from = "/usr/bin/hi", to = "/usr/bin/hello" }]
 dir = [{ to = "/var/lib/hello/", owner = "app", mode = "0750" }]

@@ -20,6 +20,7 @@ use crate::commands::check;
 use crate::commands::lock::pin_text;
 use crate::distant::{Distant, absent_layers};
 use crate::failure::{Exit, Failure};
+use crate::fetch::{BuildInputs, Downloads};
 use crate::output::{self, Engine};
 use crate::place::{self, Place};
 use crate::program::Cairn;
@@ -35,7 +36,7 @@ pub struct BuildOptions {
     /// Adds missing pins to the lock, also when CI is set
     #[arg(long, conflicts_with = "locked")]
     pub no_locked: bool,
-    /// Asks no registry for anything
+    /// Asks no registry and no URL for anything
     #[arg(long)]
     pub offline: bool,
     /// Compresses layers with N threads; the result is the same [default: one for each processor]
@@ -265,7 +266,10 @@ pub async fn build(
 ) -> Result<LocalImage, Failure> {
     complete_lock(cairn, project, options).await?;
     let reference = project.local();
-    let inputs = inputs(cairn, project, options).await?;
+    let inputs = BuildInputs {
+        base: inputs(cairn, project, options).await?,
+        downloads: Downloads::new(cairn, options.offline),
+    };
     let scratch = cairn.store_path()?.join("cache/scratch");
     let records = records(cairn, &reference, Records::open)?;
     let lock = project.lock().cloned();
@@ -378,12 +382,13 @@ async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOpti
 fn why_not_to_resolve(cairn: &Cairn, project: &Project, options: &BuildOptions) -> Option<&'static str> {
     let base = project.spec.base.as_ref().map(|base| &base.source.value);
     let asks_registry = matches!(base, Some(BaseSource::Image(reference)) if reference.host.is_some());
+    let asks = asks_registry || project.spec.layers.iter().any(|layer| !layer.fetches.is_empty());
     if options.locked {
         Some("--locked is given")
     } else if cairn.environment.is_ci() && !options.no_locked {
         Some("CI is set")
     } else {
-        (options.offline && asks_registry).then_some("--offline is given")
+        (options.offline && asks).then_some("--offline is given")
     }
 }
 

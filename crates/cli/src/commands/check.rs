@@ -1,13 +1,14 @@
 //! `cairn build --check`: what a build would do again, and why, without doing it.
 
 use cairn_build::build::check::{Aspect, Change, ImageWhy, LayerCheck, LayerWhy, PlatformCheck};
-use cairn_build::{BuildRequest, Records};
+use cairn_build::{BuildRequest, Records, RepositoryInputs};
 use cairn_layer::{Engine, Limits, TreePath};
 use cairn_oci::{Digest, Platform};
 use serde::Serialize;
 
 use crate::commands::build::{build_failure, last_build, records};
 use crate::failure::Failure;
+use crate::fetch::{BuildInputs, Downloads};
 use crate::program::Cairn;
 use crate::project::{LOCK, Project};
 use crate::terminal::{bytes, counted, short};
@@ -95,14 +96,18 @@ async fn check(
         lock,
         directory: &project.directory,
         platforms,
-        // Nothing is written.
-        scratch: &project.directory,
+        // Nothing stays there.
+        scratch: &cairn.store_path()?.join("cache/scratch"),
         limits: Limits::default(),
         engine: Engine::default(),
         records: records.as_ref(),
     };
+    let inputs = BuildInputs {
+        base: RepositoryInputs::default(),
+        downloads: Downloads::new(cairn, true),
+    };
     let last: Option<Digest> = last_build(cairn, project).await?;
-    let checks = cairn_build::check(&request, &*output, last.as_ref()).await;
+    let checks = cairn_build::check(&request, &inputs, &*output, last.as_ref()).await;
     checks.map_err(|error| build_failure(cairn, project, error))
 }
 

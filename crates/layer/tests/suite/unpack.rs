@@ -268,7 +268,7 @@ fn names_are_there_once_and_directories_as_the_last_says() {
     let twice = RawTar::new()
         .member(EntryType::Directory, "d", "", b"")
         .member_with(EntryType::Directory, "d", "", b"", |header| {
-            header.set_mode(0o700)
+            header.set_mode(0o700);
         });
     assert_eq!(
         lines(&unpacked(&twice.end(), &into_opt()).unwrap()),

@@ -15,6 +15,7 @@ mod answer;
 mod blobs;
 mod content;
 mod credentials;
+mod download;
 mod host;
 mod lists;
 mod manifests;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use cairn_oci::RepositoryName;
 
 pub use credentials::{Basic, Credentials, NoCredentials};
+pub use download::DownloadError;
 pub use origin::PlainHttp;
 pub use remote::Remote;
 pub use traffic::Traffic;

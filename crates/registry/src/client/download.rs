@@ -1,0 +1,202 @@
+//! Files from URLs that belong to no registry.
+
+use std::io;
+
+use cairn_store::ByteStream;
+use futures_util::TryStreamExt;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Response, Url};
+
+use super::answer::{content, length};
+use super::host::text;
+use super::origin::{self, PlainHttp};
+use super::transport::{Request, Transport};
+use super::{Client, ClientConfig, ClientError};
+use crate::wire::error::bounded;
+
+/// How often a download that broke off is taken up again without having got any further.
+const ATTEMPTS: u32 = 3;
+
+/// Why a URL did not give its content. The URL itself is left to whoever asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// It is no URL that may be asked for.
+    #[error("it is no URL of HTTPS, or of this machine")]
+    Url,
+    /// HTTPS cannot be spoken.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The host cannot be reached, does not answer, or points where nobody may follow.
+    #[error("{host} gives no answer")]
+    NoAnswer {
+        /// Which host.
+        host: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The host says no.
+    #[error("{host} answers with HTTP status {status}")]
+    Refused {
+        /// Which host, after all redirects.
+        host: String,
+        /// Its answer.
+        status: u16,
+    },
+    /// It has more bytes than it may.
+    #[error("it has more than {limit} bytes")]
+    TooLarge {
+        /// The most that is read.
+        limit: u64,
+    },
+    /// It broke off, and could not be taken up again where it broke off.
+    #[error("it broke off after {received} bytes")]
+    Broken {
+        /// How many came.
+        received: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// What came cannot be kept.
+    #[error("it cannot be kept")]
+    Output(#[source] io::Error),
+}
+
+impl Client {
+    /// Gives what `url` gives to `output`, piece by piece, and how many bytes that were: at most `limit`.
+    ///
+    /// Credentials are never sent. Redirects are followed five times, to HTTPS only, or from this machine to this
+    /// machine. What breaks off is taken up where it broke off, if the server says that it is still the same content;
+    /// the digest is for the caller to check.
+    ///
+    /// # Errors
+    ///
+    /// [`DownloadError`]; what was given to `output` is then of no use.
+    pub async fn download(
+        &self,
+        url: &str,
+        limit: u64,
+        output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<u64, DownloadError> {
+        let url = Url::parse(url).map_err(|_| DownloadError::Url)?;
+        // The option for registries does not reach here: what a spec names is fetched over TLS.
+        let config = ClientConfig {
+            plain_http: PlainHttp::LoopbackOnly,
+            ..(*self.config).clone()
+        };
+        let is_allowed = url.scheme() == "https" || (url.scheme() == "http" && origin::is_loopback(&url));
+        if !is_allowed || !url.username().is_empty() || url.password().is_some() {
+            return Err(DownloadError::Url);
+        }
+        let transport = Transport::new(config.into(), &url);
+        let transport = transport.map_err(|error| DownloadError::Client(ClientError::Setup(error)))?;
+        let mut download = Download {
+            url,
+            transport,
+            limit,
+            received: 0,
+            output,
+        };
+        download.run().await?;
+        Ok(download.received)
+    }
+}
+
+/// A download under way.
+struct Download<'a> {
+    url: Url,
+    transport: Transport,
+    limit: u64,
+    received: u64,
+    output: &'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+}
+
+impl Download<'_> {
+    async fn run(&mut self) -> Result<(), DownloadError> {
+        let answer = self.ask(&Request::new(Method::GET, self.url.clone())).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(&answer));
+        }
+        let limit = self.limit;
+        if length(&answer).is_some_and(|length| length > limit) {
+            return Err(DownloadError::TooLarge { limit });
+        }
+        let validator = validator(answer.headers());
+        let mut broken = self.take(content(answer)).await?;
+        let mut attempts = ATTEMPTS;
+        while let Some(source) = broken {
+            let received = self.received;
+            let again = match &validator {
+                Some(validator) if attempts > 0 => self.continued(validator).await?,
+                _ => None,
+            };
+            let Some(rest) = again else {
+                return Err(DownloadError::Broken { received, source });
+            };
+            broken = self.take(rest).await?;
+            let got_further = self.received > received;
+            attempts = if got_further { ATTEMPTS } else { attempts - 1 };
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Response, DownloadError> {
+        // As it is stored, and not compressed for the way.
+        let request = request
+            .clone()
+            .with(ACCEPT, "*/*")
+            .with(ACCEPT_ENCODING, "identity");
+        let answer = self.transport.send(&request, None).await;
+        answer.map_err(|error| DownloadError::NoAnswer {
+            host: host(&self.url),
+            source: error.into(),
+        })
+    }
+
+    /// What is missing, if the server still has the same content and gives the rest alone.
+    async fn continued(&mut self, validator: &str) -> Result<Option<ByteStream>, DownloadError> {
+        let request = Request::new(Method::GET, self.url.clone())
+            .with(RANGE, &format!("bytes={}-", self.received))
+            .with(IF_RANGE, validator);
+        let answer = self.ask(&request).await?;
+        let begins = format!("bytes {}-", self.received);
+        let fits = text(answer.headers(), &CONTENT_RANGE).is_some_and(|range| range.starts_with(&begins));
+        if answer.status() != StatusCode::PARTIAL_CONTENT || !fits {
+            return Ok(None);
+        }
+        Ok(Some(content(answer)))
+    }
+
+    /// Gives away what comes; why it broke off, if it did.
+    async fn take(&mut self, mut content: ByteStream) -> Result<Option<io::Error>, DownloadError> {
+        loop {
+            let piece = match content.try_next().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(None),
+                Err(source) => return Ok(Some(source)),
+            };
+            self.received += piece.len() as u64;
+            if self.received > self.limit {
+                return Err(DownloadError::TooLarge { limit: self.limit });
+            }
+            (self.output)(&piece).map_err(DownloadError::Output)?;
+        }
+    }
+}
+
+/// What tells the same content from another: an `ETag` that is not weak (RFC 9110, section 13.1.5).
+fn validator(headers: &HeaderMap) -> Option<String> {
+    let tag = text(headers, &ETAG)?;
+    (!tag.starts_with("W/")).then(|| tag.to_owned())
+}
+
+fn refused(answer: &Response) -> DownloadError {
+    DownloadError::Refused {
+        host: host(answer.url()),
+        status: answer.status().as_u16(),
+    }
+}
+
+fn host(url: &Url) -> String {
+    bounded(url.host_str().unwrap_or_default())
+}
