@@ -206,3 +206,34 @@ fn an_engine_that_is_missing_or_fails_is_named_with_its_own_words() {
     let deaf = load(&sandbox, "podman", &[programs]);
     assert!(matches!(deaf.code, Some(0 | 3)), "{deaf}");
 }
+
+#[test]
+fn a_compressed_archive_is_a_base_and_is_not_needed_again() {
+    let sandbox = Sandbox::new();
+    spec_of_two(&sandbox);
+    sandbox
+        .cairn(["build", "--output", "oci-archive:base.tar:12"])
+        .ok();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &read(&sandbox, "base.tar")).expect("memory takes everything");
+    sandbox.write("base.tar.gz", gzip.finish().expect("memory takes everything"));
+    let spec = fs::read_to_string(sandbox.project().join("cairn.toml")).expect("a spec");
+    let upon = |base: &str| {
+        let spec = spec.replace("\"hello\"", "\"upon\"");
+        sandbox.write("cairn.toml", format!("{spec}\n[base]\narchive = \"{base}\"\n"));
+    };
+    let mut digests = Vec::new();
+    for base in ["base.tar", "base.tar.gz", "base.tar.gz:12"] {
+        upon(base);
+        sandbox.cairn(["lock"]).ok();
+        digests.push(sandbox.cairn(["build", "--locked", "--offline"]).ok().digest());
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]));
+    let scratch = fs::read_dir(sandbox.store().join("cache/scratch")).expect("it was made");
+    assert_eq!(scratch.count(), 0, "a temporary file was left");
+    sandbox.cairn(["verify"]).ok().prints("whole");
+    fs::remove_file(sandbox.project().join("base.tar.gz")).expect("an own file");
+    let again = sandbox.cairn(["build", "--locked", "--offline"]).ok().digest();
+    assert_eq!(again, digests[0]);
+    sandbox.cairn(["lock", "--update"]).fails(1).says("base.tar.gz");
+}

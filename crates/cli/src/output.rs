@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cairn_oci::{Document, Platform, RepositoryName, Tag};
 use cairn_store::archive::{Format, ImageName, ImageNameError, PackError, Package, pack};
-use cairn_store::transfer::Transfer;
+use cairn_store::transfer::{Count, Transfer};
 use cairn_store::{ByteStream, RawManifest, Repository, Target};
 use clap::ValueEnum;
 use futures_util::TryStreamExt;
@@ -128,7 +128,7 @@ async fn write_layout(
     place::tag(&layout, &tag, image.manifest).await
 }
 
-/// Writes the image as the archive `file`, whole or not at all.
+/// Writes the image as the archive `file`, whole or not at all, and says how much is in it.
 ///
 /// # Errors
 ///
@@ -139,9 +139,10 @@ pub async fn write_archive(
     format: Format,
     file: &Path,
     name: &ImageName,
-) -> Result<(), Failure> {
+) -> Result<Count, Failure> {
     let package = pack(Arc::clone(image.repository), image.manifest, format, name).await?;
-    Ok(package.write(&cairn.directory().join(file)).await?)
+    package.write(&cairn.directory().join(file)).await?;
+    Ok(package.count())
 }
 
 /// The name that `text` asks for: a tag, or a name with a tag; without it `localhost/NAME:latest`.

@@ -16,7 +16,7 @@ use crate::output;
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::tagging;
-use crate::terminal::moved;
+use crate::terminal::{bytes, counted, moved};
 
 /// What `cairn copy` takes.
 #[derive(Debug, Args)]
@@ -115,10 +115,15 @@ impl Copy {
             manifest,
             name: from.name(),
         };
-        output::write_archive(cairn, &image, format, file, &named).await?;
-        cairn.terminal.step("copied", format!("as {named}"));
+        let transferred = Transferred {
+            uploaded: output::write_archive(cairn, &image, format, file, &named).await?,
+            ..Transferred::default()
+        };
+        let count = counted(transferred.uploaded.blobs, "blob", "blobs");
+        let about = format!("{count}, {}, as {named}", bytes(transferred.uploaded.bytes));
+        cairn.terminal.step("copied", about);
         let reference = self.destination.to_string();
-        self.tell(cairn, reference, manifest.digest(), Transferred::default())
+        self.tell(cairn, reference, manifest.digest(), transferred)
     }
 
     fn tell(

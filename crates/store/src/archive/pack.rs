@@ -13,11 +13,11 @@ use super::index::{BLOBS, CONTAINERD_NAME, INDEX};
 use super::{Format, ImageName, PackError, tar_stream};
 use crate::blocking::{Piece, Pieces, pump};
 use crate::error::RepositoryError;
-use crate::files::{self, FileError, PUBLIC};
+use crate::files::{FileError, Fs, PUBLIC, RealFs, Writer};
 use crate::layout::{MARKER, index};
 use crate::repository::{RawManifest, Repository};
 use crate::stream::{ByteStream, from_bytes, verified};
-use crate::transfer::{Transfer, TransferError};
+use crate::transfer::{Count, Transfer, TransferError};
 
 /// The types that `docker load` knows for layers, by OCI's names.
 const DOCKER_LAYERS: [&str; 2] = [media_type::LAYER, media_type::LAYER_GZIP];
@@ -153,6 +153,18 @@ impl Package {
         members + 4 * 512
     }
 
+    /// The manifests and blobs in it, and their bytes.
+    #[must_use]
+    pub fn count(&self) -> Count {
+        let manifests = self.documents.iter().filter(|(name, _)| name.starts_with(BLOBS));
+        let manifests = manifests.map(|(_, bytes)| bytes.len() as u64);
+        let mut count = Count::default();
+        for size in manifests.chain(self.blobs.iter().map(|(blob, _)| blob.size)) {
+            count.add(size);
+        }
+        count
+    }
+
     /// The archive's bytes. Each blob is opened when its turn comes, and verified on its way; what is wrong with one
     /// ends the stream with an error.
     #[must_use]
@@ -180,8 +192,17 @@ impl Package {
     ///
     /// [`PackError`]; then `to` is as it was.
     pub async fn write(&self, to: &Path) -> Result<(), PackError> {
-        let target = to.to_owned();
-        let (written, fed) = pump(self.content(), move |pieces| receive(&target, pieces)).await;
+        self.write_on(Arc::new(RealFs), to).await
+    }
+
+    /// [`Self::write`] on another [`Fs`]: for tests that inject faults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub async fn write_on(&self, fs: Arc<dyn Fs>, to: &Path) -> Result<(), PackError> {
+        let (target, writer) = (to.to_owned(), Writer::new(fs, None));
+        let (written, fed) = pump(self.content(), move |pieces| receive(&writer, &target, pieces)).await;
         fed.map_err(PackError::from_stream)?;
         written.map_err(PackError::Write)
     }
@@ -220,7 +241,7 @@ async fn open(from: Arc<dyn Repository>, blob: Descriptor, parent: Digest) -> st
     Err(std::io::Error::other(error))
 }
 
-fn receive(to: &Path, mut pieces: Pieces) -> Result<(), RepositoryError> {
+fn receive(writer: &Writer, to: &Path, mut pieces: Pieces) -> Result<(), RepositoryError> {
     if to.is_dir() {
         let error = std::io::Error::from(std::io::ErrorKind::IsADirectory);
         return Err(FileError::on("write", to)(error).into());
@@ -229,7 +250,8 @@ fn receive(to: &Path, mut pieces: Pieces) -> Result<(), RepositoryError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = files::temporary(directory)?;
+    writer.create_directories(directory)?;
+    let mut file = writer.temporary(directory)?;
     loop {
         match pieces.next() {
             Some(Piece::Bytes(piece)) => file.append(&piece)?,

@@ -95,4 +95,25 @@ mod tests {
             assert_eq!(rest, format!("size={size}\n"));
         }
     }
+
+    #[tokio::test]
+    async fn b5_a_file_of_more_than_8_gib_is_found_again_with_its_size() {
+        use std::io::Write;
+
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("large.tar");
+        let size = MAX_SIZE + 5;
+        let head = file("blobs/sha256/0", size, Box::pin(stream::empty()));
+        let head = crate::stream::collect(head, 1 << 20).await.unwrap();
+        // The last bytes fill the last block.
+        let head = &head[..head.len() - (size.next_multiple_of(BLOCK) - size) as usize];
+        let mut sparse = tempfile::NamedTempFile::new_in(place.path()).unwrap();
+        sparse.write_all(head).unwrap();
+        let length = head.len() as u64 + size.next_multiple_of(BLOCK);
+        sparse.as_file().set_len(length + 2 * BLOCK).unwrap();
+        assert_eq!(length, room(size));
+        let members = super::super::member::scan(sparse.as_file(), &path).unwrap();
+        let span = members.file("blobs/sha256/0").unwrap();
+        assert_eq!((span.offset, span.size), (head.len() as u64, size));
+    }
 }

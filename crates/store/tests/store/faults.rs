@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_oci::Digest;
+use cairn_store::archive::{Format, PackError, pack};
 use cairn_store::files::{Fs, Handle, RealFs};
 use cairn_store::{Directory, Repository, RepositoryError, Store, UploadError, from_bytes, layout};
 
@@ -340,4 +341,41 @@ async fn b11_a_layout_stays_whole_at_every_operation() {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn b11_an_archive_is_whole_or_what_was_there_before() {
+    let place = tempfile::tempdir().unwrap();
+    let repository = open(&place.path().join("store"));
+    let image = image("packed");
+    push(&*repository, "1.0", &image).await.unwrap();
+    let name = "hello:1.0".parse().unwrap();
+    let package = pack(repository, &image.manifest, Format::Oci, &name)
+        .await
+        .unwrap();
+    let archives = place.path().join("archives");
+    let path = archives.join("hello.tar");
+    let mut failures = 0;
+    for at in 0.. {
+        for (lasts, error) in [(false, EIO), (true, ENOSPC), (true, EROFS)] {
+            let fs = FailingFs::new(at, lasts, error);
+            let written = package.write_on(Arc::new(fs.clone()), &path).await;
+            assert_eq!(written.is_err(), fs.was_reached(), "operation {at}: {written:?}");
+            if let Err(error) = written {
+                assert!(matches!(error, PackError::Write(_)), "{error}");
+                failures += 1;
+            }
+            if path.exists() {
+                let opened = cairn_store::archive::open(&path, &archives).unwrap();
+                assert_whole(&opened).await;
+                cairn_store::files::remove(&path).unwrap();
+            }
+        }
+        if failures < 3 * (at + 1) {
+            break;
+        }
+    }
+    // Created, written in pieces, mode, flushed, renamed, and the directory flushed.
+    assert!(failures > 3 * 6, "{failures}");
+    package.write(&path).await.unwrap();
 }
