@@ -20,6 +20,7 @@ mod crash;
 mod determinism;
 mod distant_base;
 mod docs;
+mod fetching;
 mod harness;
 mod json;
 mod life;

@@ -18,6 +18,7 @@ mod sandbox;
 mod server;
 mod tools;
 mod tree;
+mod web;
 
 pub(crate) use binary::{binary, workspace};
 pub(crate) use golden::golden;
@@ -31,3 +32,4 @@ pub(crate) use sandbox::Sandbox;
 pub(crate) use server::Server;
 pub(crate) use tools::{skip, tool};
 pub(crate) use tree::Tree;
+pub(crate) use web::{Page, Web};
