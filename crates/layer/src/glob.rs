@@ -1,11 +1,14 @@
-//! Exclude patterns.
+//! What a walk leaves out.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::ignore::IgnoreRules;
 use crate::path::TreePath;
+use crate::select::{Selection, Verdict};
 
 /// Which paths of a walk are left out.
 ///
@@ -16,6 +19,16 @@ use crate::path::TreePath;
 pub struct GlobFilter {
     all: GlobSet,
     directories: GlobSet,
+    ignored: Option<Ignored>,
+    selection: Option<Selection>,
+}
+
+/// Rules that are relative to another directory than where the walk starts.
+#[derive(Debug, Clone)]
+struct Ignored {
+    rules: Arc<IgnoreRules>,
+    /// Where the walk starts, relative to the directory of the rules; with a slash at its end, or empty.
+    start: Vec<u8>,
 }
 
 /// Why a pattern is not one.
@@ -69,18 +82,61 @@ impl GlobFilter {
         Ok(Self {
             all: build(&all)?,
             directories: build(&directories)?,
+            ignored: None,
+            selection: None,
         })
+    }
+
+    /// The same, which also leaves out what `rules` ignore. The walk starts at `start`, relative to their directory; none
+    /// for the directory itself.
+    #[must_use]
+    pub fn ignoring(self, rules: Arc<IgnoreRules>, start: Option<&TreePath>) -> Self {
+        let start = start.map_or_else(Vec::new, |start| [start.as_bytes(), b"/"].concat());
+        Self {
+            ignored: Some(Ignored { rules, start }),
+            ..self
+        }
+    }
+
+    /// The same, which leaves out what `selection` does not take and what does not lead there.
+    #[must_use]
+    pub fn selecting(self, selection: Selection) -> Self {
+        Self {
+            selection: Some(selection),
+            ..self
+        }
     }
 
     /// Whether `path` itself, relative to the start of the walk, is excluded.
     #[must_use]
     pub fn excludes(&self, path: &TreePath, is_directory: bool) -> bool {
-        let path = OsStr::from_bytes(path.as_bytes());
-        self.all.is_match(path) || (is_directory && self.directories.is_match(path))
+        let selected = self.selection.as_ref().map(|selection| selection.verdict(path));
+        match selected {
+            Some(Verdict::Outside) => return true,
+            Some(Verdict::OnTheWay) if !is_directory => return true,
+            _ => {}
+        }
+        let name = OsStr::from_bytes(path.as_bytes());
+        self.all.is_match(name)
+            || (is_directory && self.directories.is_match(name))
+            || self
+                .ignored
+                .as_ref()
+                .is_some_and(|ignored| ignored.has(path, is_directory))
     }
 }
 
-fn compile(glob: &str, pattern: &str) -> Result<globset::Glob, GlobError> {
+impl Ignored {
+    fn has(&self, path: &TreePath, is_directory: bool) -> bool {
+        if self.start.is_empty() {
+            return self.rules.line(path.as_bytes(), is_directory).is_some();
+        }
+        let path = [&self.start, path.as_bytes()].concat();
+        self.rules.line(&path, is_directory).is_some()
+    }
+}
+
+pub(crate) fn compile(glob: &str, pattern: &str) -> Result<globset::Glob, GlobError> {
     if glob.is_empty() || glob.starts_with('/') {
         return Err(GlobError::NotRelative {
             pattern: pattern.to_owned(),

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_layer::{
-    Attributes, Context, Engine, GlobFilter, LayerOptions, Listing, LocalEntry, LocalError, LocalKind, Node,
-    Source, Tree, TreeError, TreePath, WriteError, WrittenLayer,
+    Attributes, Context, Engine, GlobError, GlobFilter, IgnoreRules, LayerOptions, Listing, LocalEntry,
+    LocalError, LocalKind, Node, Selection, Source, Tree, TreeError, TreePath, Verdict, WriteError,
+    WrittenLayer,
 };
 use cairn_oci::{Descriptor, Platform};
 use cairn_store::Written;
@@ -16,11 +17,11 @@ use cairn_store::transfer::Transferred;
 use super::accounts::Accounts;
 use super::fetch::{Content, Fetched};
 use super::plan::PlannedLayer;
-use super::{Build, BuildError, BuiltLayer};
+use super::{Build, BuildError, BuiltLayer, ignore, secrets};
 use crate::blocking::run;
 use crate::document::chain;
 use crate::finding::{Finding, Located};
-use crate::spec::{Copy, Destination, Directory, Fetch, Layer, Owner, Write};
+use crate::spec::{Copy, Destination, Directory, Fetch, Layer, Owner, Write, split_glob};
 
 /// How many names a finding lists.
 const NAMES_SHOWN: usize = 8;
@@ -30,6 +31,7 @@ pub(super) struct LayerPlanner<'a> {
     layer: &'a Layer,
     platform: &'a Platform,
     context: &'a Context,
+    ignored: &'a Arc<IgnoreRules>,
     accounts: &'a Accounts,
     lower: &'a Listing,
     tree: Tree,
@@ -39,7 +41,7 @@ impl<'a> LayerPlanner<'a> {
     pub(super) fn new(
         layer: &'a Layer,
         platform: &'a Platform,
-        context: &'a Context,
+        (context, ignored): (&'a Context, &'a Arc<IgnoreRules>),
         accounts: &'a Accounts,
         lower: &'a Listing,
     ) -> Self {
@@ -48,6 +50,7 @@ impl<'a> LayerPlanner<'a> {
             layer,
             platform,
             context,
+            ignored,
             accounts,
             lower,
             tree,
@@ -95,17 +98,12 @@ impl<'a> LayerPlanner<'a> {
     fn copy(&mut self, copy: &Copy) -> Result<(), Finding> {
         let from = copy.from.value.expand(self.platform);
         let owner = self.owner(copy.owner.as_ref())?;
-        let exclude = GlobFilter::new(&copy.exclude);
-        let exclude = exclude.map_err(|error| Finding::new(chain(&error), copy.from.span.clone()))?;
-        let entries = self.context.walk(&from, &exclude);
-        let entries = entries.map_err(|error| self.local_finding(&from, &error, copy.from.span.clone()))?;
-        let start_is_directory = matches!(
-            entries.first(),
-            Some(LocalEntry {
-                kind: LocalKind::Directory,
-                ..
-            })
-        );
+        let (from, entries) = self.found(copy, from)?;
+        self.check_secrets(copy, &from, &entries)?;
+        // What a glob takes comes without the directory that it starts from.
+        let start_is_directory = entries
+            .first()
+            .is_some_and(|entry| entry.path.is_some() || matches!(entry.kind, LocalKind::Directory));
         let target = target(&copy.to, &from, start_is_directory)?;
         check_capabilities(copy, &entries)?;
         let given = Given {
@@ -122,6 +120,96 @@ impl<'a> LayerPlanner<'a> {
             self.put(path, node, &copy.to.span)?;
         }
         Ok(())
+    }
+
+    /// What a copy copies, and the path to which it is relative.
+    fn found(&self, copy: &Copy, from: String) -> Result<(String, Vec<LocalEntry>), Finding> {
+        let span = || copy.from.span.clone();
+        let wrong = |error: GlobError| Finding::new(chain(&error), span());
+        let filter = GlobFilter::new(&copy.exclude).map_err(wrong)?;
+        let Some((directory, glob)) = split_glob(&from) else {
+            self.check_ignored(copy, &from)?;
+            let filter = filter.ignoring(Arc::clone(self.ignored), start_of(&from).as_ref());
+            let entries = self.context.walk(&from, &filter);
+            let entries = entries.map_err(|error| self.local_finding(&from, &error, span()))?;
+            return Ok((from, entries));
+        };
+        let start = format!("{}/", if directory.is_empty() { "." } else { directory });
+        self.check_ignored(copy, &start)?;
+        let selection = Selection::new(glob).map_err(wrong)?;
+        let filter = filter.ignoring(Arc::clone(self.ignored), start_of(&start).as_ref());
+        let entries = self.context.walk(&start, &filter.selecting(selection.clone()));
+        let mut entries = entries.map_err(|error| self.local_finding(&start, &error, span()))?;
+        entries.retain(|entry| {
+            let path = entry.path.as_ref();
+            path.is_some_and(|path| selection.verdict(path) == Verdict::Selected)
+        });
+        if entries.is_empty() {
+            let layer = &self.layer.name.value;
+            let finding = Finding::new(
+                format!("layer `{layer}` copies {from}, and nothing matches"),
+                span(),
+            );
+            let finding = match nearest_names(self.context, &from) {
+                Some(label) => finding.with_label(label),
+                None => finding,
+            };
+            return Err(finding.with_hint(format!(
+                "`*` stays within one name, and `**` crosses directories; `exclude` and {} may have left everything out",
+                ignore::NAME
+            )));
+        }
+        Ok((start, entries))
+    }
+
+    /// What the spec names itself is not left out in silence.
+    fn check_ignored(&self, copy: &Copy, from: &str) -> Result<(), Finding> {
+        let Some(start) = start_of(from) else {
+            return Ok(());
+        };
+        let is_directory = matches!(self.context.kind(from), Ok(LocalKind::Directory));
+        match self.ignored.line_on_the_way(start.as_bytes(), is_directory) {
+            None => Ok(()),
+            Some(line) => {
+                let name = ignore::NAME;
+                let message = format!(
+                    "layer `{}` copies {from}, which {name} ignores",
+                    self.layer.name.value
+                );
+                let hint =
+                    format!("see line {line} of {name}; a later line that begins with `!` takes it back");
+                Err(Finding::new(message, copy.from.span.clone()).with_hint(hint))
+            }
+        }
+    }
+
+    fn check_secrets(&self, copy: &Copy, from: &str, entries: &[LocalEntry]) -> Result<(), Finding> {
+        let span = copy.from.span.clone();
+        let allowed = GlobFilter::new(&copy.allow_secrets);
+        let allowed = allowed.map_err(|error| Finding::new(chain(&error), span.clone()))?;
+        let found = secrets::find(start_of(from).as_ref(), entries, &allowed);
+        let found = found.map_err(|error| self.local_finding(from, &error, span.clone()))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let shown = found.iter().take(NAMES_SHOWN).map(|secret| {
+            let path = secret.path.to_string();
+            format!("{} ({})", path.trim_start_matches('/'), secret.what)
+        });
+        let shown: Vec<_> = shown.collect();
+        let more = match found.len() - shown.len() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let message = format!(
+            "layer `{}` copies what looks like a secret: {}{more}",
+            self.layer.name.value,
+            shown.join(", ")
+        );
+        Err(Finding::new(message, span).with_hint(format!(
+            "leave it out with `exclude` or in {}; what does belong into the image is named in `allow-secrets`",
+            ignore::NAME
+        )))
     }
 
     fn copied_node(&self, kind: LocalKind, path: &TreePath, given: &Given) -> Node {
@@ -376,6 +464,12 @@ impl<'a> LayerPlanner<'a> {
             None => finding,
         }
     }
+}
+
+/// The path of `from` without `.` and slashes at its end; none for the spec's directory itself.
+fn start_of(from: &str) -> Option<TreePath> {
+    let names = from.split('/').filter(|name| !matches!(*name, "" | "."));
+    TreePath::new(names.collect::<Vec<_>>().join("/")).ok()
 }
 
 /// What the spec says of the attributes of all that one copy brings.

@@ -14,10 +14,12 @@ pub mod check;
 mod config;
 mod error;
 mod fetch;
+mod ignore;
 mod layers;
 mod own;
 mod plan;
 mod progress;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! What the layers of one platform's image will hold, found before anything is written.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use cairn_layer::{Compression, Context, Listing, Tree, TreeError};
 use cairn_oci::Platform;
@@ -61,6 +62,10 @@ pub(crate) fn plan(
     if let Err(finding) = accounts.resolve(spec.config.user.as_ref()) {
         findings.push(finding);
     }
+    let ignored = super::ignore::read(context).unwrap_or_else(|finding| {
+        findings.push(finding);
+        Arc::default()
+    });
     let mut lower = listing.to_listing();
     let mut layers = Vec::new();
     if spec.has_accounts() {
@@ -75,7 +80,7 @@ pub(crate) fn plan(
         }
     }
     for (number, layer) in spec.layers.iter().enumerate() {
-        let planner = LayerPlanner::new(layer, platform, context, &accounts, &lower);
+        let planner = LayerPlanner::new(layer, platform, (context, &ignored), &accounts, &lower);
         let tree = planner.plan(number, fetched, &mut findings);
         if let Err(error) = lower.apply_tree(&tree) {
             findings.push(Finding::new(chain(&error), layer.name.span.clone()));

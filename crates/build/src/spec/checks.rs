@@ -6,7 +6,7 @@ use std::ops::Range;
 use cairn_layer::TreePath;
 
 use super::values::Destination;
-use super::{Copy, Fetch, LAYER_LIMIT, Layer, Spec};
+use super::{Copy, Fetch, LAYER_LIMIT, Layer, Spec, split_glob};
 use crate::document::Findings;
 use crate::finding::{Finding, Located};
 
@@ -179,7 +179,7 @@ fn fetched(fetch: &Fetch) -> Option<TreePath> {
 /// Where a copy goes, if that is one path that is known without looking at the disk.
 fn copied(copy: &Copy) -> Option<TreePath> {
     let from = copy.from.value.as_str();
-    if from.ends_with('/') {
+    if from.ends_with('/') || split_glob(from).is_some() {
         return None;
     }
     match &copy.to.value {

@@ -13,6 +13,7 @@
 //! | a directory, written `a/d` | `/x/y` | `/x/y` is the directory |
 //! | a directory, written `a/d` | `/x/` | `/x/d` is the directory |
 //! | a directory, written `a/d/` | `/x` or `/x/` | what is in it goes into `/x`; the directory itself does not |
+//! | a glob, `a/d/*.c` or `a/d/**/*.c` | `/x/` | what matches goes to its path below `a/d`: `/x/f.c`, `/x/e/f.c` |
 //!
 //! - A symbolic link is stored as a link and never followed, unless a slash comes after it.
 //! - Files get 0755 if their owner may execute them, else 0644; `mode` says otherwise, for files only.
@@ -46,6 +47,7 @@ pub use self::capability::Capabilities;
 pub use self::fetch::{Checksum, Extract, Fetch};
 pub use self::health::Healthcheck;
 pub use self::schema::schema;
+pub(crate) use self::values::split_glob;
 pub use self::values::{Destination, ID_LIMIT, Owner, Principal, Template};
 use crate::finding::{Finding, Located};
 

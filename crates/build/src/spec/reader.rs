@@ -14,7 +14,7 @@ use super::keys::{BASE, CONFIG, COPY, DIR, FETCH, GROUP, IMAGE, LAYER, LEDGER, L
 use super::values::{self, Destination, Owner, Template};
 use super::{
     Base, BaseSource, Capabilities, Config, Copy, Created, Directory, Extended, Group, ID_LIMIT, Image,
-    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, fetch, health,
+    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, fetch, health, split_glob,
 };
 use crate::document::{self, Findings, Problem, Section, chain, nearest};
 use crate::finding::{Finding, Located};
@@ -323,6 +323,13 @@ fn read_copy(section: &Section<'_>) -> Option<Copy> {
     let exclude = read_globs(section, "exclude");
     let allow_secrets = read_globs(section, "allow-secrets");
     let extended = read_extended(section);
+    if let (Some(from), Some(to)) = (&from, &to)
+        && let (Some(_), Destination::Exactly(path)) = (split_glob(from.value.as_str()), &to.value)
+    {
+        let message = "a glob copies into a directory, and `to` has no slash at its end";
+        let hint = format!("write `to = \"{path}/\"`");
+        section.report(Finding::new(message, to.span.clone()).with_hint(hint));
+    }
     Some(Copy {
         from: from?,
         to: to?,

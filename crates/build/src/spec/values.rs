@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cairn_layer::{Compression, PathError, TreePath, is_allowed_xattr};
+use cairn_layer::{Compression, PathError, Selection, TreePath, is_allowed_xattr};
 use cairn_oci::Platform;
 
 use super::Split;
@@ -67,8 +67,35 @@ impl Template {
             let problem = Problem::new(format!("`{text}` leads out of the spec's directory"));
             return Err(problem.with_hint("`from` is relative to the directory of the spec and stays in it"));
         }
+        if let Some((_, glob)) = split_glob(text) {
+            if let Some(bare) = glob.strip_suffix('/') {
+                let problem = Problem::new(format!("the glob `{text}` ends in a slash"));
+                return Err(problem.with_hint(format!(
+                    "leave it away: directories that match `{bare}` are copied under their names"
+                )));
+            }
+            // A placeholder's braces are no alternatives, and what it becomes has no meaning for a glob.
+            let plain = PLACEHOLDERS
+                .iter()
+                .fold(glob.to_owned(), |glob, word| glob.replace(word, "x"));
+            Selection::new(&plain).map_err(|error| Problem::new(chain(&error)))?;
+        }
         Ok(template)
     }
+}
+
+/// Cuts a `from` before the first component with `*`, `?` or `[`: into a directory, empty for the spec's own, and a glob
+/// relative to it. None if it is no glob.
+#[must_use]
+pub(crate) fn split_glob(from: &str) -> Option<(&str, &str)> {
+    let mut at = 0;
+    for component in from.split('/') {
+        if component.contains(['*', '?', '[']) {
+            return Some((from[..at].trim_end_matches('/'), &from[at..]));
+        }
+        at += component.len() + 1;
+    }
+    None
 }
 
 /// Where something goes in the image.

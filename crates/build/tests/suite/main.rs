@@ -8,6 +8,7 @@
 mod base_archives;
 mod bases;
 mod building;
+mod documented;
 mod fetches;
 mod fixture;
 mod golden;
@@ -18,6 +19,7 @@ mod options;
 mod records;
 mod schema;
 mod segments;
+mod selecting;
 mod spec_errors;
 mod specs;
 mod splits;

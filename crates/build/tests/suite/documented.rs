@@ -1,0 +1,135 @@
+//! Every spec in docs/spec.md is built, with the files that it copies.
+
+use std::collections::BTreeSet;
+
+use cairn_build::Spec;
+use cairn_build::spec::{BaseSource, schema};
+use cairn_layer::Compression;
+use serde_json::Value;
+
+use crate::fixture::{BaseImage, Project, debian_tree, pack, write_index};
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec.md");
+
+fn specs() -> Vec<String> {
+    let document = std::fs::read_to_string(DOCUMENT).unwrap();
+    let blocks = document.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("```").next());
+    let whole = blocks.filter(|block| block.contains("[image]") && !block.contains("[workspace"));
+    whole.map(str::to_owned).collect()
+}
+
+/// Makes what `from` names: a directory with a few files, or a file.
+fn make(project: &Project, from: &str) {
+    let from = from
+        .replace("**/*", "deep/one")
+        .replace('*', "one")
+        .replace("{os}", "linux");
+    for architecture in ["amd64", "arm64"] {
+        let from = from.replace("{arch}", architecture);
+        match from.strip_suffix('/') {
+            Some(directory) => {
+                project.file(&format!("{directory}/file"), "content\n", 0o644);
+                project.file(&format!("{directory}/deep/file"), "content\n", 0o644);
+            }
+            None => project.file(&from, "content\n", 0o755),
+        }
+    }
+}
+
+/// Makes the base: an image in the store, a layout, or an archive of a root file system.
+async fn make_base(project: &Project, source: &BaseSource) -> bool {
+    let images = || ["amd64", "arm64"].map(BaseImage::debian);
+    match source {
+        BaseSource::Image(reference) => {
+            let repository = project.store.open(&reference.name);
+            let tag_name = reference.tag.as_ref().unwrap().to_string();
+            write_index(&repository, &tag_name, &images()).await;
+            true
+        }
+        BaseSource::RootFs(template) => {
+            let (bytes, _) = pack(&debian_tree(), Compression::Zstd);
+            for architecture in ["amd64", "arm64"] {
+                let path = project
+                    .path()
+                    .join(template.as_str().replace("{arch}", architecture));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, &bytes).unwrap();
+            }
+            true
+        }
+        // Layouts and archives have their own tests; here there is no program to write them.
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn every_spec_in_the_documentation_is_built() {
+    let specs = specs();
+    let mut built = 0;
+    for text in &specs {
+        let project = Project::new();
+        let spec = Spec::parse(text).unwrap_or_else(|findings| panic!("{text}\n{findings:?}"));
+        for copy in spec.layers.iter().flat_map(|layer| &layer.copies) {
+            make(&project, copy.from.value.as_str());
+        }
+        let has_base = match &spec.base {
+            Some(base) => make_base(&project, &base.source.value).await,
+            None => true,
+        };
+        if has_base {
+            project
+                .build(text)
+                .await
+                .unwrap_or_else(|error| panic!("{text}\n{error:?}"));
+            built += 1;
+        }
+    }
+    assert!(built + 1 >= specs.len(), "{built} of {}", specs.len());
+}
+
+/// The keys of each table in the schema, as `table.key`.
+fn keys(name: &str, table: &Value, all: &mut BTreeSet<(String, String)>) {
+    let Some(properties) = table["properties"].as_object() else {
+        return;
+    };
+    for (key, value) in properties {
+        all.insert((name.to_owned(), key.clone()));
+        let inner = if value["type"] == "array" {
+            &value["items"]
+        } else {
+            value
+        };
+        keys(key, inner, all);
+    }
+}
+
+/// Whether a spec has `key` in a table called `name`, at any depth.
+fn has(value: &toml::Value, at: &str, name: &str, key: &str) -> bool {
+    match value {
+        toml::Value::Table(table) => {
+            (at == name && table.contains_key(key))
+                || table.iter().any(|(inner, value)| has(value, inner, name, key))
+        }
+        toml::Value::Array(elements) => elements.iter().any(|element| has(element, at, name, key)),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_key_is_in_an_example() {
+    let specs: Vec<toml::Value> = specs()
+        .iter()
+        .map(|text| toml::Value::Table(toml::from_str(text).unwrap()))
+        .collect();
+    let mut all = BTreeSet::new();
+    keys("", &schema(), &mut all);
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|(name, key)| !specs.iter().any(|spec| has(spec, "", name, key)))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "without an example in {DOCUMENT}: {missing:?}"
+    );
+}
