@@ -42,14 +42,19 @@ async fn write(from: &Arc<dyn Repository>, target: Target, format: Format, name:
     package.write(to).await.unwrap();
 }
 
+/// An archive of one image, called `debian:12`, as `docker save` makes it.
+pub(crate) async fn write_image(image: &BaseImage, path: &Path) {
+    let from = repository();
+    let manifest = image.write(&*from).await;
+    let target = Target::Digest(manifest.digest);
+    write(&from, target, Format::Docker, "debian:12", path).await;
+}
+
 /// Archives of one image for each platform, as `docker save` makes them.
 async fn write_each(project: &Project) {
     for architecture in ["amd64", "arm64"] {
-        let from = repository();
-        let image = BaseImage::debian(architecture).write(&*from).await;
         let path = project.path().join(format!("base-{architecture}.tar"));
-        let target = Target::Digest(image.digest);
-        write(&from, target, Format::Docker, "debian:12", &path).await;
+        write_image(&BaseImage::debian(architecture), &path).await;
     }
 }
 

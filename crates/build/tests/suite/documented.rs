@@ -1,12 +1,14 @@
-//! Every spec in docs/spec.md is built, with the files that it copies.
+//! Every spec in docs/spec.md is read, and built with the files that it copies.
 
 use std::collections::BTreeSet;
 
 use cairn_build::Spec;
 use cairn_build::spec::{BaseSource, schema};
 use cairn_layer::Compression;
+use cairn_store::layout;
 use serde_json::Value;
 
+use crate::base_archives;
 use crate::fixture::{BaseImage, Project, debian_tree, pack, write_index};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec.md");
@@ -37,15 +39,14 @@ fn make(project: &Project, from: &str) {
     }
 }
 
-/// Makes the base: an image in the store, a layout, or an archive of a root file system.
-async fn make_base(project: &Project, source: &BaseSource) -> bool {
+/// Makes the base, for both architectures.
+async fn make_base(project: &Project, source: &BaseSource) {
     let images = || ["amd64", "arm64"].map(BaseImage::debian);
     match source {
         BaseSource::Image(reference) => {
             let repository = project.store.open(&reference.name);
             let tag_name = reference.tag.as_ref().unwrap().to_string();
             write_index(&repository, &tag_name, &images()).await;
-            true
         }
         BaseSource::RootFs(template) => {
             let (bytes, _) = pack(&debian_tree(), Compression::Zstd);
@@ -56,36 +57,42 @@ async fn make_base(project: &Project, source: &BaseSource) -> bool {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(path, &bytes).unwrap();
             }
-            true
         }
-        // Layouts and archives have their own tests; here there is no program to write them.
-        _ => false,
+        BaseSource::Layout { directory, tag: name } => {
+            let layout = layout::create(project.path().join(directory)).unwrap();
+            write_index(&layout, name.as_ref().unwrap().as_str(), &images()).await;
+        }
+        BaseSource::Archive { file, .. } => {
+            for image in images() {
+                let path = file.expand(&image.platform);
+                let path = project.path().join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                base_archives::write_image(&image, &path).await;
+            }
+        }
     }
 }
 
 #[tokio::test]
 async fn every_spec_in_the_documentation_is_built() {
     let specs = specs();
-    let mut built = 0;
+    assert!(specs.len() > 15, "{}", specs.len());
     for text in &specs {
         let project = Project::new();
         let spec = Spec::parse(text).unwrap_or_else(|findings| panic!("{text}\n{findings:?}"));
         for copy in spec.layers.iter().flat_map(|layer| &layer.copies) {
             make(&project, copy.from.value.as_str());
         }
-        let has_base = match &spec.base {
-            Some(base) => make_base(&project, &base.source.value).await,
-            None => true,
-        };
-        if has_base {
-            project
-                .build(text)
-                .await
-                .unwrap_or_else(|error| panic!("{text}\n{error:?}"));
-            built += 1;
+        // What the documented URLs give nobody can make here: the suite `fetches` builds with content of its own.
+        if spec.layers.iter().any(|layer| !layer.fetches.is_empty()) {
+            continue;
         }
+        if let Some(base) = &spec.base {
+            make_base(&project, &base.source.value).await;
+        }
+        let built = project.build(text).await;
+        assert!(built.is_ok(), "{text}\n{built:?}");
     }
-    assert!(built + 1 >= specs.len(), "{built} of {}", specs.len());
 }
 
 /// The keys of each table in the schema, as `table.key`.
