@@ -16,6 +16,7 @@
 
 mod arrows;
 mod bad_input;
+mod catalogue;
 mod crash;
 mod determinism;
 mod distant_base;
@@ -24,6 +25,7 @@ mod fetching;
 mod harness;
 mod json;
 mod life;
+mod matrix;
 mod outputs;
 mod peers;
 mod rebuild;

@@ -1,0 +1,75 @@
+//! The catalogue of attacks and faults, `tests/README.md`: each row has a test of its name.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::harness::workspace;
+
+/// The names of all functions of the Rust files below `directory`.
+fn functions(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.lines().filter_map(|line| {
+                let line = line.trim_start();
+                let line = line.strip_prefix("async ").unwrap_or(line);
+                let rest = line.strip_prefix("fn ")?;
+                rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+                    .next()
+            });
+            found.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+/// The rows that a name speaks of: `c8_…`, or `a4_b6_…`.
+fn rows(name: &str) -> Vec<String> {
+    let is_row = |word: &&str| {
+        let number = word.strip_prefix(|letter: char| letter.is_ascii_lowercase());
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    name.split('_')
+        .take_while(is_row)
+        .map(str::to_uppercase)
+        .collect()
+}
+
+#[test]
+fn each_row_of_the_catalogue_has_a_test_of_its_name() {
+    let mut all = BTreeSet::new();
+    for directory in ["crates", "tests"] {
+        functions(&workspace().join(directory), &mut all);
+    }
+    let covered: BTreeSet<String> = all.iter().flat_map(|name| rows(name)).collect();
+    let text = std::fs::read_to_string(workspace().join("tests/README.md")).unwrap();
+    let mut count = 0;
+    for line in text.lines() {
+        let Some((row, rest)) = line.strip_prefix("| ").and_then(|line| line.split_once(" | ")) else {
+            continue;
+        };
+        if rows(&row.to_lowercase()) != [row] {
+            continue;
+        }
+        count += 1;
+        let open = rest.contains("| not yet: ");
+        assert!(
+            open || covered.contains(row),
+            "no test is named after row {row}: {rest}"
+        );
+        for name in rest
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| !rows(name).is_empty())
+        {
+            assert!(
+                all.contains(name),
+                "row {row} names a test that is not there: {name}"
+            );
+        }
+    }
+    assert!(count >= 39, "the catalogue has {count} rows of tables A, B and C");
+}
