@@ -203,15 +203,47 @@ fn read(path: &std::path::Path, limit: usize) -> Result<Option<String>, Failure>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(&error)),
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     file.take(limit as u64 + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| failed(&error))?;
-    if text.len() > limit {
+    if bytes.len() > limit {
         return Err(Failure::new(
             Exit::Input,
             format!("{} is longer than {limit} bytes", path.display()),
         ));
     }
-    Ok(Some(text))
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|error| not_text(path, error.as_bytes(), error.utf8_error().valid_up_to()))
+}
+
+/// Says where the first byte is that cannot be text, in characters, as findings do.
+fn not_text(path: &std::path::Path, bytes: &[u8], valid: usize) -> Failure {
+    let before = String::from_utf8_lossy(&bytes[..valid]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Failure::new(
+        Exit::Input,
+        format!("{}:{line}:{column} is not UTF-8 text", path.display()),
+    )
+    .with_hint("save the file as UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_no_text_is_named_with_its_place() {
+        let failure = not_text(
+            std::path::Path::new("cairn.toml"),
+            "a\nä = \"\u{ff}".as_bytes(),
+            7,
+        );
+        assert!(
+            failure.to_string().contains("cairn.toml:2:6 is not UTF-8 text"),
+            "{failure}"
+        );
+    }
 }

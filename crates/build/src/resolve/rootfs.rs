@@ -11,13 +11,22 @@ use cairn_oci::{Descriptor, media_type};
 use super::contents::Contents;
 use super::{LockError, ResolvedBase, Wanted};
 use crate::blocking::run;
+use crate::finding::Finding;
 use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
 use crate::spec::Template;
 
 pub(super) async fn resolve(wanted: Wanted<'_>, template: &Template) -> Result<ResolvedBase, LockError> {
     let mut locked = BTreeMap::new();
     for platform in wanted.platforms {
-        let path = wanted.request.directory.join(template.expand(&platform));
+        let from = template.expand(&platform);
+        let path = wanted.request.directory.join(&from);
+        // What the spec names and nobody has is a mistake of the spec, with a place in it.
+        if std::fs::metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let finding = Finding::new(format!("there is no `{from}`"), wanted.base.source.span.clone());
+            return Err(LockError::Spec {
+                findings: vec![finding],
+            });
+        }
         let (limits, engine) = (wanted.request.limits, wanted.request.engine.clone());
         let pins = run(move || resolve_file(&path, &limits, &engine)).await?;
         locked.insert(platform, pins);

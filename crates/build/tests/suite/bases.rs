@@ -309,7 +309,7 @@ async fn root_file_systems_that_are_none_are_refused() {
     let spec = SPEC.replace("image = \"debian:12\"", "rootfs = \"base\"");
     assert!(matches!(
         project.lock(&spec, None).await,
-        Err(LockError::OpenRootFs { .. })
+        Err(LockError::Spec { .. })
     ));
     std::fs::create_dir(project.path().join("base")).unwrap();
     assert!(matches!(

@@ -237,3 +237,16 @@ async fn b7_without_the_key_hard_links_are_files_of_their_own() {
     let built = project.build(&spec(AMD64, text)).await.unwrap();
     assert_eq!(built.platforms[0].layers[0].files, 2);
 }
+
+#[tokio::test]
+async fn a_root_file_system_that_is_missing_is_a_finding_in_the_spec() {
+    let project = Project::new();
+    let text = spec(AMD64, "[base]\nrootfs = \"vendor/{arch}.tar\"\n");
+    match project.lock(&text, None).await {
+        Err(cairn_build::LockError::Spec { findings }) => assert_eq!(
+            render(&text, &findings),
+            "5:10 there is no `vendor/amd64.tar`\n    at: \"vendor/{arch}.tar\"\n"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
