@@ -236,11 +236,7 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_no_text_is_named_with_its_place() {
-        let failure = not_text(
-            std::path::Path::new("cairn.toml"),
-            "a\nä = \"\u{ff}".as_bytes(),
-            7,
-        );
+        let failure = not_text(std::path::Path::new("cairn.toml"), b"a\n\xc3\xa4 = \"\xff", 8);
         assert!(
             failure.to_string().contains("cairn.toml:2:6 is not UTF-8 text"),
             "{failure}"
