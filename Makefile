@@ -16,7 +16,7 @@ check: ## format, lints, docs and file rules, as CI runs them
 	@scripts/check.sh
 
 bench: ## compare with peers on this machine (release build; some minutes)
-	@scripts/bench.sh
+	@scripts/bench.sh $(if $(ROWS),--rows $(ROWS)) $(if $(RUNS),--runs $(RUNS))
 
 bless: ## accept what the tests produce now as goldens and generated pages
 	@CAIRN_BLESS=1 INSTA_UPDATE=always cargo test --workspace --locked

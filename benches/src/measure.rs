@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -56,24 +56,42 @@ impl Row {
     }
 }
 
-/// Prints a table in which the first row is what the others are compared with.
-pub fn print(title: &str, rows: &[Row]) {
-    println!(
-        "\n{title}\n\n| what | median s | min – max | n | times the first | |\n|---|---|---|---|---|---|"
+/// What Cairn, the first row of a table, promises about another: how many times its time the other's is, at least.
+pub struct Promise {
+    pub row: &'static str,
+    pub at_least: f64,
+}
+
+/// A table in which the first row is what the others are compared with.
+pub fn table(title: &str, rows: &[Row], promises: &[Promise]) -> String {
+    let mut text = format!(
+        "\n{title}\n\n| what | median s | min – max | n | times the first | promise | |\n|---|---|---|---|---|---|---|\n"
     );
     for row in rows {
         let seconds = |index: usize| row.times[index].as_secs_f64();
-        println!(
-            "| {} | {:.3} | {:.3} – {:.3} | {} | {:.2} | {} |",
+        let ratio = row.median() / rows[0].median();
+        let promise = promises
+            .iter()
+            .find(|promise| promise.row == row.name)
+            .map_or_else(String::new, |promise| {
+                let kept = if ratio >= promise.at_least {
+                    "kept"
+                } else {
+                    "NOT KEPT"
+                };
+                format!("≥ {} {kept}", promise.at_least)
+            });
+        text.push_str(&format!(
+            "| {} | {:.3} | {:.3} – {:.3} | {} | {ratio:.2} | {promise} | {} |\n",
             row.name,
             row.median(),
             seconds(0),
             seconds(row.times.len() - 1),
             row.times.len(),
-            row.median() / rows[0].median(),
             row.note,
-        );
+        ));
     }
+    text
 }
 
 pub fn run(command: &mut Command) -> Result<()> {
@@ -97,6 +115,40 @@ fn finish(command: &mut Command) -> Result<Output> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     ))
+}
+
+/// Runs `command` and gives the most memory that its process had at once, in bytes (`VmHWM`). It is looked at every
+/// two milliseconds, so what a process takes just before its end may be missed.
+pub fn peak_memory(command: &mut Command) -> Result<u64> {
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+            Ok(Some(status)) if status.success() => return Ok(peak),
+            Ok(Some(status)) => return Err(format!("{command:?}: {status}")),
+            Err(error) => return Err(format!("cannot wait for {command:?}: {error}")),
+        }
+    }
+}
+
+/// Removes a file, if it is there.
+pub fn remove_file(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(format!("cannot remove {}: {error}", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes a directory, if it is there.
