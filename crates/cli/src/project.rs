@@ -38,11 +38,7 @@ impl Project {
     pub fn load(cairn: &Cairn) -> Result<Self, Failure> {
         match Self::find(cairn)? {
             Some(project) => Ok(project),
-            None => Err(Failure::new(
-                Exit::Input,
-                format!("there is no {SPEC} in {}", cairn.directory().display()),
-            )
-            .with_hint("cairn init writes one; -C DIR acts in another directory".to_owned())),
+            None => Err(no_spec(cairn)),
         }
     }
 
@@ -52,6 +48,19 @@ impl Project {
     ///
     /// When something is wrong with either.
     pub fn find(cairn: &Cairn) -> Result<Option<Self>, Failure> {
+        Self::find_with(cairn, |_| false)
+    }
+
+    /// Reads both to resolve everything anew: a lock for an earlier output version is as good as none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_to_update(cairn: &Cairn) -> Result<Self, Failure> {
+        Self::find_with(cairn, Lock::is_outdated)?.ok_or_else(|| no_spec(cairn))
+    }
+
+    fn find_with(cairn: &Cairn, ignored: fn(&str) -> bool) -> Result<Option<Self>, Failure> {
         let directory = cairn.directory();
         if !directory.is_dir() {
             return Err(Failure::new(
@@ -65,7 +74,8 @@ impl Project {
         let spec = Spec::parse(&spec_text).map_err(|findings| {
             diagnostic::failure(&cairn.terminal, SPEC, &spec_text, &findings, "nothing was done")
         })?;
-        let lock = match read(&directory.join(LOCK), cairn_build::lock::LIMIT)? {
+        let text = read(&directory.join(LOCK), cairn_build::lock::LIMIT)?;
+        let lock = match text.filter(|text| !ignored(text)) {
             Some(text) => {
                 let lock = Lock::parse(&text);
                 let lock = lock.map_err(|findings| {
@@ -190,6 +200,14 @@ fn dates(cairn: &Cairn) -> Result<Dates, Failure> {
             format!("SOURCE_DATE_EPOCH is `{text}`, not seconds since 1970"),
         )),
     }
+}
+
+fn no_spec(cairn: &Cairn) -> Failure {
+    Failure::new(
+        Exit::Input,
+        format!("there is no {SPEC} in {}", cairn.directory().display()),
+    )
+    .with_hint("cairn init writes one; -C DIR acts in another directory".to_owned())
 }
 
 /// Reads a text of at most `limit` bytes; none if there is no such file.

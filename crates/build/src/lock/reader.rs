@@ -48,8 +48,25 @@ pub(super) fn read(text: &str) -> Result<Lock, Vec<Finding>> {
     });
     match lock {
         Some(lock) if findings.is_empty() => Ok(lock),
+        // Nobody edited it: it is right for another Cairn.
+        _ if output_version(text).is_some_and(|version| version != i64::from(OUTPUT_VERSION)) => {
+            Err(findings.into_sorted())
+        }
         _ => Err(with_hints(findings.into_sorted())),
     }
+}
+
+/// Whether a lock is for an output version before ours.
+pub(super) fn is_outdated(text: &str) -> bool {
+    output_version(text).is_some_and(|version| version < i64::from(OUTPUT_VERSION))
+}
+
+/// The rules that a lock is for, whatever else is wrong with it.
+fn output_version(text: &str) -> Option<i64> {
+    let findings = Findings::default();
+    let table = document::parse(text, LIMIT, &findings)?;
+    let output = Section::root(&table, &ROOT, &findings).required_integer("output")?;
+    Some(output.value).filter(|version| *version >= 0)
 }
 
 fn with_hints(findings: Vec<Finding>) -> Vec<Finding> {
@@ -65,11 +82,9 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
         .as_ref()
         .filter(|output| output.value != i64::from(OUTPUT_VERSION))
     {
-        let message = format!(
-            "the lock is for output version {}; this Cairn makes {OUTPUT_VERSION}",
-            output.value
-        );
-        root.report(Finding::new(message, output.span.clone()));
+        root.report(other_version(output));
+        // What else the lock says is said by other rules.
+        return None;
     }
     let created = root.required("created", created);
     let base = root
@@ -118,6 +133,21 @@ fn read_fetched(root: &Section<'_>) -> BTreeMap<String, Located<LockedFetch>> {
         }
     }
     fetched
+}
+
+fn other_version(output: &Located<i64>) -> Finding {
+    let message = format!(
+        "the lock is for output version {}; this Cairn makes {OUTPUT_VERSION}",
+        output.value
+    );
+    let finding = Finding::new(message, output.span.clone());
+    match output.value {
+        version if version > i64::from(OUTPUT_VERSION) => {
+            finding.with_hint("a newer Cairn wrote it: use that one, or take the lock from version control")
+        }
+        0.. => finding.with_hint("run `cairn lock --update`; the image will have another digest"),
+        _ => finding,
+    }
 }
 
 fn read_splits(root: &Section<'_>) -> BTreeMap<String, Located<Vec<TreePath>>> {

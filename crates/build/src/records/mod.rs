@@ -30,8 +30,7 @@ use self::codec::{Decoder, Encoder};
 pub(crate) use self::snapshot::Snapshot;
 pub use self::snapshot::{Aspect, Change};
 
-/// First bytes of every file here: its version. It also stands for the rules of a layer's bytes as long as the output
-/// version is 0: to be raised with them.
+/// First bytes of every file here: its version.
 const MAGIC: &[u8] = b"cairn layer record 1\n";
 
 /// Longest record, in bytes.

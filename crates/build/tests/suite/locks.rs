@@ -39,8 +39,9 @@ async fn a_lock_changed_by_hand_is_refused_with_the_place() {
         format!("--- {from} -> {to}\n{}", errors(&changed))
     };
     let all = [
-        change("output = 0", "output = 1"),
-        change("output = 0\n", ""),
+        change("output = 1", "output = 0"),
+        change("output = 1", "output = 2"),
+        change("output = 1\n", ""),
         change("created = \"2026", "created = \"26"),
         change("platform = \"linux/amd64\"\n", ""),
         change("manifest = \"sha256:", "manifest = \"sha256:0"),
@@ -53,6 +54,26 @@ async fn a_lock_changed_by_hand_is_refused_with_the_place() {
         change("image = \"debian:12\"\n", ""),
     ];
     insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn a_lock_for_an_earlier_output_version_is_outdated_and_no_other() {
+    assert!(Lock::is_outdated(&LOCK.replace("output = 1", "output = 0")));
+    // What else it says may be said by other rules.
+    assert!(Lock::is_outdated("output = 0\nother = 7\n"));
+    for output in [
+        "output = 1",
+        "output = 2",
+        "output = -1",
+        "output = \"0\"",
+        "",
+        "output = ",
+    ] {
+        assert!(
+            !Lock::is_outdated(&LOCK.replace("output = 1", output)),
+            "{output}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -121,7 +142,7 @@ proptest! {
     }
 }
 
-const LOCK: &str = r#"output = 0
+const LOCK: &str = r#"output = 1
 created = "2026-03-01T10:20:30Z"
 
 [base]

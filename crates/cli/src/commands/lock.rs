@@ -19,11 +19,10 @@ pub struct Lock {
 impl Lock {
     /// Resolves what is not pinned.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let mut project = Project::load(cairn)?;
-        let update = if self.update {
-            Update::All
+        let (mut project, update) = if self.update {
+            (Project::load_to_update(cairn)?, Update::All)
         } else {
-            Update::Reconcile
+            (Project::load(cairn)?, Update::Reconcile)
         };
         let change = project.resolve(cairn, update).await?;
         for pin in &change.changes {
