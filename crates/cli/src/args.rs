@@ -121,6 +121,10 @@ impl Global {
             Color::Never => false,
             Color::Auto => environment.stderr_is_terminal && !environment.no_color(),
         };
-        crate::terminal::Terminal::new(self.json, self.quiet, self.verbose, color)
+        let hidden = self.no_progress || self.json || self.quiet;
+        crate::terminal::Terminal {
+            progress: environment.is_rich_terminal() && !hidden,
+            ..crate::terminal::Terminal::new(self.json, self.quiet, self.verbose, color)
+        }
     }
 }

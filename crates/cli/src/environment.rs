@@ -113,6 +113,12 @@ impl Environment {
             .is_some_and(|value| !value.is_empty())
     }
 
+    /// Whether stderr is a terminal on which lines can be drawn again.
+    #[must_use]
+    pub fn is_rich_terminal(&self) -> bool {
+        self.stderr_is_terminal && self.text("TERM").is_some_and(|name| name != "dumb")
+    }
+
     /// `$XDG_DATA_HOME/cairn/store`.
     ///
     /// # Errors

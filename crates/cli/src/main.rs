@@ -31,6 +31,7 @@ mod ledgers;
 mod output;
 mod place;
 mod program;
+mod progress;
 mod project;
 mod signing;
 mod source;

@@ -21,6 +21,8 @@ pub struct Terminal {
     pub verbose: bool,
     /// Colours in diagnostics.
     pub color: bool,
+    /// Bars for what takes long.
+    pub progress: bool,
 }
 
 impl Terminal {
@@ -32,6 +34,7 @@ impl Terminal {
             quiet,
             verbose,
             color,
+            progress: false,
         }
     }
 

@@ -36,7 +36,8 @@ impl Compression {
 
     /// Names everything that decides what a segment is compressed to, besides its bytes: compressor, version, level.
     /// A change of one of them must change it, or a cache would mix them. None if nothing is compressed.
-    pub(crate) const fn rules(self) -> Option<&'static str> {
+    #[must_use]
+    pub const fn rules(self) -> Option<&'static str> {
         match self {
             Self::None => None,
             Self::Gzip => Some("cairn segment: gzip, libdeflate 1.26, level 3"),

@@ -153,6 +153,7 @@ pub async fn build(
     build.check_lock()?;
     let platforms = build.platforms()?;
     let plans = build.plan(&platforms).await?;
+    progress.planned(plans.iter().map(|plan| plan.layers.len()).sum());
     let mut transferred = Transferred::default();
     let mut built = Vec::new();
     for plan in plans {
@@ -250,7 +251,10 @@ impl Build<'_> {
         platforms: &[Platform],
     ) -> Result<Vec<(Platform, Vec<PlannedLayer>)>, BuildError> {
         let context = Context::open(self.request.directory);
-        let context = context.map_err(|source| BuildError::Context { source })?;
+        let mut context = context.map_err(|source| BuildError::Context { source })?;
+        if let Some(counter) = self.progress.counter() {
+            context = context.counting(counter);
+        }
         let fetched = self.fetched(platforms).await?;
         let (spec, lock) = (self.request.spec, self.request.lock);
         let mut plans = Vec::new();

@@ -1,5 +1,6 @@
 //! One of our own layers: taken from the output if it is known to be there already, else written.
 
+use cairn_layer::{Node, Source};
 use cairn_oci::Descriptor;
 use cairn_store::Written;
 use cairn_store::transfer::Transferred;
@@ -17,6 +18,7 @@ impl Build<'_> {
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
         let Some(records) = self.request.records else {
+            self.tell_writing(&layer);
             return self.write_own_layer(layer, transferred).await;
         };
         let options = self.layer_options(&layer);
@@ -30,6 +32,7 @@ impl Build<'_> {
             let descriptor = Descriptor::new(options.compression.media_type(), record.digest, record.size);
             return Ok((descriptor, known(&layer, &record)));
         }
+        self.tell_writing(&layer);
         let (descriptor, built) = self.write_own_layer(layer, transferred).await?;
         let record = Record {
             digest: built.digest,
@@ -41,6 +44,17 @@ impl Build<'_> {
         records.keep(&snapshot, &record);
         records.keep_last(&key, &snapshot);
         Ok((descriptor, built))
+    }
+
+    fn tell_writing(&self, layer: &PlannedLayer) {
+        let local = layer.tree.iter().filter_map(|(_, node)| match node {
+            Node::File {
+                source: Source::Local(file),
+                ..
+            } => Some(file.size()),
+            _ => None,
+        });
+        self.progress.writing(&layer.name, local.sum());
     }
 
     pub(super) async fn has_blob(&self, record: &Record) -> Result<bool, BuildError> {

@@ -31,7 +31,8 @@ pub(crate) use self::snapshot::Snapshot;
 pub use self::snapshot::{Aspect, Change};
 
 /// First bytes of every file here: its version.
-const MAGIC: &[u8] = b"cairn layer record 1\n";
+const MAGIC: &[u8] = b"cairn layer record 2
+";
 
 /// Longest record, in bytes.
 const RECORD_LIMIT: usize = 1024;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cairn_layer::{Attributes, Compression, Identity, LayerOptions, Node, Source, Tree};
+use cairn_layer::{Attributes, Identity, LayerOptions, Node, Source, Tree};
 use cairn_oci::Digest;
 
 use super::Time;
@@ -150,11 +150,7 @@ fn rules(options: &LayerOptions) -> Encoder {
     let mut rules = Encoder::new(b"");
     rules.string(env!("CARGO_PKG_VERSION").as_bytes());
     rules.number(OUTPUT_VERSION.into());
-    rules.byte(match options.compression {
-        Compression::None => 0,
-        Compression::Gzip => 1,
-        Compression::Zstd => 2,
-    });
+    rules.string(options.compression.rules().unwrap_or_default().as_bytes());
     rules.number(options.mtime);
     let mut encoder = Encoder::new(b"");
     encoder.string(&rules.body());

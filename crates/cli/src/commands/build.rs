@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use cairn_build::build::Progress;
@@ -24,6 +25,7 @@ use crate::fetch::{BuildInputs, Downloads};
 use crate::output::{self, Engine};
 use crate::place::{self, Place};
 use crate::program::Cairn;
+use crate::progress::Bar;
 use crate::project::{LOCK, Project};
 use crate::terminal::{Terminal, bytes, counted};
 
@@ -287,10 +289,12 @@ pub async fn build(
     };
     let lines = Lines {
         terminal: &cairn.terminal,
+        bar: Bar::new(&cairn.terminal),
         name: reference.name.as_str(),
         several: platforms.len() != 1 && project.spec.image.platforms.len() > 1,
     };
     let built = cairn_build::build(&request, &inputs, &*repository, &lines).await;
+    drop(lines);
     cairn.tidy_segments();
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
@@ -431,12 +435,25 @@ async fn inputs(
 /// One line for each layer and image.
 struct Lines<'a> {
     terminal: &'a Terminal,
+    bar: Bar,
     name: &'a str,
     /// Whether lines must say for which platform.
     several: bool,
 }
 
 impl Progress for Lines<'_> {
+    fn counter(&self) -> Option<Arc<AtomicU64>> {
+        Some(self.bar.counter())
+    }
+
+    fn planned(&self, layers: usize) {
+        self.bar.planned(layers);
+    }
+
+    fn writing(&self, layer: &str, bytes: u64) {
+        self.bar.layer(layer, bytes);
+    }
+
     fn layer(&self, platform: &Platform, layer: &BuiltLayer) {
         let which = if self.several {
             format!("{platform}, ")
@@ -446,15 +463,19 @@ impl Progress for Lines<'_> {
         let files = counted(layer.files, "file", "files");
         let sizes = format!("{} → {}", bytes(layer.uncompressed), bytes(layer.size));
         let reused = if layer.reused { ", as before" } else { "" };
-        self.terminal.step(
-            &format!("layer {}", layer.title()),
-            format!("{which}{files}, {sizes}{reused}"),
-        );
+        self.bar.layer_done();
+        self.bar.aside(|| {
+            self.terminal.step(
+                &format!("layer {}", layer.title()),
+                format!("{which}{files}, {sizes}{reused}"),
+            );
+        });
     }
 
     fn image(&self, image: &BuiltPlatform) {
         let layers = counted((image.base_layers + image.layers.len()) as u64, "layer", "layers");
         let about = format!("{}, {layers}, {}", image.platform, bytes(image.size));
-        self.terminal.step(&format!("image {}", self.name), about);
+        self.bar
+            .aside(|| self.terminal.step(&format!("image {}", self.name), about));
     }
 }

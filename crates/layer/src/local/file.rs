@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
@@ -26,6 +27,8 @@ pub struct LocalFile {
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) root: Arc<OwnedFd>,
+    /// How many bytes were read of all files of the context.
+    pub(super) read: Arc<AtomicU64>,
     /// Relative to the root; empty for the root itself.
     pub(super) path: Box<[u8]>,
 }
@@ -170,6 +173,7 @@ impl LocalReader {
             return Err(self.of.changed());
         }
         self.left -= count as u64;
+        self.of.directory.read.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -135,6 +136,7 @@ pub struct LocalEntry {
 #[derive(Debug, Clone)]
 pub struct Context {
     root: Arc<OwnedFd>,
+    read: Arc<AtomicU64>,
 }
 
 impl Context {
@@ -146,12 +148,21 @@ impl Context {
     pub fn open(root: &Path) -> Result<Self, LocalError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(root, flags, Mode::empty()) {
-            Ok(root) => Ok(Self { root: Arc::new(root) }),
+            Ok(root) => Ok(Self {
+                root: Arc::new(root),
+                read: Arc::default(),
+            }),
             Err(error) => Err(LocalError::Open {
                 path: root.to_owned(),
                 source: error.into(),
             }),
         }
+    }
+
+    /// The same, with every byte that is read of its files added to `read`: for whoever shows how far it is.
+    #[must_use]
+    pub fn counting(self, read: Arc<AtomicU64>) -> Self {
+        Self { read, ..self }
     }
 
     /// What `from` is. `from` is relative; `.` and the empty path are the context itself.
@@ -242,6 +253,7 @@ impl Context {
                 file: LocalFile {
                     directory: Arc::new(file::Directory {
                         root: Arc::clone(&self.root),
+                        read: Arc::clone(&self.read),
                         path: split_last(real).0.into(),
                     }),
                     name: split_last(real).1.into(),

@@ -139,6 +139,7 @@ impl Walk<'_> {
         names.sort_unstable();
         let directory = Arc::new(Directory {
             root: Arc::clone(&self.context.root),
+            read: Arc::clone(&self.context.read),
             path: real.into(),
         });
         let mut entries = Vec::with_capacity(names.len());

@@ -465,3 +465,18 @@ fn names_that_are_no_text_are_copied_as_they_are() {
     );
     assert_eq!(sandbox.context().names("sub"), ["deep", r"\xff\x0a"]);
 }
+
+/// What is read is counted, over all files of a context.
+#[test]
+fn bytes_that_are_read_are_counted() {
+    let sandbox = Sandbox::new();
+    let counter = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(5));
+    let context = sandbox.context().counting(std::sync::Arc::clone(&counter));
+    for entry in context.walk(".", &GlobFilter::none()).unwrap() {
+        if let LocalKind::File { file, .. } = entry.kind {
+            layer_of(file).unwrap();
+        }
+    }
+    let files = 2 * INSIDE.len() as u64;
+    assert_eq!(counter.load(Ordering::Relaxed), 5 + files);
+}

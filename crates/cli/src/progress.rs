@@ -1,0 +1,160 @@
+//! A bar on the terminal for what takes longer than half a second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::escape::escape;
+use crate::terminal::Terminal;
+
+/// What is done sooner needs no bar.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the bar is drawn.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Shows how far a build is. It is gone, and its line empty, when this is dropped.
+pub struct Bar {
+    bar: ProgressBar,
+    /// Bytes that were read.
+    read: Arc<AtomicU64>,
+    /// What had been read when the layer began.
+    before: Arc<AtomicU64>,
+    layers: AtomicUsize,
+    begun: AtomicUsize,
+    done: Arc<AtomicBool>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl Bar {
+    /// One that shows itself after a while, if `terminal` can show it at all.
+    pub fn new(terminal: &Terminal) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        bar.set_style(style("  {spinner} {msg}"));
+        bar.set_message("looking at the files");
+        let mut shown = Self {
+            bar,
+            read: Arc::default(),
+            before: Arc::default(),
+            layers: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            done: Arc::default(),
+            ticker: None,
+        };
+        if terminal.progress {
+            shown.ticker = shown.tick();
+        }
+        shown
+    }
+
+    /// Without a thread there is no bar, and nothing else is missing.
+    fn tick(&self) -> Option<JoinHandle<()>> {
+        let (bar, done) = (self.bar.clone(), Arc::clone(&self.done));
+        let (read, before) = (Arc::clone(&self.read), Arc::clone(&self.before));
+        let work = move || {
+            thread::park_timeout(PATIENCE);
+            if done.load(Ordering::Acquire) {
+                return;
+            }
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            while !done.load(Ordering::Acquire) {
+                let before = before.load(Ordering::Relaxed);
+                bar.set_position(read.load(Ordering::Relaxed).saturating_sub(before));
+                bar.tick();
+                thread::park_timeout(TICK);
+            }
+        };
+        thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(work)
+            .ok()
+    }
+
+    /// Where bytes that were read are counted.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.read)
+    }
+
+    /// How many layers there will be.
+    pub fn planned(&self, layers: usize) {
+        self.layers.store(layers, Ordering::Relaxed);
+    }
+
+    /// A layer is begun, of whose files `bytes` will be read.
+    pub fn layer(&self, name: &str, bytes: u64) {
+        self.before
+            .store(self.read.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.bar.reset();
+        self.bar.set_length(bytes);
+        self.bar.set_style(style(
+            "  {msg:<28} {bar:24} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
+        ));
+        let (number, of) = (
+            self.begun.load(Ordering::Relaxed) + 1,
+            self.layers.load(Ordering::Relaxed),
+        );
+        self.bar
+            .set_message(format!("layer {} ({number} of {of})", escape(name)));
+    }
+
+    /// A layer is done, whether it was begun or known before.
+    pub fn layer_done(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs `say`, which writes lines, while the bar is out of the way.
+    pub fn aside(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        if let Some(ticker) = self.ticker.take() {
+            ticker.thread().unpark();
+            // It does not panic; if it did, the bar would be all that suffers.
+            drop(ticker.join());
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    #[expect(clippy::expect_used, reason = "the templates are constants of this module")]
+    ProgressStyle::with_template(template)
+        .expect("the template is one")
+        .progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The templates are parsed, and nothing is drawn or left behind where there is no terminal.
+    #[test]
+    fn without_a_terminal_there_is_no_bar() {
+        let bar = Bar::new(&Terminal::new(false, false, false, false));
+        assert!(bar.ticker.is_none());
+        bar.planned(2);
+        bar.counter().fetch_add(7, Ordering::Relaxed);
+        bar.layer("app", 10);
+        let mut said = false;
+        bar.aside(|| said = true);
+        bar.layer_done();
+        assert!(said && bar.bar.is_hidden());
+    }
+
+    #[test]
+    fn what_is_done_at_once_shows_no_bar() {
+        let mut terminal = Terminal::new(false, false, false, false);
+        terminal.progress = true;
+        let bar = Bar::new(&terminal);
+        assert!(bar.ticker.is_some());
+        let inner = bar.bar.clone();
+        drop(bar);
+        assert!(inner.is_hidden() && inner.is_finished());
+    }
+}
