@@ -58,22 +58,11 @@ impl Tree {
             None => {
                 let sources: &[&str] = if quick { &SMALL } else { &LARGE };
                 let mut found = false;
-                for source in sources
-                    .iter()
-                    .map(Path::new)
-                    .filter(|source| source.is_dir())
-                {
-                    copy(
-                        source,
-                        &tree.join(source.strip_prefix("/").unwrap_or(source)),
-                    )?;
+                for source in sources.iter().map(Path::new).filter(|source| source.is_dir()) {
+                    copy(source, &tree.join(source.strip_prefix("/").unwrap_or(source)))?;
                     found = true;
                 }
-                if found {
-                    Ok(())
-                } else {
-                    copy(&toolchain()?, tree)
-                }
+                if found { Ok(()) } else { copy(&toolchain()?, tree) }
             }
         })
     }
@@ -96,10 +85,7 @@ impl Tree {
                         fs::create_dir_all(&directory).map_err(cannot("create", &directory))?;
                     }
                     let length = 1024 + (random.next() % 3072) as usize;
-                    write(
-                        &directory.join(format!("{number:05}.txt")),
-                        &random.text(length),
-                    )?;
+                    write(&directory.join(format!("{number:05}.txt")), &random.text(length))?;
                 }
                 Ok(())
             },
@@ -107,11 +93,7 @@ impl Tree {
     }
 
     /// Makes the tree if it is not there. It gets its name when it is complete.
-    fn made(
-        name: &'static str,
-        context: PathBuf,
-        make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<Self> {
+    fn made(name: &'static str, context: PathBuf, make: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let tree = context.join("tree");
         if !tree.is_dir() {
             let unfinished = context.join("unfinished");
@@ -124,10 +106,7 @@ impl Tree {
             &context.join("cairn.toml"),
             &spec("name = \"bench\"", "tree/", "/tree/"),
         )?;
-        write(
-            &context.join("Dockerfile"),
-            "FROM scratch\nCOPY tree /tree\n",
-        )?;
+        write(&context.join("Dockerfile"), "FROM scratch\nCOPY tree /tree\n")?;
         let mut found = (0, 0);
         visit(&tree, &mut |size| found = (found.0 + 1, found.1 + size))?;
         Ok(Self {
@@ -141,10 +120,7 @@ impl Tree {
     /// Says how Cairn compresses from now on.
     pub fn compress(&self, compression: &str) -> Result<()> {
         let names = format!("name = \"bench\"\ncompression = \"{compression}\"");
-        write(
-            &self.context.join("cairn.toml"),
-            &spec(&names, "tree/", "/tree/"),
-        )?;
+        write(&self.context.join("cairn.toml"), &spec(&names, "tree/", "/tree/"))?;
         measure::remove_file(&self.context.join("cairn.lock"))
     }
 
@@ -197,11 +173,7 @@ fn toolchain() -> Result<PathBuf> {
     let root = measure::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let root = PathBuf::from(root.trim());
     let shared = root == Path::new("/usr") || root == Path::new("/usr/local");
-    Ok(if shared {
-        root.join("lib/rustlib")
-    } else {
-        root
-    })
+    Ok(if shared { root.join("lib/rustlib") } else { root })
 }
 
 /// An image with one small file, and a spec that says where it is released.

@@ -70,8 +70,7 @@ fn main() -> ExitCode {
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     let cairn = arguments.next().ok_or(USAGE)?;
-    let cairn =
-        fs::canonicalize(&cairn).map_err(|error| format!("cannot find {cairn}: {error}"))?;
+    let cairn = fs::canonicalize(&cairn).map_err(|error| format!("cannot find {cairn}: {error}"))?;
     let mut options = Options {
         cairn,
         runs: 3,
@@ -131,8 +130,9 @@ fn run(options: &Options) -> Result<()> {
         ));
     }
     match &options.out {
-        Some(out) => fs::write(out, report.0)
-            .map_err(|error| format!("cannot write {}: {error}", out.display())),
+        Some(out) => {
+            fs::write(out, report.0).map_err(|error| format!("cannot write {}: {error}", out.display()))
+        }
         None => Ok(()),
     }
 }
@@ -154,8 +154,7 @@ const STAT_FLOOR: &str = "floor: a stat of every file, one core";
 
 /// Whether a program of this name is on the search path.
 fn is_installed(name: &str) -> bool {
-    env::var_os("PATH")
-        .is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }
 
 /// A directory that is removed at the end.
@@ -178,8 +177,7 @@ struct Bench {
 impl Bench {
     fn new(options: &Options) -> Result<Self> {
         let path = env::temp_dir().join(format!("cairn-benches-{}", std::process::id()));
-        fs::create_dir(&path)
-            .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+        fs::create_dir(&path).map_err(|error| format!("cannot create {}: {error}", path.display()))?;
         Ok(Self {
             cairn: options.cairn.clone(),
             runs: options.runs,
@@ -189,10 +187,7 @@ impl Bench {
 
     fn describe(&self) -> Result<String> {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let mut text = format!(
-            "{cores} cores; {} runs each; the page cache is warm\n",
-            self.runs
-        );
+        let mut text = format!("{cores} cores; {} runs each; the page cache is warm\n", self.runs);
         for (name, what) in std::iter::once(("cairn", "all")).chain(PEERS) {
             let program = if name == "cairn" {
                 self.cairn.as_path()
@@ -200,16 +195,10 @@ impl Bench {
                 Path::new(name)
             };
             if name != "cairn" && !is_installed(name) {
-                text.push_str(&format!(
-                    "- {name}: not installed, so not measured at {what}\n"
-                ));
+                text.push_str(&format!("- {name}: not installed, so not measured at {what}\n"));
                 continue;
             }
-            let version = if name == "crane" {
-                "version"
-            } else {
-                "--version"
-            };
+            let version = if name == "crane" { "version" } else { "--version" };
             let output = measure::output(Command::new(program).arg(version))?;
             text.push_str(&format!(
                 "- {name}: {}\n",
@@ -240,11 +229,7 @@ impl Bench {
                     at_least: 8.0,
                 },
             ];
-            report.add(measure::table(
-                "Pack `big`, cold",
-                &self.pack(big)?,
-                &promises,
-            ));
+            report.add(measure::table("Pack `big`, cold", &self.pack(big)?, &promises));
             big.compress("zstd")?;
             let zstd = self.pack_cairn(big);
             big.compress("gzip")?;
@@ -418,11 +403,10 @@ impl Bench {
         self.forget()?;
         measure::run(&mut push())?;
         let before = input::bytes_under(&served)?;
-        let mut rows =
-            vec![
-                self.runs()
-                    .measure("cairn build, copy", |round| tree.change(round), push)?,
-            ];
+        let mut rows = vec![
+            self.runs()
+                .measure("cairn build, copy", |round| tree.change(round), push)?,
+        ];
         let moved = input::bytes_under(&served)?.saturating_sub(before) / self.runs as u64;
         if is_installed("buildah") {
             let script = "b() { buildah --root \"$OUT.root\" --runroot \"$OUT.run\" \"$@\"; }; b bud --layers -q -t bench -f Dockerfile .; b push -q --tls-verify=false bench \"docker://$TARGET\"";
@@ -432,11 +416,10 @@ impl Bench {
                 command
             };
             measure::run(&mut command())?;
-            rows.push(self.runs().measure(
-                "buildah",
-                |round| tree.change(round + 1000),
-                command,
-            )?);
+            rows.push(
+                self.runs()
+                    .measure("buildah", |round| tree.change(round + 1000), command)?,
+            );
         }
         measure::remove_file(&tree.context.join("tree/changed.txt"))?;
         Ok((
@@ -465,10 +448,7 @@ impl Bench {
     /// `change` is applied before every run, and is not measured.
     fn rebuild(&self, tree: &Tree, change: impl Fn(usize) -> Result<()>) -> Result<Vec<Row>> {
         measure::run(&mut self.build(tree))?;
-        let mut rows = vec![
-            self.runs()
-                .measure("cairn build", &change, || self.build(tree))?,
-        ];
+        let mut rows = vec![self.runs().measure("cairn build", &change, || self.build(tree))?];
         if is_installed("buildah") {
             let script = "buildah --root \"$OUT.root\" --runroot \"$OUT.run\" bud --layers -q -t bench -f Dockerfile .";
             measure::run(&mut self.shell(script, &tree.context))?;
@@ -515,17 +495,9 @@ impl Bench {
                 .measure("cairn rollback", forward, || cairn(&["rollback", "prod"]))?,
         ];
         let digest = measure::output(&mut cairn(&["rollback", "prod"]))?;
-        let digest = digest
-            .trim()
-            .rsplit('@')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let digest = digest.trim().rsplit('@').next().unwrap_or_default().to_owned();
         for (name, script) in [
-            (
-                "crane",
-                "crane tag --insecure \"$REPOSITORY@$DIGEST\" other",
-            ),
+            ("crane", "crane tag --insecure \"$REPOSITORY@$DIGEST\" other"),
             (
                 "skopeo",
                 "skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false \"docker://$REPOSITORY@$DIGEST\" \"docker://$REPOSITORY:other\"",
