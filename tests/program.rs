@@ -20,6 +20,7 @@ mod catalogue;
 mod crash;
 mod determinism;
 mod distant_base;
+mod dockerfile;
 mod docs;
 mod fetching;
 mod harness;

@@ -20,6 +20,7 @@
 
 mod blocking;
 pub mod build;
+pub mod dockerfile;
 mod document;
 pub mod finding;
 pub mod inputs;

@@ -1,7 +1,9 @@
 //! `cairn init`
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
+use cairn_build::dockerfile::{self, Surroundings, Translation, translate};
 use cairn_oci::{Platform, RepositoryName};
 use cairn_store::files;
 use clap::Args;
@@ -9,6 +11,7 @@ use clap::Args;
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::SPEC;
+use crate::terminal::counted;
 
 /// What `cairn init` takes.
 #[derive(Debug, Args)]
@@ -19,6 +22,9 @@ pub struct Init {
     /// The image's name [default: the directory's]
     #[arg(long)]
     pub name: Option<RepositoryName>,
+    /// Says what this Dockerfile says, as far as a spec can; every RUN becomes a comment with what to do instead
+    #[arg(long, value_name = "DOCKERFILE")]
+    pub from: Option<PathBuf>,
 }
 
 impl Init {
@@ -31,17 +37,66 @@ impl Init {
             None => name_of(&directory),
         };
         let path = directory.join(SPEC);
-        let text = cairn_build::template(&name, &platform());
+        let translation = match &self.from {
+            Some(file) => Some(translation(&cairn.directory().join(file), &directory, &name)?),
+            None => None,
+        };
+        let text = match &translation {
+            Some(translation) => translation.text.clone(),
+            None => cairn_build::template(&name, &platform()),
+        };
         if !files::create(&path, text.as_bytes(), files::PUBLIC)? {
             return Err(
                 Failure::new(Exit::Input, format!("{} exists already", path.display()))
                     .with_hint("edit it, or choose another directory".to_owned()),
             );
         }
-        cairn.terminal.say(format!(
-            "wrote {SPEC} (one layer from ./dist; edit [config] entrypoint)"
-        ));
+        match &translation {
+            Some(translation) => tell(cairn, &text, translation),
+            None => cairn.terminal.say(format!(
+                "wrote {SPEC} (one layer from ./dist; edit [config] entrypoint)"
+            )),
+        }
         cairn.terminal.print(path.display().to_string())
+    }
+}
+
+/// The spec that the Dockerfile `file` becomes, for a context in `directory`.
+fn translation(file: &Path, directory: &Path, name: &RepositoryName) -> Result<Translation, Failure> {
+    let failed = |error: String| Failure::new(Exit::Input, format!("{}: {error}", file.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|opened| opened.take(dockerfile::LIMIT as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| failed(error.to_string()))?;
+    // What was cut off at the limit may end within a character.
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.as_bytes().len() > dockerfile::LIMIT => {
+            return Err(failed(dockerfile::DockerfileError::TooLong.to_string()));
+        }
+        Err(_) => return Err(failed("it is not UTF-8".to_owned())),
+    };
+    let surroundings = Surroundings {
+        name,
+        platform: &platform(),
+        is_directory: &|path| Some(std::fs::metadata(directory.join(path)).ok()?.is_dir()),
+    };
+    translate(&text, &surroundings).map_err(|error| failed(error.to_string()))
+}
+
+/// Says what is left to do.
+fn tell(cairn: &Cairn, text: &str, translation: &Translation) {
+    let checks = match translation.checks as u64 {
+        0 => "nothing in it is marked CHECK".to_owned(),
+        count => format!("look at {} marked CHECK", counted(count, "place", "places")),
+    };
+    cairn.terminal.say(format!("wrote {SPEC}; {checks}"));
+    for finding in &translation.findings {
+        let (line, column) = finding.line_column(text);
+        cairn.terminal.say(format!(
+            "{SPEC}:{line}:{column}: to be mended by hand: {}",
+            finding.message
+        ));
     }
 }
 
@@ -56,7 +111,7 @@ fn platform() -> Platform {
 }
 
 /// A repository name as near as possible to the directory's name.
-fn name_of(directory: &std::path::Path) -> RepositoryName {
+fn name_of(directory: &Path) -> RepositoryName {
     // `cairn init .` acts in a directory whose own name the path does not say.
     let resolved = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
     let name = resolved
