@@ -19,6 +19,7 @@ mod bad_input;
 mod catalogue;
 mod crash;
 mod determinism;
+mod diff;
 mod distant_base;
 mod dockerfile;
 mod docs;

@@ -20,6 +20,7 @@
 
 mod blocking;
 pub mod build;
+pub mod diff;
 pub mod dockerfile;
 mod document;
 pub mod finding;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    audit, build, completions, copy, history, init, inspect, key, ledger, lock, promote, pull, push, release,
-    resume, rollback, serve, show, status, tags, verify,
+    audit, build, completions, copy, diff, history, init, inspect, key, ledger, lock, promote, pull, push,
+    release, resume, rollback, serve, show, status, tags, verify,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -98,6 +98,8 @@ pub enum Command {
     Status(status::Status),
     /// Shows one release
     Show(show::Show),
+    /// Says what tells two images apart: files, configuration, layers
+    Diff(diff::Diff),
     /// Checks every byte of an image
     Verify(verify::Verify),
     /// Checks the whole ledger against keys, memory, tags and blobs

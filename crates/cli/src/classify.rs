@@ -1,5 +1,6 @@
 //! Which side each error of the rooms below is on, and what to do about it.
 
+use cairn_build::diff::DiffError;
 use cairn_build::resolve::LockError;
 use cairn_build::{BuildError, FetchError, VerifyError};
 use cairn_ledger::audit::AuditError;
@@ -165,6 +166,23 @@ impl Classify for BuildError {
                 "it is neither in the local store nor in its cache; build once without --offline".to_owned(),
             ),
             Self::Input { source, .. } | Self::Write { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for DiffError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Repository { source, .. } => source.exit(),
+            Self::NotAnImage { .. } => Exit::Input,
+            _ => Exit::Integrity,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository { source, .. } => source.hint(),
             _ => None,
         }
     }

@@ -320,6 +320,21 @@ pub struct ReleaseBinding {
     pub yanked: Option<EntryName>,
 }
 
+/// What a name stands for: what the channel shows, or what the version is bound to; none if the ledger knows
+/// neither, or if the version is contested.
+#[must_use]
+pub fn digest_of(opened: &Opened, name: &str) -> Option<Digest> {
+    let state = opened.state()?;
+    if let Ok(channel) = name.parse::<Channel>() {
+        return state.shows(&channel).map(|shown| shown.digest);
+    }
+    let binding = state.versions.get(&name.parse::<Version>().ok()?)?;
+    match &binding.bound[..] {
+        [only] => Some(only.digest),
+        _ => None,
+    }
+}
+
 /// What is known of a version; none if it was never released.
 #[must_use]
 pub fn show(opened: &Opened, version: &Version) -> Option<Release> {

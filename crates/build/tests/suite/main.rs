@@ -8,6 +8,7 @@
 mod base_archives;
 mod bases;
 mod building;
+mod differences;
 mod dockerfiles;
 mod documented;
 mod fetches;

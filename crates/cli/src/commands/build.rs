@@ -319,6 +319,47 @@ pub async fn build(
     })
 }
 
+/// Builds the image once more from its lock, without anything that earlier builds found out, and moves no tag.
+///
+/// # Errors
+///
+/// As [`build()`]; a lock that lacks a pin is one.
+pub async fn rebuild(
+    cairn: &Cairn,
+    project: &mut Project,
+    platforms: &[Platform],
+) -> Result<(Arc<dyn Repository>, RawManifest), Failure> {
+    let options = BuildOptions {
+        locked: true,
+        ..BuildOptions::default()
+    };
+    complete_lock(cairn, project, &options).await?;
+    let inputs = inputs(cairn, project, &options).await?;
+    let scratch = cairn.store_path()?.join("cache/scratch");
+    let lock = project.lock().cloned();
+    let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
+    let repository = cairn.open(&project.local()).await?;
+    let request = BuildRequest {
+        spec: &project.spec,
+        lock: &lock,
+        directory: &project.directory,
+        platforms,
+        scratch: &scratch,
+        limits: Limits::default(),
+        // Nothing that an earlier build left behind may take part.
+        records: None,
+        engine: cairn_layer::Engine {
+            cache: None,
+            ..cairn.engine(None)?
+        },
+    };
+    let built = cairn_build::build(&request, &inputs, &*repository, &cairn_build::Silent).await;
+    let built = built.map_err(|error| build_failure(cairn, project, error))?;
+    let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
+    let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
+    Ok((repository, manifest))
+}
+
 /// What earlier builds of this image found out. Without a place for a cache, there is nothing.
 pub fn records(
     cairn: &Cairn,

@@ -5,6 +5,7 @@ pub mod build;
 pub mod check;
 pub mod completions;
 pub mod copy;
+pub mod diff;
 pub mod history;
 pub mod init;
 pub mod inspect;
@@ -48,6 +49,7 @@ pub async fn run(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Rollback(verb) => verb.run(cairn).await,
         Command::Resume(verb) => verb.run(cairn).await,
         Command::History(verb) => verb.run(cairn).await,
+        Command::Diff(verb) => verb.run(cairn).await,
         Command::Status(verb) => verb.run(cairn).await,
         Command::Show(verb) => verb.run(cairn).await,
         Command::Verify(verb) => verb.run(cairn).await,

@@ -1,23 +1,31 @@
 //! `cairn verify`
 
+use cairn_build::diff::{Difference, Side, first_differences};
 use cairn_build::verify::{Checked, ImageFinding, Report, verify_image};
 use cairn_layer::Limits;
-use cairn_store::Target;
+use cairn_oci::{Document as Manifest, Platform};
+use cairn_store::{RawManifest, Repository, Target};
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::build::built_tag;
+use crate::commands::build::{self, built_tag};
 use crate::failure::{Exit, Failure};
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::terminal::{bytes, counted};
+
+/// The code of what building once more found.
+const REBUILD: &str = "rebuild";
 
 /// What `cairn verify` takes.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The image [default: the spec's last build]
     pub image: Option<Place>,
+    /// Also builds the image once more from the spec and its lock, and names the first difference
+    #[arg(long)]
+    pub rebuild: bool,
 }
 
 /// `--json`
@@ -25,6 +33,8 @@ pub struct Verify {
 struct Document<'a> {
     reference: String,
     ok: bool,
+    /// Whether building once more gave the same image; none if that was not tried.
+    rebuilt: Option<bool>,
     findings: Vec<FindingDocument<'a>>,
     checked: CheckedDocument,
     unchecked: &'a [String],
@@ -55,13 +65,25 @@ impl Verify {
         };
         let (repository, manifest) = cairn.find_place(&image).await?;
         let target = Target::Digest(manifest.digest());
-        let report = verify_image(&*repository, &target, &Limits::default()).await?;
+        let mut report = verify_image(&*repository, &target, &Limits::default()).await?;
+        let rebuilt = match self.rebuild {
+            true if report.findings.is_empty() => Some(rebuild(cairn, &*repository, &manifest).await?),
+            true => {
+                let reason = "whether it can be rebuilt: what is there is not whole";
+                report.unchecked.push(reason.to_owned());
+                None
+            }
+            false => None,
+        };
         if cairn.terminal.json {
-            cairn.terminal.document(&document(&image, &report))?;
+            cairn
+                .terminal
+                .document(&document(&image, &report, rebuilt.as_deref()))?;
         } else {
-            print(cairn, &image, &report)?;
+            print(cairn, &image, &report, rebuilt.as_deref())?;
         }
-        match (report.findings.is_empty(), report.unchecked.is_empty()) {
+        let same = rebuilt.is_none_or(|differences| differences.is_empty());
+        match (report.findings.is_empty() && same, report.unchecked.is_empty()) {
             (false, _) => Err(Failure::silent(Exit::Integrity)),
             (true, false) => Err(Failure::silent(Exit::Inconclusive)),
             (true, true) => Ok(()),
@@ -69,12 +91,55 @@ impl Verify {
     }
 }
 
-fn document<'a>(image: &Place, report: &'a Report) -> Document<'a> {
+/// Builds what the spec and its lock say for the platforms of the image, and compares.
+async fn rebuild(
+    cairn: &Cairn,
+    repository: &dyn Repository,
+    manifest: &RawManifest,
+) -> Result<Vec<Difference>, Failure> {
+    let mut project = Project::load(cairn)?;
+    let platforms = platforms(repository, manifest, &project).await?;
+    let (local, rebuilt) = build::rebuild(cairn, &mut project, &platforms).await?;
+    let image = Side { repository, manifest };
+    let rebuilt = Side {
+        repository: &*local,
+        manifest: &rebuilt,
+    };
+    Ok(first_differences(image, rebuilt, &Limits::default()).await?)
+}
+
+/// The one platform of an image, if the spec has it beside others; else all that the spec has.
+async fn platforms(
+    repository: &dyn Repository,
+    manifest: &RawManifest,
+    project: &Project,
+) -> Result<Vec<Platform>, Failure> {
+    let Manifest::Manifest(image) = manifest.document()? else {
+        return Ok(Vec::new());
+    };
+    let config = place::config(repository, &image.config).await?;
+    let known = project.spec.platforms();
+    let one = config.and_then(|config| {
+        known
+            .into_iter()
+            .find(|known| config.platform.satisfies(known))
+            .cloned()
+    });
+    Ok(one.into_iter().collect())
+}
+
+fn document<'a>(image: &Place, report: &'a Report, rebuilt: Option<&'a [Difference]>) -> Document<'a> {
     let finding = |finding: &'a ImageFinding| FindingDocument {
         code: finding.code.as_str(),
         subject: &finding.subject,
         message: &finding.message,
     };
+    let mut findings: Vec<_> = report.findings.iter().map(finding).collect();
+    findings.extend(rebuilt.into_iter().flatten().map(|difference| FindingDocument {
+        code: REBUILD,
+        subject: &difference.subject,
+        message: &difference.message,
+    }));
     let Checked {
         manifests,
         configs,
@@ -84,8 +149,9 @@ fn document<'a>(image: &Place, report: &'a Report) -> Document<'a> {
     } = report.checked;
     Document {
         reference: image.to_string(),
-        ok: report.findings.is_empty() && report.unchecked.is_empty(),
-        findings: report.findings.iter().map(finding).collect(),
+        ok: findings.is_empty() && report.unchecked.is_empty(),
+        rebuilt: rebuilt.map(<[_]>::is_empty),
+        findings,
         checked: CheckedDocument {
             manifests,
             configs,
@@ -97,7 +163,12 @@ fn document<'a>(image: &Place, report: &'a Report) -> Document<'a> {
     }
 }
 
-fn print(cairn: &Cairn, image: &Place, report: &Report) -> Result<(), Failure> {
+fn print(
+    cairn: &Cairn,
+    image: &Place,
+    report: &Report,
+    rebuilt: Option<&[Difference]>,
+) -> Result<(), Failure> {
     let terminal = &cairn.terminal;
     for finding in &report.findings {
         let code = finding.code.as_str();
@@ -121,6 +192,19 @@ fn print(cairn: &Cairn, image: &Place, report: &Report) -> Result<(), Failure> {
         report.unchecked.join("; ")
     };
     terminal.print(format!("unchecked  {unchecked}"))?;
+    for difference in rebuilt.into_iter().flatten() {
+        terminal.print(format!(
+            "FINDING    {REBUILD}: {}: {}",
+            difference.subject, difference.message
+        ))?;
+    }
+    if let Some(differences) = rebuilt {
+        let text = match differences {
+            [] => "the same image, byte for byte",
+            _ => "another image",
+        };
+        terminal.print(format!("rebuilt    {text}"))?;
+    }
     let whole = report.findings.is_empty();
     terminal.print(format!("{image}: {}", if whole { "whole" } else { "not whole" }))
 }
