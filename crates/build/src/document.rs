@@ -75,6 +75,7 @@ impl Problem {
             span,
             label: self.label,
             hint: self.hint,
+            elsewhere: None,
         }
     }
 }

@@ -17,6 +17,17 @@ pub struct Finding {
     pub label: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// The text that it is about, if it is another than the one that was read: `span` is a place in it then.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// Another file that takes part, such as the ignore file beside a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Its name.
+    pub file: String,
+    /// Its text; none if it is about the file as a whole.
+    pub text: Option<String>,
 }
 
 impl Finding {
@@ -27,6 +38,36 @@ impl Finding {
             span,
             label: None,
             hint: None,
+            elsewhere: None,
+        }
+    }
+
+    /// The same, about a file as a whole that is not the one that was read.
+    #[must_use]
+    pub fn about_file(self, file: impl Into<String>) -> Self {
+        Self {
+            span: 0..0,
+            elsewhere: Some(Elsewhere {
+                file: file.into(),
+                text: None,
+            }),
+            ..self
+        }
+    }
+
+    /// The same, about line `line` (from 1) of `text`, which is that of the other file `file`.
+    #[must_use]
+    pub fn about_line(self, file: impl Into<String>, text: &str, line: usize) -> Self {
+        let mut lines = text.split_inclusive('\n');
+        let start = lines.by_ref().take(line.saturating_sub(1)).map(str::len).sum();
+        let length = lines.next().map_or(0, |line| line.trim_end().len());
+        Self {
+            span: start..start + length,
+            elsewhere: Some(Elsewhere {
+                file: file.into(),
+                text: Some(text.to_owned()),
+            }),
+            ..self
         }
     }
 

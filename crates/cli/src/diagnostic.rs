@@ -1,6 +1,6 @@
 //! Shows what is wrong with a spec or lock: the line, the caret, the nearest name.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use cairn_build::Finding;
 
 use crate::escape::{escape, escape_lines};
@@ -25,6 +25,18 @@ fn render(terminal: &Terminal, file: &str, text: &str, finding: &Finding) -> Str
         Renderer::plain()
     };
     let message = escape(&finding.message);
+    let (file, text) = match &finding.elsewhere {
+        None => (file, Some(text)),
+        Some(elsewhere) => (elsewhere.file.as_str(), elsewhere.text.as_deref()),
+    };
+    let with_hint = |rendered: String| match &finding.hint {
+        Some(hint) => format!("{rendered}\nhint: {}", escape_lines(hint)),
+        None => rendered,
+    };
+    let title = Level::ERROR.primary_title(message.as_str());
+    let Some(text) = text else {
+        return with_hint(renderer.render(&[title.element(Origin::path(file))]));
+    };
     let label = finding.label.as_deref().map(escape);
     // The source line is text of others too; replacing control characters one by one keeps all places.
     let source: String = text
@@ -43,12 +55,7 @@ fn render(terminal: &Terminal, file: &str, text: &str, finding: &Finding) -> Str
         .path(file)
         .line_start(1)
         .annotation(annotation);
-    let report = Level::ERROR.primary_title(message.as_str()).element(snippet);
-    let rendered = renderer.render(&[report]);
-    match &finding.hint {
-        Some(hint) => format!("{rendered}\nhint: {}", escape_lines(hint)),
-        None => rendered,
-    }
+    with_hint(renderer.render(&[title.element(snippet)]))
 }
 
 /// The span in `source`, which has the characters of `text` but not always their lengths.
@@ -79,5 +86,24 @@ mod tests {
         let terminal = Terminal::new(false, false, false, false);
         let failure = failure(&terminal, "cairn.toml", text, &[finding], "nothing was built");
         insta::assert_snapshot!(failure.to_string());
+    }
+
+    #[test]
+    fn a_finding_about_another_file_names_it_and_its_line() {
+        let line = Finding::new("`a[` is no pattern", 0..0).about_line(".cairnignore", "target\na[\n", 2);
+        let whole = Finding::new("it is a directory", 0..0).about_file(".cairnignore");
+        let terminal = Terminal::new(false, false, false, false);
+        let failure = failure(
+            &terminal,
+            "cairn.toml",
+            "[image]\n",
+            &[line, whole],
+            "nothing was built",
+        );
+        let shown = failure.to_string();
+        assert!(shown.contains("--> .cairnignore:2:1"), "{shown}");
+        assert!(shown.contains("2 | a["), "{shown}");
+        assert!(shown.contains("--> .cairnignore\n"), "{shown}");
+        assert!(!shown.contains("cairn.toml"), "{shown}");
     }
 }

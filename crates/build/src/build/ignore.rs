@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_layer::{Context, IgnoreRules, LocalError, LocalFile, LocalKind};
+use cairn_layer::{Context, IgnoreError, IgnoreRules, LocalError, LocalFile, LocalKind};
 
 use crate::document::chain;
 use crate::finding::Finding;
@@ -16,7 +16,7 @@ const LIMIT: u64 = 64 << 10;
 ///
 /// It is never skipped in silence (moby#42108): what cannot be honoured is a finding.
 pub(super) fn read(context: &Context) -> Result<Arc<IgnoreRules>, Finding> {
-    let wrong = |what: String| Finding::new(format!("{NAME}: {what}"), 0..0);
+    let wrong = |what: String| Finding::new(format!("{NAME}: {what}"), 0..0).about_file(NAME);
     let file = match context.kind(NAME) {
         Ok(LocalKind::File { file, .. }) => file,
         Ok(LocalKind::Symlink { .. }) | Err(LocalError::Escapes { .. }) => {
@@ -32,14 +32,18 @@ pub(super) fn read(context: &Context) -> Result<Arc<IgnoreRules>, Finding> {
     }
     let bytes = read_up_to(&file, LIMIT).map_err(|error| wrong(chain(&error)))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        wrong(format!("line {line} is not UTF-8"))
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let shown = String::from_utf8_lossy(&bytes);
+        wrong(format!("line {line} is not UTF-8")).about_line(NAME, &shown, line)
     })?;
-    let rules = IgnoreRules::parse(text).map_err(|error| wrong(chain(&error)))?;
+    let rules = IgnoreRules::parse(text).map_err(|error| {
+        let finding = wrong(chain(&error));
+        match error {
+            IgnoreError::Line { line, .. } => finding.about_line(NAME, text, line),
+            IgnoreError::All { .. } => finding,
+        }
+    })?;
     Ok(Arc::new(rules))
 }
 

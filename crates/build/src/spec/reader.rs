@@ -319,7 +319,7 @@ fn read_copy(section: &Section<'_>) -> Option<Copy> {
     let to = section.required("to", Destination::parse);
     let owner = section.parsed("owner", Owner::parse);
     let mode = read_mode(section, "mode");
-    let directory_mode = read_mode(section, "dir-mode");
+    let directory_mode = read_directory_mode(section, "dir-mode");
     let exclude = read_globs(section, "exclude");
     let allow_secrets = read_globs(section, "allow-secrets");
     let extended = read_extended(section);
@@ -370,12 +370,22 @@ fn read_extended(section: &Section<'_>) -> Extended {
 
 /// A mode that sets the set-user-id or set-group-id bit must come with the owner whose rights it hands out.
 pub(super) fn read_mode(section: &Section<'_>, key: &str) -> Option<u32> {
+    read_mode_of(section, key, "lets everybody run this with its owner's rights")
+}
+
+/// On a directory these bits mean whose the files are that will be made in it.
+fn read_directory_mode(section: &Section<'_>, key: &str) -> Option<u32> {
+    read_mode_of(
+        section,
+        key,
+        "gives what is made in the directory to the directory's own group or user",
+    )
+}
+
+fn read_mode_of(section: &Section<'_>, key: &str, what: &str) -> Option<u32> {
     let mode = section.parsed(key, values::mode)?;
     if mode.value & 0o6000 != 0 && !section.has("owner") {
-        let message = format!(
-            "the mode {:04o} lets everybody run this with its owner's rights",
-            mode.value
-        );
+        let message = format!("the mode {:04o} {what}", mode.value);
         let finding =
             Finding::new(message, mode.span).with_hint("say whose with `owner`, or leave the first digit 0");
         section.report(finding);
@@ -410,7 +420,7 @@ fn read_link(section: &Section<'_>) -> Option<Link> {
 fn read_directory(section: &Section<'_>) -> Option<Directory> {
     let to = section.required("to", values::image_path);
     let owner = section.parsed("owner", Owner::parse);
-    let mode = read_mode(section, "mode").unwrap_or(0o755);
+    let mode = read_directory_mode(section, "mode").unwrap_or(0o755);
     Some(Directory { to: to?, mode, owner })
 }
 

@@ -216,9 +216,16 @@ pub(crate) async fn read(repository: &dyn Repository, blob: &Descriptor) -> Vec<
 /// `line:column message | label | hint`, one line for each finding, with the text that it is about.
 pub(crate) fn render(text: &str, findings: &[Finding]) -> String {
     let line = |finding: &Finding| {
+        let (file, text) = match &finding.elsewhere {
+            None => (String::new(), text),
+            Some(other) => (
+                format!("{}:", other.file),
+                other.text.as_deref().unwrap_or_default(),
+            ),
+        };
         let (line, column) = finding.line_column(text);
         let place = text[finding.span.clone()].lines().next().unwrap_or_default();
-        let mut rendered = format!("{line}:{column} {}\n    at: {place}\n", finding.message);
+        let mut rendered = format!("{file}{line}:{column} {}\n    at: {place}\n", finding.message);
         for (name, value) in [("label", &finding.label), ("hint", &finding.hint)] {
             if let Some(value) = value {
                 rendered.push_str(&format!("    {name}: {value}\n"));
