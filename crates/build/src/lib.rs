@@ -35,7 +35,9 @@ mod template;
 pub mod verify;
 
 pub use build::check::check;
-pub use build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, build};
+pub use build::{
+    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, Warning, build,
+};
 pub use finding::{Finding, Located};
 pub use inputs::{FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
 pub use lock::Lock;

@@ -70,7 +70,8 @@ fn base_history(base: Option<&ImageConfig>, layers: usize) -> Vec<History> {
     vec![entry; layers]
 }
 
-fn run_config(spec: &Spec, base: Option<&RunConfig>) -> RunConfig {
+/// What the image says of how it is run.
+pub(super) fn run_config(spec: &Spec, base: Option<&RunConfig>) -> RunConfig {
     let config = &spec.config;
     let inherits = |part| {
         spec.base

@@ -18,6 +18,7 @@ mod ignore;
 mod layers;
 mod own;
 mod plan;
+mod program;
 mod progress;
 mod secrets;
 
@@ -34,6 +35,8 @@ pub use self::error::BuildError;
 pub(crate) use self::fetch::{Failed, Fetched, Keeping};
 pub(crate) use self::plan::plan;
 use self::plan::{PlannedLayer, PlatformPlan};
+use self::program::Stack;
+pub use self::program::{Problem, Warning};
 pub use self::progress::{Progress, Silent};
 use crate::inputs::Inputs;
 use crate::lock::{Lock, LockedSource};
@@ -73,6 +76,8 @@ pub struct Built {
     pub platforms: Vec<BuiltPlatform>,
     /// What was written to the output and what it had already; manifests and configurations included.
     pub transferred: Transferred,
+    /// What is no error and should be known, by platform.
+    pub warnings: Vec<Warning>,
 }
 
 /// An image for one platform.
@@ -153,6 +158,7 @@ pub async fn build(
     build.check_lock()?;
     let platforms = build.platforms()?;
     let plans = build.plan(&platforms).await?;
+    let warnings = plans.iter().filter_map(|plan| build.warning(plan)).collect();
     progress.planned(plans.iter().map(|plan| plan.layers.len()).sum());
     let mut transferred = Transferred::default();
     let mut built = Vec::new();
@@ -165,6 +171,7 @@ pub async fn build(
         media_type: top.media_type,
         platforms: built,
         transferred,
+        warnings,
     })
 }
 
@@ -273,6 +280,33 @@ impl Build<'_> {
         findings.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
         findings.dedup();
         Err(BuildError::Spec { findings })
+    }
+
+    /// Says if the program that the image runs is not there: with a base, only if our own layers decide it. A path below a
+    /// volume is left to the volume, and one that is not absolute to `PATH`.
+    fn warning(&self, plan: &PlatformPlan) -> Option<Warning> {
+        let (spec, lock) = (self.request.spec, self.request.lock);
+        let base_config = plan.base_config.as_ref().map(|base| &base.config.config);
+        let config = config::run_config(spec, base_config);
+        let (key, words) = match (&config.entrypoint, &config.cmd) {
+            (Some(entrypoint), _) => ("entrypoint", entrypoint),
+            (None, cmd) => ("cmd", cmd.as_ref()?),
+        };
+        let program = words.first().filter(|program| program.starts_with('/'))?;
+        let mut volumes = config.volumes.iter().flatten().map(|(path, _)| Path::new(path));
+        if volumes.any(|volume| Path::new(program).starts_with(volume)) {
+            return None;
+        }
+        let base = lock.base.as_ref();
+        let base = base.and_then(|base| base.platforms.get(&plan.platform));
+        let listing = base.map(|base| base.value.listing.to_listing());
+        let problem = Stack::new(&plan.layers, listing.as_ref()).problem(program)?;
+        Some(Warning {
+            platform: plan.platform.clone(),
+            key,
+            program: program.clone(),
+            problem,
+        })
     }
 
     async fn platform(

@@ -11,7 +11,7 @@ use cairn_store::layout;
 
 use crate::fixture::{
     BaseImage, Project, STATUS, debian_tree, directory, file, link, pack, path, read, tag, write_blob,
-    write_manifest,
+    write_index, write_manifest,
 };
 
 const SPEC: &str = r#"[image]
@@ -369,4 +369,39 @@ async fn c6_layers_that_the_configuration_does_not_mean_are_refused() {
     );
     let none = with_config(b"no layer at all".to_vec(), |_| {}).await;
     assert!(matches!(none, Err(LockError::Layer { .. })), "{none:?}");
+}
+
+#[tokio::test]
+async fn of_a_programs_place_in_a_base_only_what_our_layers_decide_is_said() {
+    for (program, parts, warning) in [
+        // The lock does not list the base's files.
+        ("/usr/bin/dash", "", None),
+        ("/bin/nothing", "", None),
+        (
+            "/bin/data",
+            "write = [{ to = \"/usr/bin/data\", text = \"x\" }]",
+            Some("the entrypoint /bin/data is not executable: its mode is 0644 (linux/amd64)"),
+        ),
+        (
+            "/bin/data",
+            "write = [{ to = \"/usr/bin/data\", text = \"#!/bin/sh\", mode = \"0755\" }]",
+            None,
+        ),
+        (
+            "/usr/bin/dash",
+            "remove = [\"/usr/bin/dash\"]",
+            Some("the entrypoint /usr/bin/dash is not in the image (linux/amd64)"),
+        ),
+    ] {
+        let project = Project::new();
+        let base = project.repository("debian");
+        write_index(&base, "12", &[BaseImage::debian("amd64")]).await;
+        let spec = format!(
+            "[image]\nname = \"x\"\nplatforms = [\"linux/amd64\"]\n\n[base]\nimage = \"registry.example.org/debian:12\"\n\n\
+             [[layer]]\nname = \"app\"\ndir = [{{ to = \"/srv\" }}]\n{parts}\n\n[config]\nentrypoint = [\"{program}\"]\n"
+        );
+        let built = project.build(&spec).await.unwrap();
+        let said: Vec<_> = built.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(said, Vec::from_iter(warning), "{spec}");
+    }
 }

@@ -225,3 +225,86 @@ async fn a_build_without_the_pins_that_it_needs_is_refused() {
         "the lock does not pin the base debian:12 for linux/amd64"
     );
 }
+
+/// A spec from scratch with one layer of `parts` whose program is `program`.
+fn running(program: &str, parts: &str) -> String {
+    format!(
+        "[image]\nname = \"hello\"\nplatforms = [\"linux/amd64\"]\n\n[[layer]]\nname = \"app\"\n{parts}\n\n[config]\n{program}\n"
+    )
+}
+
+async fn warnings(spec: &str) -> Vec<String> {
+    let project = Project::hello();
+    project.file("data", "no program\n", 0o644);
+    let built = project.build(spec).await.unwrap();
+    built.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_program_that_is_in_the_image_is_no_warning() {
+    let copy = "copy = [{ from = \"dist/amd64/hello\", to = \"/usr/bin/hello\" }]\n";
+    for (program, more) in [
+        ("entrypoint = [\"/usr/bin/hello\"]", ""),
+        ("entrypoint = [\"/usr/bin/../bin/./hello\"]", ""),
+        // Links are followed within the image.
+        (
+            "entrypoint = [\"/run\"]",
+            "link = [{ from = \"/bin\", to = \"usr/bin\" }, { from = \"/run\", to = \"/bin/hello\" }]",
+        ),
+        // `PATH` finds it, or not.
+        ("entrypoint = [\"hello\"]", ""),
+        // A volume brings it.
+        ("entrypoint = [\"/opt/x\"]\nvolumes = [\"/opt\"]", ""),
+        // The arguments of a program are no program.
+        ("entrypoint = [\"/usr/bin/hello\"]\ncmd = [\"/nowhere\"]", ""),
+        ("", ""),
+    ] {
+        let spec = running(program, &format!("{copy}{more}"));
+        assert_eq!(warnings(&spec).await, Vec::<String>::new(), "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_in_the_image_is_a_warning() {
+    let copy = "copy = [{ from = \"dist/amd64/hello\", to = \"/usr/bin/hello\" }, { from = \"data\", to = \"/data\" }]\n";
+    for (program, more, expected) in [
+        (
+            "entrypoint = [\"/usr/bin/helo\"]",
+            "",
+            "the entrypoint /usr/bin/helo is not in the image (linux/amd64)",
+        ),
+        (
+            "cmd = [\"/data\"]",
+            "",
+            "the cmd /data is not executable: its mode is 0644 (linux/amd64)",
+        ),
+        (
+            "entrypoint = [\"/usr/bin\"]",
+            "",
+            "the entrypoint /usr/bin is a directory (linux/amd64)",
+        ),
+        (
+            "entrypoint = [\"/data/x\"]",
+            "",
+            "the entrypoint /data/x is not in the image (linux/amd64)",
+        ),
+        (
+            "entrypoint = [\"/run\"]",
+            "link = [{ from = \"/run\", to = \"lib/x\" }]",
+            "the entrypoint /run leads to /lib, which is not in the image (linux/amd64)",
+        ),
+        (
+            "entrypoint = [\"/a\"]",
+            "link = [{ from = \"/a\", to = \"b\" }, { from = \"/b\", to = \"a\" }]",
+            "the entrypoint /a leads through more than 40 symbolic links (linux/amd64)",
+        ),
+        (
+            "entrypoint = [\"/usr/bin/hello\"]",
+            "\n[[layer]]\nname = \"less\"\nremove = [\"/usr/bin\"]",
+            "the entrypoint /usr/bin/hello is not in the image (linux/amd64)",
+        ),
+    ] {
+        let spec = running(program, &format!("{copy}{more}"));
+        assert_eq!(warnings(&spec).await, [expected], "{spec}");
+    }
+}

@@ -114,6 +114,7 @@ struct Document {
     #[serde(flatten)]
     transferred: Transferred,
     platforms: Vec<PlatformDocument>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -230,6 +231,7 @@ fn document(image: &LocalImage, changed: bool) -> Document {
         loaded: None,
         transferred: image.built.transferred,
         platforms: image.built.platforms.iter().map(platform_document).collect(),
+        warnings: image.built.warnings.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -297,6 +299,9 @@ pub async fn build(
     drop(lines);
     cairn.tidy_segments();
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
+    for warning in &built.warnings {
+        cairn.terminal.warn(warning.to_string());
+    }
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
     let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
     if stays_away {
