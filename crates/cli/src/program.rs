@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use cairn_build::SegmentDirectory;
+use cairn_build::{SegmentCounts, SegmentDirectory};
 use cairn_layer::{Engine, SegmentCache};
 use cairn_registry::client::Client;
 use cairn_store::Directory;
@@ -92,6 +92,15 @@ impl Cairn {
             Arc::clone(segments) as Arc<dyn SegmentCache>
         });
         Ok(Engine { threads, cache })
+    }
+
+    /// What this command found in the cache of segments, and what it compressed.
+    #[must_use]
+    pub fn segment_counts(&self) -> SegmentCounts {
+        self.segments
+            .get()
+            .map(|segments| segments.counts())
+            .unwrap_or_default()
     }
 
     /// Keeps the cache of segments within its size, and says what was wrong with it.

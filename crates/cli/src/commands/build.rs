@@ -8,7 +8,9 @@ use std::time::Instant;
 use cairn_build::build::Progress;
 use cairn_build::resolve::Update;
 use cairn_build::spec::BaseSource;
-use cairn_build::{BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Records, RepositoryInputs};
+use cairn_build::{
+    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Records, RepositoryInputs, SegmentCounts,
+};
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
 use cairn_store::transfer::Transferred;
@@ -188,7 +190,7 @@ fn tell_built(cairn: &Cairn, image: &LocalImage, changed: bool, started: Instant
     } else {
         "built again, nothing changed,"
     };
-    let what = work(&image.built);
+    let what = work(&image.built, cairn.segment_counts());
     cairn.terminal.say(format!("{how} in {seconds:.2} s: {what}"));
     cairn.terminal.detail(format!(
         "{} in the local store, tag {}",
@@ -197,8 +199,8 @@ fn tell_built(cairn: &Cairn, image: &LocalImage, changed: bool, started: Instant
     ));
 }
 
-/// `3 layers (2 as before), 12.3 MB read, 1.1 MB compressed`
-fn work(built: &Built) -> String {
+/// `3 layers (2 as before), 12.3 MB read, 1.1 MB compressed, the rest as before`
+fn work(built: &Built, segments: SegmentCounts) -> String {
     let layers: Vec<&BuiltLayer> = built.platforms.iter().flat_map(|image| &image.layers).collect();
     let count = |of: fn(&BuiltLayer) -> bool| layers.iter().filter(|layer| of(layer)).count();
     let sum = |of: fn(&BuiltLayer) -> u64| -> u64 {
@@ -214,7 +216,14 @@ fn work(built: &Built) -> String {
         "nothing read".to_owned()
     } else {
         let (read, written) = (sum(|layer| layer.uncompressed), sum(|layer| layer.size));
-        format!("{} read, {} compressed", bytes(read), bytes(written))
+        let compressed = match segments {
+            SegmentCounts { found: 0, .. } => format!("{} compressed", bytes(written)),
+            SegmentCounts { added: 0, .. } => "nothing to compress".to_owned(),
+            SegmentCounts { added_bytes, .. } => {
+                format!("{} compressed, the rest as before", bytes(added_bytes))
+            }
+        };
+        format!("{} read, {compressed}", bytes(read))
     };
     format!(
         "{}{before}, {read}",
