@@ -161,6 +161,47 @@ fn a6_two_machines_give_one_digest() {
     }
 }
 
+fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// What a checkout or a generator under umask 000 leaves: everybody may write it, and the image does not say so.
+#[test]
+fn b10_files_that_were_made_under_umask_000_are_as_always() {
+    let open = Machine {
+        umask: "000",
+        modes: (0o666, 0o777),
+        ..ONE
+    };
+    for files in [hello(), site()] {
+        let (one, other) = (Sandbox::new(), Sandbox::new());
+        lay_out(&one, &files, &ONE);
+        lay_out(&other, &files, &open);
+        assert_eq!(build(&one, &ONE), build(&other, &open));
+        assert_eq!(blobs(&one), blobs(&other));
+    }
+    let sandbox = Sandbox::new();
+    lay_out(&sandbox, &hello(), &open);
+    let digest = build(&sandbox, &open);
+    let manifest = json(&sandbox, &digest);
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    let layers: String = layers
+        .map(|layer| listing(&sandbox, layer["digest"].as_str().unwrap()))
+        .collect();
+    let modes: Vec<_> = layers.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    let is_as_always = |mode: &&str| matches!(*mode, "0755" | "0644");
+    assert!(modes.len() > 3 && modes.iter().all(is_as_always), "{layers}");
+}
+
 #[test]
 fn building_again_gives_the_same_with_caches_warm_cold_and_stale() {
     let sandbox = Sandbox::new();
@@ -173,8 +214,16 @@ fn building_again_gives_the_same_with_caches_warm_cold_and_stale() {
         touch(&sandbox.project().join(path), Duration::from_secs(86_400));
     }
     assert_eq!(build(&sandbox, &ONE), first, "touched");
+    // Fetched inputs and foreign blobs are in the store's cache, records and segments in the user's.
     std::fs::remove_dir_all(sandbox.store().join("cache")).unwrap();
-    assert_eq!(build(&sandbox, &ONE), first, "cold cache");
+    assert_eq!(build(&sandbox, &ONE), first, "cold cache of the store");
+    let cache = sandbox.home().join("cache/cairn");
+    assert!(!files_below(&cache).is_empty(), "the user's cache is elsewhere");
+    std::fs::remove_dir_all(&cache).unwrap();
+    assert_eq!(build(&sandbox, &ONE), first, "cold cache of the user");
+    std::fs::remove_dir_all(sandbox.store().join("cache")).unwrap();
+    std::fs::remove_dir_all(&cache).unwrap();
+    assert_eq!(build(&sandbox, &ONE), first, "both caches cold");
     assert_eq!(blobs(&sandbox), blobs_before);
     std::fs::remove_dir_all(sandbox.store()).unwrap();
     assert_eq!(build(&sandbox, &ONE), first, "no store");

@@ -28,6 +28,7 @@ mod harness;
 mod json;
 mod life;
 mod matrix;
+mod moving_tag;
 mod outputs;
 mod peers;
 mod rebuild;

@@ -48,6 +48,17 @@ struct Plan {
     requests: usize,
     exchanges: Vec<Exchange>,
     cut: Option<(usize, Cut, Sender<Event>)>,
+    /// What is to happen before the request of this number is passed on.
+    before: Option<(usize, Action)>,
+}
+
+/// Something that a test does between two requests.
+struct Action(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Action")
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +88,7 @@ impl Proxy {
             requests: 0,
             exchanges: Vec::new(),
             cut: None,
+            before: None,
         }));
         let shared = Arc::clone(&plan);
         thread::spawn(move || {
@@ -104,6 +116,13 @@ impl Proxy {
     pub(crate) fn forward_to(&self, upstream: &str) {
         let mut plan = self.plan.lock().expect("no thread panicked");
         upstream.clone_into(&mut plan.upstream);
+    }
+
+    /// Does `action` before request number `count` (from 1, counted from now) is passed on.
+    pub(crate) fn before(&self, count: usize, action: impl FnOnce() + Send + 'static) {
+        self.arm(None);
+        let mut plan = self.plan.lock().expect("no thread panicked");
+        plan.before = Some((count, Action(Box::new(action))));
     }
 
     /// Runs `command`, and sends it `signal` when its request number `count` (from 1) is stopped.
@@ -245,6 +264,12 @@ fn answer(
 fn next(plan: &Mutex<Plan>) -> (String, Option<(Cut, Sender<Event>)>) {
     let mut plan = plan.lock().expect("no thread panicked");
     plan.requests += 1;
+    if let Some((_, Action(action))) = {
+        let requests = plan.requests;
+        plan.before.take_if(|(count, _)| *count == requests)
+    } {
+        action();
+    }
     let due = plan.cut.as_ref().filter(|(count, _, _)| *count == plan.requests);
     let cut = due.map(|(_, cut, stopped)| (*cut, stopped.clone()));
     (plan.upstream.clone(), cut)

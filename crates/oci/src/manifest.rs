@@ -323,4 +323,31 @@ mod tests {
             "{error:?}"
         );
     }
+
+    #[test]
+    fn c5_an_index_with_too_many_entries_is_refused() {
+        let index = |entries: usize| {
+            let entry = Descriptor::new("m", crate::Digest::of(b"x"), 1);
+            let bytes = json::canonical(&Index::images(vec![entry; entries]));
+            Document::parse(&MediaType::from(media_type::INDEX), &bytes)
+        };
+        assert!(index(ENTRY_LIMIT).is_ok());
+        let refused = index(ENTRY_LIMIT + 1).unwrap_err();
+        assert!(
+            matches!(refused, DocumentError::TooMany { found } if found == ENTRY_LIMIT + 1),
+            "{refused}"
+        );
+        // Far too many are not even looked at.
+        let refused = index(100_000).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                DocumentError::Json {
+                    source: JsonError::TooLarge { .. },
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+    }
 }
