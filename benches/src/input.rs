@@ -31,7 +31,7 @@ const SMALL: [&str; 2] = ["/usr/share/perl", "/usr/lib/python3.11"];
 pub struct Tree {
     pub context: PathBuf,
     name: &'static str,
-    files: usize,
+    pub files: usize,
     bytes: u64,
 }
 
@@ -64,6 +64,13 @@ impl Tree {
                 }
                 if found { Ok(()) } else { copy(&toolchain()?, tree) }
             }
+        })
+    }
+
+    /// One file, to know what the program takes by itself.
+    pub fn one(context: &Path) -> Result<Self> {
+        Self::made("one", context.to_owned(), |tree| {
+            write(&tree.join("file"), "one\n")
         })
     }
 
@@ -102,10 +109,7 @@ impl Tree {
             make(&unfinished)?;
             fs::rename(&unfinished, &tree).map_err(cannot("rename", &unfinished))?;
         }
-        write(
-            &context.join("cairn.toml"),
-            &spec("name = \"bench\"", "tree/", "/tree/"),
-        )?;
+        write(&context.join("cairn.toml"), &tree_spec("name = \"bench\"", ""))?;
         write(&context.join("Dockerfile"), "FROM scratch\nCOPY tree /tree\n")?;
         let mut found = (0, 0);
         visit(&tree, &mut |size| found = (found.0 + 1, found.1 + size))?;
@@ -120,7 +124,16 @@ impl Tree {
     /// Says how Cairn compresses from now on.
     pub fn compress(&self, compression: &str) -> Result<()> {
         let names = format!("name = \"bench\"\ncompression = \"{compression}\"");
-        write(&self.context.join("cairn.toml"), &spec(&names, "tree/", "/tree/"))?;
+        self.write_spec(&names, "")
+    }
+
+    /// Says whether Cairn cuts the layer into parts from now on.
+    pub fn split(&self, split: bool) -> Result<()> {
+        self.write_spec("name = \"bench\"", if split { "split = \"auto\"\n" } else { "" })
+    }
+
+    fn write_spec(&self, names: &str, layer: &str) -> Result<()> {
+        write(&self.context.join("cairn.toml"), &tree_spec(names, layer))?;
         measure::remove_file(&self.context.join("cairn.lock"))
     }
 
@@ -181,14 +194,31 @@ pub fn write_application(context: &Path, repository: &str, version: &str) -> Res
     fs::create_dir_all(context).map_err(cannot("create", context))?;
     write(&context.join("app"), &format!("version {version}\n"))?;
     let names = format!("name = \"app\"\nrepository = \"{repository}\"");
-    write(&context.join("cairn.toml"), &spec(&names, "app", "/app"))
+    write(
+        &context.join("cairn.toml"),
+        &spec(&names, "", "from = \"app\", to = \"/app\""),
+    )
 }
 
-fn spec(names: &str, from: &str, to: &str) -> String {
+fn spec(names: &str, layer: &str, copy: &str) -> String {
     format!(
-        "[image]\n{names}\nplatforms = [\"linux/amd64\"]\n\n[[layer]]\nname = \"tree\"\n\
-         copy = [{{ from = \"{from}\", to = \"{to}\" }}]\n\n[config]\nentrypoint = [\"{to}\"]\n"
+        "[image]\n{names}\nplatforms = [\"linux/amd64\"]\n\n[[layer]]\nname = \"tree\"\n{layer}copy = [{{ {copy} }}]\n"
     )
+}
+
+/// The toolchains bring keys of their own tests, which Cairn would refuse to copy.
+fn tree_spec(names: &str, layer: &str) -> String {
+    spec(
+        names,
+        layer,
+        "from = \"tree/\", to = \"/tree/\", allow-secrets = [\"**\"]",
+    )
+}
+
+/// The size of a file.
+pub fn bytes_of(file: &Path) -> Result<u64> {
+    let metadata = fs::metadata(file).map_err(cannot("read", file))?;
+    Ok(metadata.len())
 }
 
 /// The sizes of all files under `directory`, added up.

@@ -62,6 +62,13 @@ pub struct Promise {
     pub at_least: f64,
 }
 
+impl Promise {
+    /// `row` takes at least `times` as long as the first row.
+    pub const fn slower(row: &'static str, times: f64) -> Self {
+        Self { row, at_least: times }
+    }
+}
+
 /// A table in which the first row is what the others are compared with.
 pub fn table(title: &str, rows: &[Row], promises: &[Promise]) -> String {
     let mut text = format!(
@@ -79,7 +86,7 @@ pub fn table(title: &str, rows: &[Row], promises: &[Promise]) -> String {
                 } else {
                     "NOT KEPT"
                 };
-                format!("≥ {} {kept}", promise.at_least)
+                format!("≥ {:.2} {kept}", promise.at_least)
             });
         text.push_str(&format!(
             "| {} | {:.3} | {:.3} – {:.3} | {} | {ratio:.2} | {promise} | {} |\n",
