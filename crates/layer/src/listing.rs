@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
+use std::ops::Bound;
 
 use crate::entry::{Entry, EntryKind};
 use crate::limits::Limits;
@@ -105,12 +106,33 @@ impl Listing {
             let real = self.real(path)?;
             self.remove(&real);
         }
+        // The directory that was looked at last, and whether files in it change nothing here.
+        let mut directory: (&[u8], bool) = (b"", false);
         for (path, node) in tree.iter() {
+            if path.parent_bytes() != directory.0 {
+                directory = (path.parent_bytes(), self.has_empty_directory(path));
+            }
+            let is_file = matches!(node, Node::File { .. } | Node::Hardlink { .. });
+            if directory.1 && is_file && !is_account_file(path) {
+                continue;
+            }
             if let Some(change) = change(path, node)? {
                 self.add(path, change)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether the directory of `path` is there, no link leads to it, and nothing is known of what it has: then another
+    /// file in it takes the place of nothing. Never true of the root.
+    fn has_empty_directory(&self, path: &TreePath) -> bool {
+        let directory = path.parent_bytes();
+        let start = [directory, b"/"].concat();
+        !directory.is_empty()
+            && self.link_on_the_way(path, false).is_none()
+            && path.prefixes().all(|above| self.directories.contains_key(above))
+            && !has_below(&self.directories, &start)
+            && !has_below(&self.symlinks, &start)
     }
 
     /// Where `path` leads when every symbolic link in it is followed, its last component included.
@@ -276,6 +298,13 @@ impl Listing {
             (self.passwd, self.group) = (None, None);
         }
     }
+}
+
+/// Whether a path begins with `start`, which ends in a slash.
+fn has_below<V>(map: &BTreeMap<TreePath, V>, start: &[u8]) -> bool {
+    let from = (Bound::Included(start), Bound::Unbounded);
+    let first = map.range::<[u8], _>(from).next();
+    first.is_some_and(|(path, _)| path.as_bytes().starts_with(start))
 }
 
 fn remove_range<V>(map: &mut BTreeMap<TreePath, V>, directory: &TreePath) {

@@ -337,3 +337,35 @@ fn a_tree_on_top_is_the_same_as_its_layer_on_top() {
         (Some(&b"root\napp"[..]), None)
     );
 }
+
+/// A directory that has nothing is not looked into for each file: what does have something, or lies behind a link, is.
+#[test]
+fn files_of_a_tree_take_the_place_of_what_is_below_them() {
+    let base = layer([
+        ("srv/app/was/deep", directory(0o700)),
+        ("srv/app/link", link("was")),
+        ("real/in/old", directory(0o700)),
+        ("way", link("real")),
+        ("full/was", directory(0o700)),
+    ]);
+    let nodes = || {
+        [
+            ("full/a", file(b"")),
+            ("full/was", file(b"")),
+            ("new", directory(0o711)),
+            ("new/a", file(b"")),
+            ("new/b", directory(0o711)),
+            ("new/c", file(b"")),
+            ("srv/app/link", file(b"")),
+            ("srv/app/was", file(b"")),
+            ("way/in/a", file(b"")),
+            ("way/in/old", file(b"")),
+        ]
+    };
+    let mut listing = stack(std::slice::from_ref(&base));
+    listing.apply_tree(&tree(nodes())).unwrap();
+    assert_eq!(listing, stack(&[base, layer(nodes())]));
+    let expected = ["/full", "/new", "/new/b", "/real", "/real/in", "/srv", "/srv/app"];
+    assert_eq!(directories(&listing), expected);
+    assert_eq!(listing.symlinks.keys().collect::<Vec<_>>(), [&path("way")]);
+}

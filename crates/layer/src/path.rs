@@ -138,6 +138,18 @@ impl TreePath {
         Ok(Self(bytes.into()))
     }
 
+    /// What is called `name` in `directory`, which is a path inside an image or empty: the root.
+    ///
+    /// # Errors
+    ///
+    /// As [`TreePath::new`].
+    pub(crate) fn in_directory(directory: &[u8], name: &[u8]) -> Result<Self, PathError> {
+        let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+        let bytes = [directory, slash, name].concat();
+        check(&bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
     /// Its last component.
     #[must_use]
     pub fn file_name(&self) -> &[u8] {

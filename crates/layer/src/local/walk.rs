@@ -167,7 +167,7 @@ impl Walk<'_> {
         below: &[u8],
         name: Box<[u8]>,
     ) -> Result<Option<LocalEntry>, LocalError> {
-        let path = TreePath::new(join(below, &name)).map_err(|source| LocalError::Path {
+        let path = TreePath::in_directory(below, &name).map_err(|source| LocalError::Path {
             from: self.from.to_owned(),
             source,
         })?;
