@@ -32,6 +32,7 @@ mod moving_tag;
 mod outputs;
 mod peers;
 mod rebuild;
+mod second;
 mod tampering;
 mod together;
 mod uploads;
