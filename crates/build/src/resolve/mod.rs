@@ -159,7 +159,11 @@ async fn resolve_base(
     let Some(base) = &request.spec.base else {
         return Ok((None, None));
     };
-    let pinned = |platform: &Platform| kept.and_then(|kept| kept.platforms.get(platform));
+    let replaced = replaced_files(request, base, kept).await?;
+    let pinned = |platform: &Platform| {
+        let kept = kept.filter(|_| !replaced.contains(platform));
+        kept.and_then(|kept| kept.platforms.get(platform))
+    };
     let missing: Vec<_> = request
         .spec
         .platforms()
@@ -197,6 +201,30 @@ async fn resolve_base(
     );
     let source = Located::nowhere(resolved.source);
     Ok((Some(LockedBase { source, platforms }), resolved.created))
+}
+
+/// For which platforms a root file system is not the file any more that is pinned. A build says so itself, and does not move
+/// the pin: only whoever may replace pins looks.
+async fn replaced_files(
+    request: &LockRequest<'_>,
+    base: &Base,
+    kept: Option<&LockedBase>,
+) -> Result<BTreeSet<Platform>, LockError> {
+    let mut replaced = BTreeSet::new();
+    if let (Update::Reconcile, BaseSource::RootFs(template), Some(kept)) =
+        (request.update, &base.source.value, kept)
+    {
+        for platform in request.spec.platforms() {
+            let Some(locked) = kept.platforms.get(platform) else {
+                continue;
+            };
+            let path = request.directory.join(template.expand(platform));
+            if rootfs::digest(path).await? != locked.value.origin.digest() {
+                replaced.insert(platform.clone());
+            }
+        }
+    }
+    Ok(replaced)
 }
 
 fn pinned_digest(base: &LockedBase) -> Option<Digest> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use cairn_layer::{Compression, Encoding, Engine, Limits, ReadError, ReadSummary};
-use cairn_oci::{Descriptor, media_type};
+use cairn_oci::{Descriptor, Digest, Hasher, media_type};
 
 use super::contents::Contents;
 use super::{LockError, ResolvedBase, Wanted};
@@ -53,6 +53,29 @@ fn open(path: &Path) -> Result<File, LockError> {
     }
     File::open(path).map_err(open_error)
 }
+
+/// The SHA-256 of the file as it is now.
+pub(super) async fn digest(path: PathBuf) -> Result<Digest, LockError> {
+    run(move || {
+        let mut file = open(&path)?;
+        let mut hasher = Hasher::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = file.read(&mut piece).map_err(|source| LockError::OpenRootFs {
+                path: path.clone(),
+                source,
+            })?;
+            match piece.get(..read) {
+                Some(bytes) if !bytes.is_empty() => hasher.update(bytes),
+                _ => return Ok(hasher.finish()),
+            }
+        }
+    })
+    .await
+}
+
+/// How much of a file is hashed at once, in bytes.
+const PIECE: usize = 64 << 10;
 
 fn resolve_file(path: &Path, limits: &Limits, engine: &Engine) -> Result<LockedPlatform, LockError> {
     let mut contents = Contents::default();

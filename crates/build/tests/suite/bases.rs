@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use cairn_build::{BuildError, Lock, LockError, RepositoryInputs};
+use cairn_build::{BuildError, Lock, LockError, PinChange, RepositoryInputs, Update};
 use cairn_layer::{Compression, Tree};
 use cairn_oci::config::{History, RootFs, RunConfig};
 use cairn_oci::{Descriptor, Digest, ImageConfig, Manifest, annotations, json, media_type};
@@ -279,6 +279,34 @@ async fn a_root_file_system_in_xz_keeps_its_archive() {
     assert_eq!(manifest.layers[0].media_type, media_type::LAYER_GZIP);
     assert_eq!(config.rootfs.diff_ids[0], written.diff_id);
     assert_eq!(project.build(&spec).await.unwrap().digest, first.digest);
+}
+
+#[tokio::test]
+async fn cairn_lock_notices_a_root_file_system_that_was_replaced() {
+    let mut project = Project::hello();
+    let (bytes, _) = pack(&debian_tree(), Compression::None);
+    let at = project.path().join("debian.tar");
+    std::fs::write(&at, &bytes).unwrap();
+    let spec = SPEC.replace("image = \"debian:12\"", "rootfs = \"debian.tar\"");
+    let lock = project.lock(&spec, None).await.unwrap().lock;
+    project.update = Update::Reconcile;
+    assert_eq!(project.lock(&spec, Some(&lock)).await.unwrap().changes, []);
+    let (other, _) = pack(&Tree::new(), Compression::None);
+    std::fs::write(&at, &other).unwrap();
+    project.update = Update::AddMissing;
+    assert_eq!(project.lock(&spec, Some(&lock)).await.unwrap().lock, lock);
+    project.update = Update::Reconcile;
+    let change = project.lock(&spec, Some(&lock)).await.unwrap();
+    let moved = PinChange {
+        subject: "the base debian.tar for linux/amd64".to_owned(),
+        before: Some(Digest::of(&bytes).to_string()),
+        after: Some(Digest::of(&other).to_string()),
+    };
+    assert_eq!(change.changes, [moved]);
+    project
+        .build_locked(&spec, &change.lock, &project.inputs())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

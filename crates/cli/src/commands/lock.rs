@@ -3,6 +3,7 @@
 use cairn_build::PinChange;
 use cairn_build::resolve::Update;
 use clap::Args;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::program::Cairn;
@@ -14,6 +15,31 @@ pub struct Lock {
     /// Resolves everything anew, and shows what moved
     #[arg(long)]
     pub update: bool,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    /// The file.
+    lock: String,
+    changes: Vec<ChangeDocument>,
+}
+
+#[derive(Serialize)]
+struct ChangeDocument {
+    subject: String,
+    /// None: the pin is new.
+    before: Option<String>,
+    /// None: the pin is dropped.
+    after: Option<String>,
+}
+
+fn change_document(change: &PinChange) -> ChangeDocument {
+    ChangeDocument {
+        subject: change.subject.clone(),
+        before: change.before.clone(),
+        after: change.after.clone(),
+    }
 }
 
 impl Lock {
@@ -32,6 +58,11 @@ impl Lock {
             cairn.terminal.say(format!("{LOCK} is up to date"));
         } else {
             cairn.terminal.say(format!("wrote {LOCK}"));
+        }
+        if cairn.terminal.json {
+            let lock = project.directory.join(LOCK).display().to_string();
+            let changes = change.changes.iter().map(change_document).collect();
+            return cairn.terminal.document(&Document { lock, changes });
         }
         Ok(())
     }
