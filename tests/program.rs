@@ -27,6 +27,7 @@ mod fetching;
 mod harness;
 mod json;
 mod life;
+mod locks;
 mod matrix;
 mod moving_tag;
 mod outputs;

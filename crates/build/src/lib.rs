@@ -42,7 +42,9 @@ pub use finding::{Finding, Located};
 pub use inputs::{FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
 pub use lock::Lock;
 pub use records::Records;
-pub use resolve::{Dates, LockChange, LockError, LockRequest, PinChange, Update, resolve_lock};
+pub use resolve::{
+    Dates, LockChange, LockError, LockRequest, PinChange, PinNames, UnknownPin, Update, resolve_lock,
+};
 pub use segments::{SegmentCounts, SegmentDirectory};
 pub use spec::Spec;
 pub use template::template;

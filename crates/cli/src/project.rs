@@ -18,6 +18,16 @@ pub const SPEC: &str = "cairn.toml";
 /// The file with the lock.
 pub const LOCK: &str = "cairn.lock";
 
+/// A lock that is not written yet.
+#[derive(Debug)]
+pub struct Proposal {
+    /// The lock, and how its pins differ from what is on the disk.
+    pub change: LockChange,
+    text: String,
+    /// Whether the text differs from what is on the disk.
+    pub differs: bool,
+}
+
 /// A spec, and its lock as it is on the disk.
 #[derive(Debug)]
 pub struct Project {
@@ -142,6 +152,16 @@ impl Project {
     ///
     /// When something cannot be resolved; then the lock is as it was.
     pub async fn resolve(&mut self, cairn: &Cairn, update: Update) -> Result<LockChange, Failure> {
+        let proposal = self.propose(cairn, update, false).await?;
+        self.accept(proposal)
+    }
+
+    /// Resolves what `update` allows, and writes nothing. With `offline`, no registry and no URL is asked.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be resolved.
+    pub async fn propose(&self, cairn: &Cairn, update: Update, offline: bool) -> Result<Proposal, Failure> {
         let request = LockRequest {
             spec: &self.spec,
             directory: &self.directory,
@@ -152,11 +172,31 @@ impl Project {
             limits: Limits::default(),
             engine: cairn.engine(None)?,
         };
-        let sources = crate::source::BaseSources::new(cairn);
+        let sources = crate::source::BaseSources::new(cairn, offline);
         let change = resolve_lock(&request, &sources).await;
         let change = change.map_err(|error| self.lock_failure(cairn, error))?;
-        let text = change.lock.to_string();
-        if self.lock.as_ref().is_none_or(|(before, _)| *before != text) {
+        let before = self.lock.as_ref().map(|(text, _)| text.as_str());
+        let text = change.lock.to_text_with_comments_of(before.unwrap_or_default());
+        let differs = before != Some(&text);
+        Ok(Proposal {
+            change,
+            text,
+            differs,
+        })
+    }
+
+    /// Writes a lock, if it differs from what is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; then the lock is as it was.
+    pub fn accept(&mut self, proposal: Proposal) -> Result<LockChange, Failure> {
+        let Proposal {
+            change,
+            text,
+            differs,
+        } = proposal;
+        if differs {
             files::write(&self.directory.join(LOCK), text.as_bytes(), files::PUBLIC)?;
         }
         self.lock = Some((text, change.lock.clone()));

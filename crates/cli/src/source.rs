@@ -18,26 +18,35 @@ use crate::program::Cairn;
 /// Where locking finds base images: the local store and registries.
 pub struct BaseSources<'a> {
     cairn: &'a Cairn,
+    offline: bool,
 }
 
 impl<'a> BaseSources<'a> {
-    /// Sources by way of this program's store and client.
+    /// Sources by way of this program's store and client; with `offline`, the store alone.
     #[must_use]
-    pub const fn new(cairn: &'a Cairn) -> Self {
-        Self { cairn }
+    pub const fn new(cairn: &'a Cairn, offline: bool) -> Self {
+        Self { cairn, offline }
     }
 }
 
 #[async_trait]
 impl Fetcher for BaseSources<'_> {
     async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
-        Downloads::new(self.cairn, false).fetch(url, digest, size).await
+        Downloads::new(self.cairn, self.offline)
+            .fetch(url, digest, size)
+            .await
     }
 }
 
 #[async_trait]
 impl Sources for BaseSources<'_> {
     async fn base_image(&self, reference: &Reference) -> Result<Arc<dyn Repository>, RepositoryError> {
+        if self.offline && reference.host.is_some() {
+            return Err(RepositoryError::Unreachable {
+                repository: reference.without_target().to_string(),
+                source: "--offline is given".into(),
+            });
+        }
         let opened = self.cairn.open_base(reference).await?;
         Ok(opened)
     }

@@ -62,6 +62,10 @@ pub(super) fn check(lock: &Lock, spec: &Spec) -> Vec<Finding> {
         );
         findings.push(Finding::new(message, lock.created.span.clone()).with_hint(HINT));
     }
+    if spec.image.created.value == Created::Inputs && lock.dated_by_spec {
+        let message = "the lock has a date that the spec had, and the spec has none any more";
+        findings.push(Finding::new(message, lock.created.span.clone()).with_hint(HINT));
+    }
     if let Some(base) = &lock.base {
         if lock.has_base_of(spec) {
             findings.extend(surplus_platforms(lock, spec));

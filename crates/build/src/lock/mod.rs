@@ -19,6 +19,7 @@
 //! In paths and link targets, `%` and every byte that is not printable UTF-8 stand as `%` and two hexadecimal digits.
 
 mod check;
+mod comments;
 mod listing;
 mod reader;
 mod text;
@@ -47,6 +48,8 @@ pub struct Lock {
     pub output: u32,
     /// When the image says that it was made.
     pub created: Located<Timestamp>,
+    /// Whether it is a date of the spec. Otherwise it comes from the inputs, or the lock is from before it said so.
+    pub dated_by_spec: bool,
     /// The base, if the spec has one.
     pub base: Option<LockedBase>,
     /// What the spec fetches, by URL.
@@ -168,6 +171,24 @@ impl Lock {
         reader::is_outdated(text)
     }
 
+    /// The lock's text, with the comments that people wrote into `before`.
+    ///
+    /// A comment above a line stays above it, and one at its end stays there. A line is known by its table (and which one,
+    /// by `platform`, `url` or `layer`), its key, and in a list by its element's text, or the first field of that. The
+    /// comments of a line that is gone go with it. Doing it again changes nothing. What cannot be carried over so that the
+    /// text means the same, within [`LIMIT`], is left out.
+    #[must_use]
+    pub fn to_text_with_comments_of(&self, before: &str) -> String {
+        let plain = self.to_string();
+        let commented = comments::carry(before, &plain);
+        let means_the_same = |text: &str| Self::parse(text).is_ok_and(|lock| lock == *self);
+        if commented != plain && commented.len() <= LIMIT && means_the_same(&commented) {
+            commented
+        } else {
+            plain
+        }
+    }
+
     /// What in the lock contradicts the spec, or is not needed by it. Places are in the lock's text, in its order.
     #[must_use]
     pub fn check(&self, spec: &Spec) -> Vec<Finding> {
@@ -181,7 +202,7 @@ impl Lock {
     }
 }
 
-/// The lock's only text: the same for the same pins.
+/// The lock's own text: the same for the same pins.
 impl std::fmt::Display for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writer::write(self, f)

@@ -17,7 +17,7 @@ use crate::document::{self, Findings, Keys, Problem, Section, chain};
 use crate::finding::{Finding, Located};
 use crate::spec::values;
 
-const ROOT: Keys = Keys::all(&["output", "created", "base", "fetch", "split"]);
+const ROOT: Keys = Keys::all(&["output", "created", "created-from", "base", "fetch", "split"]);
 const FETCH: Keys = Keys::all(&["url", "digest", "size"]);
 const SPLIT: Keys = Keys::all(&["layer", "borders"]);
 const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "digest", "platform"]);
@@ -87,6 +87,7 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
         return None;
     }
     let created = root.required("created", created);
+    let dated_by_spec = root.parsed("created-from", created_from).is_some();
     let base = root
         .table("base", "[base]", &BASE)
         .map(|section| read_base(&section));
@@ -96,6 +97,7 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
     Some(Lock {
         output: OUTPUT_VERSION,
         created: created?,
+        dated_by_spec,
         base: match base {
             Some(base) => Some(base?),
             None => None,
@@ -184,6 +186,14 @@ fn created(text: &str) -> Result<Timestamp, Problem> {
     let time =
         time.filter(|time| time.to_string() == text && time.subsec_nanosecond() == 0 && time.as_second() > 0);
     time.ok_or_else(|| Problem::new(format!("`{text}` is not a date as the lock writes it")))
+}
+
+fn created_from(text: &str) -> Result<(), Problem> {
+    if text == "spec" {
+        return Ok(());
+    }
+    let text = text.escape_debug();
+    Err(Problem::new(format!("`{text}` is not `spec`")))
 }
 
 fn digest(text: &str) -> Result<Digest, Problem> {

@@ -10,12 +10,15 @@ use super::{
     BaseListing, Lock, LockedBase, LockedFetch, LockedLayer, LockedOrigin, LockedPlatform, LockedSource,
 };
 
-const HEADER: &str = "# Pins what `cairn build` takes from elsewhere. Written by `cairn lock`: review it, and do not edit it.\n";
+pub(super) const HEADER: &str = "# Pins what `cairn build` takes from elsewhere. Written by `cairn lock`: review it, and do not edit it.\n";
 
 pub(super) fn write(lock: &Lock, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(HEADER)?;
     writeln!(f, "output = {}", lock.output)?;
     writeln!(f, "created = {}", quoted(&lock.created.value.to_string()))?;
+    if lock.dated_by_spec {
+        f.write_str("created-from = \"spec\"\n")?;
+    }
     if let Some(base) = &lock.base {
         write_base(base, f)?;
     }

@@ -23,7 +23,11 @@ pub(super) async fn resolve(
     sources: &dyn Sources,
 ) -> Result<BTreeMap<String, Located<Vec<TreePath>>>, LockError> {
     let spec = request.spec;
-    let pinned = |layer: &str| kept.and_then(|kept| kept.splits.get(layer)).cloned();
+    let named = request.update.named();
+    let pinned = |layer: &str| {
+        let kept = kept.filter(|_| named.is_none_or(|names| !names.splits.contains(layer)));
+        kept.and_then(|kept| kept.splits.get(layer)).cloned()
+    };
     let mut splits: BTreeMap<_, _> = spec
         .split_layers()
         .filter_map(|layer| Some((layer.to_owned(), pinned(layer)?)))

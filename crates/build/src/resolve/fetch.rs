@@ -18,7 +18,9 @@ pub(super) async fn resolve(
     sources: &dyn Sources,
 ) -> Result<BTreeMap<String, Located<LockedFetch>>, LockError> {
     let mut fetched = BTreeMap::new();
+    let named = request.update.named();
     for (url, digest) in request.spec.fetched() {
+        let kept = kept.filter(|_| named.is_none_or(|names| !names.fetched.contains(&url)));
         let pinned = kept.and_then(|kept| kept.fetched.get(&url));
         let locked = match pinned.filter(|pinned| pinned.value.digest == digest) {
             Some(pinned) => pinned.clone(),

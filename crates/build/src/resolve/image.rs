@@ -13,13 +13,15 @@ use cairn_store::{RawManifest, Repository, RepositoryError, Target, collect, lay
 use jiff::Timestamp;
 
 use super::contents::{AddError, Contents};
-use super::{LockError, ResolvedBase, Wanted};
+use super::{LockError, LockRequest, ResolvedBase, Wanted};
 use crate::blocking::run;
 use crate::document::chain;
 use crate::finding::Finding;
 use crate::inputs::Sources;
-use crate::lock::{BaseListing, LockedLayer, LockedOrigin, LockedPlatform, LockedSource, source_text};
-use crate::spec::{BaseSource, Template};
+use crate::lock::{
+    BaseListing, LockedBase, LockedLayer, LockedOrigin, LockedPlatform, LockedSource, source_text,
+};
+use crate::spec::{Base, BaseSource, Template};
 
 /// How many names of images a finding lists.
 const NAMES_SHOWN: usize = 8;
@@ -93,11 +95,6 @@ pub(super) async fn resolve_archive(
     image: Option<&str>,
 ) -> Result<ResolvedBase, LockError> {
     let name = source_text(&wanted.base.source.value).1;
-    let mut files: BTreeMap<String, Vec<Platform>> = BTreeMap::new();
-    for platform in &wanted.platforms {
-        let file = file.expand(platform);
-        files.entry(file).or_default().push(platform.clone());
-    }
     let mut resolved = ResolvedBase {
         source: LockedSource::Archive {
             archive: name.clone(),
@@ -105,7 +102,7 @@ pub(super) async fn resolve_archive(
         platforms: BTreeMap::new(),
         created: None,
     };
-    for (file, platforms) in files {
+    for (file, platforms) in files_of(&wanted, file) {
         let (archive, found) = open_archive(&wanted, &file, image).await?;
         let part = Wanted {
             request: wanted.request,
@@ -123,6 +120,90 @@ pub(super) async fn resolve_archive(
         resolved.created = resolved.created.max(part.created);
     }
     Ok(resolved)
+}
+
+/// Which files there are, and for which platforms each is.
+fn files_of(wanted: &Wanted<'_>, template: &Template) -> BTreeMap<String, Vec<Platform>> {
+    let mut files: BTreeMap<String, Vec<Platform>> = BTreeMap::new();
+    for platform in &wanted.platforms {
+        let file = template.expand(platform);
+        files.entry(file).or_default().push(platform.clone());
+    }
+    files
+}
+
+/// The manifests that the archives have now, without a look at their layers.
+pub(super) async fn archived(
+    wanted: Wanted<'_>,
+    template: &Template,
+    image: Option<&str>,
+) -> Result<BTreeMap<Platform, Digest>, LockError> {
+    let mut manifests = BTreeMap::new();
+    for (file, platforms) in files_of(&wanted, template) {
+        let (archive, found) = open_archive(&wanted, &file, image).await?;
+        let part = Wanted {
+            request: wanted.request,
+            base: wanted.base,
+            platforms,
+            pinned: None,
+        };
+        let base = BaseImage {
+            wanted: &part,
+            name: source_text(&wanted.base.source.value).1,
+            repository: Arc::new(archive),
+        };
+        let raw = base.read_manifest(&Target::Digest(found)).await?;
+        let document = base.parse(&raw)?;
+        let chosen = base.choose(&raw, &document)?.into_iter();
+        manifests.extend(chosen.map(|(platform, manifest)| (platform, manifest.digest)));
+    }
+    Ok(manifests)
+}
+
+/// The newest date of the configurations that `locked` pins, read where the base is.
+pub(super) async fn newest_date(
+    request: &LockRequest<'_>,
+    base: &Base,
+    locked: &LockedBase,
+    sources: &dyn Sources,
+) -> Result<Option<Timestamp>, LockError> {
+    let name = source_text(&base.source.value).1;
+    let failed = |source| LockError::Repository {
+        base: name.clone(),
+        source,
+    };
+    let mut newest = None;
+    for (platform, pins) in &locked.platforms {
+        let LockedOrigin::Image { config, .. } = &pins.value.origin else {
+            continue;
+        };
+        let wanted = Wanted {
+            request,
+            base,
+            platforms: vec![platform.clone()],
+            pinned: None,
+        };
+        let repository: Arc<dyn Repository> = match &base.source.value {
+            BaseSource::Image(reference) => sources.base_image(reference).await.map_err(failed)?,
+            BaseSource::Layout { directory, .. } => {
+                let path = request.directory.join(directory);
+                Arc::new(run(move || layout::open(path)).await.map_err(failed)?)
+            }
+            BaseSource::Archive { file, name } => {
+                let (archive, _) = open_archive(&wanted, &file.expand(platform), name.as_deref()).await?;
+                Arc::new(archive)
+            }
+            BaseSource::RootFs(_) => continue,
+        };
+        let image = BaseImage {
+            wanted: &wanted,
+            name: name.clone(),
+            repository,
+        };
+        let config = image.parse_config(config).await?;
+        newest = newest.max(config.created.as_deref().and_then(real_date));
+    }
+    Ok(newest)
 }
 
 /// The archive, and which of its images is meant. What is wrong with the file is wrong with the spec that names it.
@@ -343,6 +424,15 @@ impl BaseImage<'_> {
         if descriptor.media_type.to_oci() != media_type::CONFIG {
             return Err(self.not_an_image(raw.digest(), descriptor.media_type.clone()));
         }
+        let config = self.parse_config(descriptor).await?;
+        if !config.platform.satisfies(platform) {
+            let findings = vec![self.no_platform(platform, &config.platform.to_string())];
+            return Err(LockError::Spec { findings });
+        }
+        Ok(config)
+    }
+
+    async fn parse_config(&self, descriptor: &Descriptor) -> Result<ImageConfig, LockError> {
         let (base, digest) = (|| self.name.clone(), descriptor.digest);
         let content = self.open(descriptor).await?;
         let bytes = collect(content, config::LIMIT as u64).await;
@@ -351,16 +441,11 @@ impl BaseImage<'_> {
             digest,
             source,
         })?;
-        let config = ImageConfig::parse(&bytes).map_err(|source| LockError::Config {
+        ImageConfig::parse(&bytes).map_err(|source| LockError::Config {
             base: base(),
             digest,
             source,
-        })?;
-        if !config.platform.satisfies(platform) {
-            let findings = vec![self.no_platform(platform, &config.platform.to_string())];
-            return Err(LockError::Spec { findings });
-        }
-        Ok(config)
+        })
     }
 
     async fn open(&self, blob: &Descriptor) -> Result<cairn_store::ByteStream, LockError> {

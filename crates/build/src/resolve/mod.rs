@@ -5,6 +5,7 @@ mod contents;
 mod error;
 mod fetch;
 mod image;
+mod names;
 mod rootfs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use cairn_oci::{Digest, Platform};
 use jiff::Timestamp;
 
 pub use self::error::LockError;
+pub use self::names::{PinNames, UnknownPin};
 pub(crate) use self::rootfs::RECOMPRESSION;
 use crate::finding::Located;
 use crate::inputs::Sources;
@@ -22,14 +24,25 @@ use crate::lock::{Lock, LockedBase, LockedPlatform, LockedSource, OUTPUT_VERSION
 use crate::spec::{Base, BaseSource, Created, Spec};
 
 /// What locking may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
     /// Missing pins are added; one that contradicts the spec, or that it does not need, is an error: `cairn build`.
     AddMissing,
     /// Pins that contradict the spec are replaced, those that it does not need dropped: `cairn lock`.
     Reconcile,
+    /// As [`Self::Reconcile`], and these are resolved anew: `cairn lock --update NAME…`.
+    Named(PinNames),
     /// Everything is resolved anew: `cairn lock --update`.
     All,
+}
+
+impl Update {
+    const fn named(&self) -> Option<&PinNames> {
+        match self {
+            Self::Named(names) => Some(names),
+            Self::AddMissing | Self::Reconcile | Self::All => None,
+        }
+    }
 }
 
 /// Dates from outside the spec.
@@ -114,16 +127,13 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
         }
     }
     let kept = request.existing.filter(|_| request.update != Update::All);
-    let kept_base = kept
-        .filter(|lock| lock.has_base_of(request.spec))
-        .and_then(|lock| lock.base.as_ref());
-    let (base, newest) = resolve_base(request, kept_base, sources).await?;
-    let base_is_new = base.is_some() && kept_base.is_none();
-    let kept_created = kept.filter(|_| !base_is_new).map(|lock| lock.created.value);
+    let base = resolve_base(request, kept, sources).await?;
+    let (created, dated) = resolve_created(request, kept, &base, sources).await?;
     let mut lock = Lock {
         output: OUTPUT_VERSION,
-        created: Located::nowhere(resolve_created(request, kept_created, newest)),
-        base,
+        created: Located::nowhere(created),
+        dated_by_spec: dated,
+        base: base.locked,
         fetched: fetch::resolve(request, kept, sources).await?,
         splits: BTreeMap::new(),
     };
@@ -132,99 +142,174 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
     Ok(LockChange { lock, changes })
 }
 
-/// The date: the spec's, else the pinned one, else `SOURCE_DATE_EPOCH`, else the base's, else one second after 1970.
-fn resolve_created(
+/// The date: the spec's, else the pinned one if it came from the inputs and they are the same, else `SOURCE_DATE_EPOCH`,
+/// else the base's, else one second after 1970. And whether it is the spec's.
+async fn resolve_created(
     request: &LockRequest<'_>,
-    kept: Option<Timestamp>,
-    newest: Option<Timestamp>,
-) -> Timestamp {
+    kept: Option<&Lock>,
+    base: &FoundBase,
+    sources: &dyn Sources,
+) -> Result<(Timestamp, bool), LockError> {
     if let Created::At(time) = request.spec.image.created.value {
-        return time;
+        // A build does not touch a lock that is complete and from before it said where the date is from.
+        let untouched = request.existing.filter(|_| request.update == Update::AddMissing);
+        return Ok((time, untouched.is_none_or(|lock| lock.dated_by_spec)));
+    }
+    let is_named = request.update.named().is_some_and(|names| names.created);
+    let kept = kept.filter(|lock| !is_named && !base.is_other && !lock.dated_by_spec);
+    if let Some(kept) = kept {
+        return Ok((kept.created.value, false));
     }
     let epoch = request
         .dates
         .source_date_epoch
         .and_then(|seconds| i64::try_from(seconds).ok());
     let epoch = epoch.and_then(|seconds| Timestamp::from_second(seconds.max(1)).ok());
-    kept.or(epoch)
-        .or(newest)
-        .unwrap_or(Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(1))
+    let found = match (epoch, base.newest) {
+        (Some(epoch), _) => Some(epoch),
+        (None, Newest::Of(date)) => date,
+        (None, Newest::Unread) => base_date(request, base, sources).await?,
+    };
+    let oldest = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    Ok((found.unwrap_or(oldest), false))
+}
+
+/// The newest date of the configurations that are pinned.
+async fn base_date(
+    request: &LockRequest<'_>,
+    found: &FoundBase,
+    sources: &dyn Sources,
+) -> Result<Option<Timestamp>, LockError> {
+    match (&request.spec.base, &found.locked) {
+        (Some(base), Some(locked)) => image::newest_date(request, base, locked, sources).await,
+        _ => Ok(None),
+    }
+}
+
+/// What the lock will say of the base.
+struct FoundBase {
+    locked: Option<LockedBase>,
+    /// Whether another one was pinned before, or none.
+    is_other: bool,
+    newest: Newest,
+}
+
+/// The newest date of a base's configurations.
+#[derive(Clone, Copy)]
+enum Newest {
+    /// All of them were read.
+    Of(Option<Timestamp>),
+    /// Some of them were pinned already, and not read.
+    Unread,
 }
 
 async fn resolve_base(
     request: &LockRequest<'_>,
-    kept: Option<&LockedBase>,
+    kept: Option<&Lock>,
     sources: &dyn Sources,
-) -> Result<(Option<LockedBase>, Option<Timestamp>), LockError> {
+) -> Result<FoundBase, LockError> {
     let Some(base) = &request.spec.base else {
-        return Ok((None, None));
+        return Ok(FoundBase {
+            locked: None,
+            is_other: kept.is_some_and(|lock| lock.base.is_some()),
+            newest: Newest::Of(None),
+        });
     };
+    let same = kept
+        .filter(|lock| lock.has_base_of(request.spec))
+        .and_then(|lock| lock.base.as_ref());
+    let is_named = request.update.named().is_some_and(|names| names.base);
+    let kept = same.filter(|_| !is_named);
     let replaced = replaced_files(request, base, kept).await?;
-    let pinned = |platform: &Platform| {
-        let kept = kept.filter(|_| !replaced.contains(platform));
-        kept.and_then(|kept| kept.platforms.get(platform))
-    };
-    let missing: Vec<_> = request
-        .spec
-        .platforms()
-        .filter(|platform| pinned(platform).is_none())
+    let is_other = same.is_none() || !replaced.is_empty();
+    let mut platforms: BTreeMap<_, _> = kept.map(|kept| kept.platforms.clone()).unwrap_or_default();
+    let wanted: BTreeSet<_> = request.spec.platforms().collect();
+    platforms.retain(|platform, _| wanted.contains(platform) && !replaced.contains(platform));
+    let missing: Vec<_> = wanted
+        .into_iter()
+        .filter(|platform| !platforms.contains_key(platform))
         .cloned()
-        .collect();
-    let mut platforms: BTreeMap<_, _> = request
-        .spec
-        .platforms()
-        .filter_map(|platform| Some((platform.clone(), pinned(platform)?.clone())))
         .collect();
     if let (Some(kept), []) = (kept, &missing[..]) {
         let source = kept.source.clone();
-        return Ok((Some(LockedBase { source, platforms }), None));
+        return Ok(FoundBase {
+            locked: Some(LockedBase { source, platforms }),
+            is_other,
+            newest: Newest::Unread,
+        });
     }
-    let wanted = Wanted {
-        request,
-        base,
-        platforms: missing,
-        pinned: kept.and_then(pinned_digest),
-    };
-    let resolved = match &base.source.value {
-        BaseSource::RootFs(path) => rootfs::resolve(wanted, path).await?,
-        BaseSource::Image(reference) => image::resolve_image(wanted, reference, sources).await?,
-        BaseSource::Layout { directory, tag } => {
-            image::resolve_layout(wanted, directory, tag.as_ref()).await?
-        }
-        BaseSource::Archive { file, name } => image::resolve_archive(wanted, file, name.as_deref()).await?,
-    };
-    platforms.extend(
-        resolved
-            .platforms
-            .into_iter()
-            .map(|(platform, locked)| (platform, Located::nowhere(locked))),
-    );
+    let is_whole = platforms.is_empty();
+    let resolved = resolve_platforms(
+        Wanted {
+            request,
+            base,
+            platforms: missing,
+            pinned: kept.and_then(pinned_digest),
+        },
+        sources,
+    )
+    .await?;
+    let found = resolved.platforms.into_iter();
+    platforms.extend(found.map(|(platform, locked)| (platform, Located::nowhere(locked))));
     let source = Located::nowhere(resolved.source);
-    Ok((Some(LockedBase { source, platforms }), resolved.created))
+    Ok(FoundBase {
+        locked: Some(LockedBase { source, platforms }),
+        is_other,
+        newest: if is_whole {
+            Newest::Of(resolved.created)
+        } else {
+            Newest::Unread
+        },
+    })
 }
 
-/// For which platforms a root file system is not the file any more that is pinned. A build says so itself, and does not move
-/// the pin: only whoever may replace pins looks.
+async fn resolve_platforms(wanted: Wanted<'_>, sources: &dyn Sources) -> Result<ResolvedBase, LockError> {
+    let base = wanted.base;
+    match &base.source.value {
+        BaseSource::RootFs(path) => rootfs::resolve(wanted, path).await,
+        BaseSource::Image(reference) => image::resolve_image(wanted, reference, sources).await,
+        BaseSource::Layout { directory, tag } => image::resolve_layout(wanted, directory, tag.as_ref()).await,
+        BaseSource::Archive { file, name } => image::resolve_archive(wanted, file, name.as_deref()).await,
+    }
+}
+
+/// For which platforms a root file system or an archive of images does not hold any more what is pinned. A build says so
+/// itself, and does not move the pin: only whoever may replace pins looks.
 async fn replaced_files(
     request: &LockRequest<'_>,
     base: &Base,
     kept: Option<&LockedBase>,
 ) -> Result<BTreeSet<Platform>, LockError> {
-    let mut replaced = BTreeSet::new();
-    if let (Update::Reconcile, BaseSource::RootFs(template), Some(kept)) =
-        (request.update, &base.source.value, kept)
-    {
-        for platform in request.spec.platforms() {
-            let Some(locked) = kept.platforms.get(platform) else {
-                continue;
-            };
-            let path = request.directory.join(template.expand(platform));
-            if rootfs::digest(path).await? != locked.value.origin.digest() {
-                replaced.insert(platform.clone());
+    let Some(kept) = kept.filter(|_| request.update != Update::AddMissing) else {
+        return Ok(BTreeSet::new());
+    };
+    let pinned = request.spec.platforms().filter_map(|platform| {
+        let locked = kept.platforms.get(platform)?;
+        Some((platform.clone(), locked.value.origin.digest()))
+    });
+    let mut pinned: BTreeMap<Platform, Digest> = pinned.collect();
+    let found = match &base.source.value {
+        BaseSource::RootFs(template) => {
+            let mut found = BTreeMap::new();
+            for platform in pinned.keys() {
+                let path = request.directory.join(template.expand(platform));
+                found.insert(platform.clone(), rootfs::digest(path).await?);
             }
+            found
         }
-    }
-    Ok(replaced)
+        BaseSource::Archive { file, name } => {
+            let wanted = Wanted {
+                request,
+                base,
+                platforms: pinned.keys().cloned().collect(),
+                pinned: None,
+            };
+            image::archived(wanted, file, name.as_deref()).await?
+        }
+        BaseSource::Image(_) | BaseSource::Layout { .. } => return Ok(BTreeSet::new()),
+    };
+    pinned.retain(|platform, digest| found.get(platform) != Some(digest));
+    Ok(pinned.into_keys().collect())
 }
 
 fn pinned_digest(base: &LockedBase) -> Option<Digest> {
@@ -249,6 +334,9 @@ fn changes(before: Option<&Lock>, after: &Lock) -> Vec<PinChange> {
 /// Every pin by what it pins.
 fn pins(lock: &Lock) -> BTreeMap<String, String> {
     let mut pins = BTreeMap::from([("created".to_owned(), lock.created.value.to_string())]);
+    if lock.dated_by_spec {
+        pins.insert("what created comes from".to_owned(), "the spec".to_owned());
+    }
     for (layer, borders) in &lock.splits {
         pins.insert(
             format!("the borders of the layer {layer}"),

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cairn_build::{BuildError, Lock, LockError, RepositoryInputs};
+use cairn_build::{BuildError, Lock, LockError, RepositoryInputs, Update};
 use cairn_store::archive::{Format, pack};
 use cairn_store::{Memory, Repository, Target};
 
@@ -164,4 +164,26 @@ async fn what_is_wrong_with_the_archive_is_said_at_the_spec() {
     }
     let directory = project.path().display().to_string();
     insta::assert_snapshot!(said.replace(&directory, "DIR"));
+}
+
+#[tokio::test]
+async fn cairn_lock_notices_an_archive_that_was_replaced() {
+    let mut project = Project::hello();
+    write_each(&project).await;
+    let spec = spec("base-{arch}.tar");
+    let lock = project.lock(&spec, None).await.unwrap().lock;
+    project.update = Update::Reconcile;
+    assert_eq!(project.lock(&spec, Some(&lock)).await.unwrap().changes, []);
+    let mut other = BaseImage::debian("amd64");
+    other.created = Some("2026-04-01T00:00:00Z".to_owned());
+    write_image(&other, &project.path().join("base-amd64.tar")).await;
+    project.update = Update::AddMissing;
+    assert_eq!(project.lock(&spec, Some(&lock)).await.unwrap().lock, lock);
+    project.update = Update::Reconcile;
+    let change = project.lock(&spec, Some(&lock)).await.unwrap();
+    let subjects: Vec<_> = change.changes.iter().map(|pin| pin.subject.as_str()).collect();
+    assert_eq!(subjects, ["created", "the base base-{arch}.tar for linux/amd64"]);
+    assert_eq!(change.lock.created.value.to_string(), "2026-04-01T00:00:00Z");
+    let inputs = RepositoryInputs::default();
+    project.build_locked(&spec, &change.lock, &inputs).await.unwrap();
 }

@@ -82,7 +82,7 @@ impl Project {
             spec: &spec,
             directory: self.path(),
             existing,
-            update: self.update,
+            update: self.update.clone(),
             dates: self.dates,
             scratch: self.scratch.path(),
             limits: Limits::default(),

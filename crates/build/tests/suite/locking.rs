@@ -1,6 +1,6 @@
 //! What locking adds, keeps and moves.
 
-use cairn_build::{Lock, LockChange, LockError, Update};
+use cairn_build::{Lock, LockChange, LockError, PinNames, Spec, Update};
 
 use crate::fixture::{BaseImage, Project, render, tag, write_index};
 
@@ -201,4 +201,89 @@ async fn dates_of_the_year_one_mean_nothing() {
         let lock = project.lock(SPEC, None).await.unwrap().lock;
         assert_eq!(lock.created.value.to_string(), "1970-01-01T00:00:01Z", "{date:?}");
     }
+}
+
+fn named(spec: &str, names: &[&str]) -> Update {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    Update::Named(PinNames::of(&Spec::parse(spec).unwrap(), &names).unwrap())
+}
+
+#[tokio::test]
+async fn only_the_pins_move_that_are_named() {
+    let mut project = with_index().await;
+    let lock = project.lock(SPEC, None).await.unwrap().lock;
+    move_tag(&project).await;
+    project.update = named(SPEC, &["created"]);
+    assert_eq!(project.lock(SPEC, Some(&lock)).await.unwrap().changes, []);
+    for name in ["base", "debian:12"] {
+        project.update = named(SPEC, &[name]);
+        let moved = project.lock(SPEC, Some(&lock)).await.unwrap();
+        assert_eq!(
+            subjects(&moved),
+            ["x x the base debian:12", "x x the base debian:12 for linux/amd64"]
+        );
+        project.update = named(SPEC, &["created"]);
+        let dated = project.lock(SPEC, Some(&moved.lock)).await.unwrap();
+        assert_eq!(subjects(&dated), ["x x created"]);
+        assert_eq!(dated.changes[0].after.as_deref(), Some("2026-04-01T00:00:00Z"));
+    }
+}
+
+#[test]
+fn a_name_that_is_no_pin_is_refused_with_those_there_are() {
+    let sum = "0".repeat(64);
+    let spec = format!(
+        "{SPEC}[[layer]]\nname = \"app\"\nsplit = \"auto\"\n\
+         fetch = [{{ url = \"https://example.org/a.tar\", sha256 = \"{sum}\", to = \"/a\" }}]\n"
+    );
+    let spec = Spec::parse(&spec).unwrap();
+    for name in ["https://example.org/a", "debian", "", "App"] {
+        let error = PinNames::of(&spec, &["app".to_owned(), name.to_owned()]).unwrap_err();
+        assert_eq!(error.name, name);
+        let known = [
+            "created",
+            "base",
+            "debian:12",
+            "fetch",
+            "https://example.org/a.tar",
+            "app",
+        ];
+        assert_eq!(error.known, known);
+        for name in known {
+            assert!(PinNames::of(&spec, &[name.to_owned()]).is_ok(), "{name}");
+        }
+    }
+    let scratch = Spec::parse(&SPEC.replace("[base]\nimage = \"debian:12\"\n", "")).unwrap();
+    for name in ["base", "fetch"] {
+        let error = PinNames::of(&scratch, &[name.to_owned()]).unwrap_err();
+        assert_eq!(error.known, ["created"]);
+    }
+}
+
+#[tokio::test]
+async fn created_moves_back_when_the_spec_has_no_date_any_more() {
+    let mut project = with_index().await;
+    let dated = SPEC.replace("[base]", "created = \"2020-01-31T12:00:00Z\"\n[base]");
+    let text = project.lock(&dated, None).await.unwrap().lock.to_string();
+    assert!(text.contains("created-from = \"spec\"\n"), "{text}");
+    let lock = Lock::parse(&text).unwrap();
+    match project.lock(SPEC, Some(&lock)).await {
+        Err(LockError::Conflict { findings }) => assert_eq!(findings.len(), 1),
+        other => panic!("{other:?}"),
+    }
+    // The date is that of the image that is pinned, not of the one that the tag shows now.
+    move_tag(&project).await;
+    project.update = Update::Reconcile;
+    let change = project.lock(SPEC, Some(&lock)).await.unwrap();
+    assert_eq!(change.lock.created.value.to_string(), "2026-03-01T10:20:30Z");
+    assert_eq!(subjects(&change), ["x x created", "x - what created comes from"]);
+    let both = project.lock(&dated, Some(&change.lock)).await.unwrap();
+    assert_eq!(both.lock, lock);
+
+    // A lock from before the key is complete for a build, and gets the key from `cairn lock`.
+    let old = Lock::parse(&text.replace("created-from = \"spec\"\n", "")).unwrap();
+    project.update = Update::AddMissing;
+    assert_eq!(project.lock(&dated, Some(&old)).await.unwrap().lock, old);
+    project.update = Update::Reconcile;
+    assert_eq!(project.lock(&dated, Some(&old)).await.unwrap().lock, lock);
 }

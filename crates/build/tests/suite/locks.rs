@@ -142,6 +142,102 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn comments_stay_at_their_lines() {
+    let lock = debian_lock().await;
+    let plain = lock.to_string();
+    let mut before = plain.clone();
+    for (from, to) in [
+        (
+            "output = 1\n",
+            "# Ask the platform team first.\noutput = 1 # \"frozen\"\n",
+        ),
+        ("\n[base]\n", "# Above a blank line.\n\n[base]   # the # base\n"),
+        ("[[base.platform]]\n", "# Only one.\n[[base.platform]]\n"),
+        ("users = [\n", "users = [ # people\n  # The first.\n"),
+    ] {
+        before = before.replacen(from, to, 1);
+    }
+    before.push_str("# The end.");
+    let kept = lock.to_text_with_comments_of(&before);
+    for wanted in [
+        "\n# Ask the platform team first.\noutput = 1 # \"frozen\"\n",
+        "\n\n# Above a blank line.\n[base] # the # base\n",
+        "\n# Only one.\n[[base.platform]]\n",
+        "\nusers = [ # people\n  # The first.\n"
+            .replace("  # The", "# The")
+            .as_str(),
+    ] {
+        assert!(kept.contains(wanted), "no {wanted:?} in {kept}");
+    }
+    assert!(kept.ends_with("\n# The end.\n"));
+    assert_eq!(kept.matches("# Pins what").count(), 1);
+    assert_eq!(lock.to_text_with_comments_of(&kept), kept);
+    assert_eq!(lock.to_text_with_comments_of(&plain), plain);
+
+    let mut scratch = lock.clone();
+    scratch.base = None;
+    let rest = scratch.to_text_with_comments_of(&kept);
+    assert_eq!(rest.matches('#').count(), 4, "{rest}");
+}
+
+proptest! {
+    #[test]
+    fn random_comments_survive(comments in prop::collection::vec((0..40usize, any::<bool>(), "[ -~\u{e4}]{0,20}"), 0..12)) {
+        let lock = Lock::parse(FETCHES).unwrap();
+        let plain = lock.to_string();
+        let mut lines: Vec<String> = plain.lines().map(str::to_owned).collect();
+        let mut written = Vec::new();
+        for (at, at_end, comment) in comments {
+            let comment = format!("#{}", comment.trim_end());
+            let at = 1 + at % (lines.len() - 1);
+            if !at_end || lines[at].is_empty() || lines[at].ends_with('\u{1}') || lines[at].starts_with('#') {
+                lines.insert(at, comment.clone());
+            } else {
+                // The mark says that the line has a comment.
+                lines[at] = format!("{} {comment}\u{1}", lines[at]);
+            }
+            written.push(comment);
+        }
+        let before = lines.join("\n").replace('\u{1}', "");
+        prop_assert_eq!(&Lock::parse(&before).unwrap(), &lock);
+        let kept = lock.to_text_with_comments_of(&before);
+        prop_assert_eq!(&Lock::parse(&kept).unwrap(), &lock);
+        for comment in &written {
+            prop_assert!(kept.lines().any(|line| line.ends_with(comment.as_str())), "no {} in {}", comment, kept);
+        }
+        prop_assert_eq!(lock.to_text_with_comments_of(&kept), kept);
+    }
+
+    #[test]
+    fn any_text_before_is_survived(before in "([\\[\\]{}\"'=,#a \n\\\\]|\"\"\"|'{3}|\\[\\[fetch\\]\\]|url = ){0,60}") {
+        let lock = Lock::parse(FETCHES).unwrap();
+        let kept = lock.to_text_with_comments_of(&before);
+        prop_assert_eq!(Lock::parse(&kept).unwrap(), lock);
+    }
+}
+
+const FETCHES: &str = r##"output = 1
+created = "2026-03-01T10:20:30Z"
+
+[[fetch]]
+url = "https://example.org/a#\"b"
+digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+size = 7
+
+[[fetch]]
+url = "https://example.org/b"
+digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+size = 7
+
+[[split]]
+layer = "app"
+borders = [
+  "/a#b",
+  "/a'",
+]
+"##;
+
 const LOCK: &str = r#"output = 1
 created = "2026-03-01T10:20:30Z"
 

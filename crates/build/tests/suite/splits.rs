@@ -76,7 +76,7 @@ async fn the_borders_stay_until_they_are_asked_to_move() {
         project.file(&format!("modules/m29/g{file}"), &"x".repeat(20_000), 0o644);
     }
     for update in [Update::AddMissing, Update::Reconcile] {
-        project.update = update;
+        project.update = update.clone();
         let again = project.lock(SPEC, Some(&first)).await.unwrap();
         assert_eq!((&again.lock, &again.changes[..]), (&first, &[][..]), "{update:?}");
     }

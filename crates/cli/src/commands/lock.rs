@@ -1,20 +1,27 @@
 //! `cairn lock`
 
 use cairn_build::PinChange;
-use cairn_build::resolve::Update;
+use cairn_build::resolve::{PinNames, UnknownPin, Update};
 use clap::Args;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use crate::project::{LOCK, Project};
 
 /// What `cairn lock` takes.
 #[derive(Debug, Args)]
 pub struct Lock {
-    /// Resolves everything anew, and shows what moved
+    /// Resolves pins anew, and shows what moved: `created`, `base` or the base as the spec has it, `fetch` or a URL, the name
+    /// of a split layer [default: all]
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    pub update: Option<Vec<String>>,
+    /// Writes nothing, and fails if the lock would change
     #[arg(long)]
-    pub update: bool,
+    pub locked: bool,
+    /// Asks no registry and no URL for anything
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `--json`
@@ -45,19 +52,23 @@ fn change_document(change: &PinChange) -> ChangeDocument {
 impl Lock {
     /// Resolves what is not pinned.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let (mut project, update) = if self.update {
-            (Project::load_to_update(cairn)?, Update::All)
+        let (mut project, update) = self.load(cairn)?;
+        let proposal = project.propose(cairn, update, self.offline).await?;
+        let differs = proposal.differs;
+        if self.locked {
+            if differs {
+                return Err(would_change(&proposal.change.changes));
+            }
         } else {
-            (Project::load(cairn)?, Update::Reconcile)
-        };
-        let change = project.resolve(cairn, update).await?;
-        for pin in &change.changes {
-            cairn.terminal.step("pin", pin_text(pin));
+            for pin in &proposal.change.changes {
+                cairn.terminal.step("pin", pin_text(pin));
+            }
         }
-        if change.changes.is_empty() {
-            cairn.terminal.say(format!("{LOCK} is up to date"));
-        } else {
+        let change = project.accept(proposal)?;
+        if differs {
             cairn.terminal.say(format!("wrote {LOCK}"));
+        } else {
+            cairn.terminal.say(format!("{LOCK} is up to date"));
         }
         if cairn.terminal.json {
             let lock = project.directory.join(LOCK).display().to_string();
@@ -66,6 +77,37 @@ impl Lock {
         }
         Ok(())
     }
+
+    fn load(&self, cairn: &Cairn) -> Result<(Project, Update), Failure> {
+        match self.update.as_deref() {
+            None => Ok((Project::load(cairn)?, Update::Reconcile)),
+            Some([]) => Ok((Project::load_to_update(cairn)?, Update::All)),
+            Some(names) => {
+                let project = Project::load(cairn)?;
+                let names = PinNames::of(&project.spec, names).map_err(|error| unknown_pin(&error))?;
+                Ok((project, Update::Named(names)))
+            }
+        }
+    }
+}
+
+fn unknown_pin(error: &UnknownPin) -> Failure {
+    Failure::of(Exit::Input, error).with_hint(format!("it has: {}", error.known.join(", ")))
+}
+
+/// `--locked`, and what would change.
+fn would_change(changes: &[PinChange]) -> Failure {
+    let pins: Vec<_> = changes.iter().map(pin_text).collect();
+    let what = if pins.is_empty() {
+        "its text is not as cairn lock writes it".to_owned()
+    } else {
+        pins.join("; ")
+    };
+    Failure::new(
+        Exit::Input,
+        format!("--locked is given, and {LOCK} would change: {what}"),
+    )
+    .with_hint(format!("run cairn lock without --locked, and commit {LOCK}"))
 }
 
 /// `the base x: old → new`
