@@ -5,7 +5,7 @@
 //! <cache>/layers/last/<key>               the snapshot of a layer of an image when it was last built
 //! ```
 //!
-//! A [`Snapshot`] is all that decides a layer's bytes, with the identity of each local file (device, inode, size, times)
+//! A snapshot (`Snapshot`) is all that decides a layer's bytes, with the identity of each local file (device, inode, size, times)
 //! in the place of its content. Its SHA-256 is the fingerprint. So a build that finds the record of a fingerprint, and
 //! the layer in its output, need not look into a single file.
 //!
