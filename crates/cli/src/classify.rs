@@ -162,6 +162,9 @@ impl Classify for BuildError {
             Self::Unlocked { .. } => Some("run cairn lock, and commit cairn.lock".to_owned()),
             Self::Fetch { source } => source.hint(),
             Self::RootFsChanged { .. } => Some("if the new file is meant: cairn lock --update".to_owned()),
+            Self::BaseReplaced { .. } => {
+                Some("if the image that is there now is meant: cairn lock --update".to_owned())
+            }
             Self::InputMissing { .. } => Some(
                 "it is neither in the local store nor in its cache; build once without --offline".to_owned(),
             ),

@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 
 use super::{Build, BuildError};
 use crate::blocking::{file_stream, run};
-use crate::lock::{LockedLayer, LockedOrigin, LockedPlatform, LockedSource};
+use crate::lock::{LockedLayer, LockedOrigin, LockedPlatform, LockedSource, source_text};
 use crate::resolve::RECOMPRESSION;
 use crate::spec::BaseSource;
 
@@ -94,7 +94,15 @@ impl Build<'_> {
             }
         }
         let opened = self.inputs.open(blob).await.map_err(failed)?;
-        opened.ok_or(BuildError::InputMissing { digest })
+        opened.ok_or_else(|| match base {
+            Some(base @ (BaseSource::Layout { .. } | BaseSource::Archive { .. })) => {
+                BuildError::BaseReplaced {
+                    base: source_text(base).1,
+                    digest,
+                }
+            }
+            _ => BuildError::InputMissing { digest },
+        })
     }
 
     /// The archive `file`, opened once: one that is compressed has to be decompressed for it.

@@ -53,6 +53,14 @@ pub enum BuildError {
         /// What is missing.
         digest: Digest,
     },
+    /// The layout or archive with the base does not have what the lock pins, nor does anything else.
+    #[error("{base} does not have {digest}, which the lock pins")]
+    BaseReplaced {
+        /// The layout or archive, and the image in it, as the spec has them.
+        base: String,
+        /// What is missing.
+        digest: Digest,
+    },
     /// Content of the base cannot be read.
     #[error("cannot read {digest} of the base")]
     Input {

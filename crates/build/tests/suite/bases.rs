@@ -211,6 +211,31 @@ async fn a_layout_is_a_base_without_any_source() {
 }
 
 #[tokio::test]
+async fn a_layout_with_another_image_than_the_pinned_one_is_named() {
+    let project = Project::hello();
+    let base = project.path().join("base");
+    let write = async |image: BaseImage| {
+        let target = layout::create(&base).unwrap();
+        let manifest = image.write(&target).await;
+        tag(&target, "12", &manifest).await;
+    };
+    write(BaseImage::debian("amd64")).await;
+    let spec = SPEC.replace("image = \"debian:12\"", "oci = \"base:12\"");
+    let lock = project.lock(&spec, None).await.unwrap().lock;
+    std::fs::remove_dir_all(&base).unwrap();
+    let mut other = BaseImage::debian("amd64");
+    other.trees.remove(0);
+    other.history.clear();
+    write(other).await;
+    let nowhere = RepositoryInputs::default();
+    let error = project.build_locked(&spec, &lock, &nowhere).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("base:12 does not have sha256:"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_build_needs_no_input_that_the_output_has() {
     let project = on(&BaseImage::debian("amd64")).await;
     let lock = project.lock(SPEC, None).await.unwrap().lock;
