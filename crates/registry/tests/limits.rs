@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_oci::{Digest, media_type};
 use cairn_registry::server::{Limits, ServerConfig};
+use cairn_store::Directory;
 use http::Method;
 use serde_json::json;
 use support::registry::{Registry, document, error, header, read};
@@ -245,6 +247,44 @@ async fn f12_draining_has_an_end() {
     stuck.write_all(head.as_bytes()).await.unwrap();
     stuck.read_exact(&mut [0; 25]).await.unwrap();
     registry.server.stop().await.unwrap().unwrap();
+}
+
+/// One thread for everything that blocks: a body that is waited for must not keep it.
+#[test]
+fn a_slow_patch_body_blocks_no_worker_thread() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let place = tempfile::tempdir().unwrap();
+        let store = Directory::open(place.path()).unwrap();
+        let registry = Registry::over(Arc::new(store), ServerConfig::default()).await;
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            let location = registry.begin().await;
+            let mut stream = registry.connect().await;
+            let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // What has come is there at once, although the rest has not.
+            let limit = Duration::from_secs(60);
+            let arrived = async { while header(&registry.get(&location).await, "range") != "0-2" {} };
+            tokio::time::timeout(limit, arrived).await.unwrap();
+            slow.push((location, stream));
+        }
+        // Another request for the same upload waits for its turn, and keeps no thread either.
+        let (location, _) = &slow[0];
+        let digest = Digest::of(b"abcdef");
+        let put = registry.request(Method::PUT, &format!("{location}?digest={digest}"));
+        let waiting = tokio::spawn(put.header("content-length", "0").send());
+        assert_eq!(registry.status(Method::GET, "/v2/a/tags/list").await, 200);
+        for (_, stream) in &mut slow {
+            stream.write_all(b"def").await.unwrap();
+            stream.read_exact(&mut [0; 12]).await.unwrap();
+        }
+        assert_eq!(waiting.await.unwrap().unwrap().status(), 201);
+    });
 }
 
 #[tokio::test]

@@ -228,8 +228,7 @@ impl Store for Directory {
         id: &UploadId,
         digest: &Digest,
     ) -> Result<u64, UploadError> {
-        let (repository, id, digest) = (self.open_repository(name), id.clone(), *digest);
-        blocking(move || repository.finish_upload(&id, &digest)).await
+        self.open_repository(name).finish_upload(id, digest).await
     }
 
     async fn cancel_upload(&self, name: &RepositoryName, id: &UploadId) -> Result<(), UploadError> {

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use fs::{Fs, Handle, RealFs};
 pub use lock::Lock;
+pub(crate) use lock::Tried;
 pub use temporary::TemporaryFile;
 pub use writer::{Linked, Writer};
 

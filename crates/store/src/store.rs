@@ -85,6 +85,12 @@ pub enum UploadError {
         /// Why.
         source: std::io::Error,
     },
+    /// Somebody else has been writing to it all the time.
+    #[error("the upload {id} is being written by another request")]
+    Busy {
+        /// Which upload.
+        id: UploadId,
+    },
     /// Anything else.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -182,6 +182,10 @@ impl From<UploadError> for Answer {
                 message,
             )
             .with(http::header::RANGE, crate::wire::range::progress(offset)),
+            UploadError::Busy { .. } => {
+                Self::refuse(StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid, message)
+                    .with(RETRY_AFTER, "5")
+            }
             UploadError::Content { source, .. } => broken_content(&source),
             UploadError::Repository(error) => error.into(),
         }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use cairn_registry::server::ServerConfig;
-use cairn_store::{Memory, RawManifest};
+use cairn_store::{Memory, RawManifest, Store};
 use http::{Method, StatusCode};
 use reqwest::Response;
 use serde_json::Value;
@@ -26,8 +26,12 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) async fn start(config: ServerConfig) -> Self {
+        Self::over(Arc::new(Memory::new()), config).await
+    }
+
+    pub(crate) async fn over(store: Arc<dyn Store>, config: ServerConfig) -> Self {
         Self {
-            server: Running::start(Arc::new(Memory::new()), config).await,
+            server: Running::start(store, config).await,
             client: http_client(),
         }
     }

@@ -19,6 +19,17 @@ pub struct Lock {
     _file: File,
 }
 
+/// What became of an attempt to lock without waiting.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// The lock is held.
+    Held(Lock),
+    /// Somebody else holds it.
+    Busy,
+    /// There is no such file.
+    Missing,
+}
+
 impl Lock {
     /// Waits until nobody else has a lock on `path`. The file is made if it is missing; its directory must exist.
     ///
@@ -48,6 +59,23 @@ impl Lock {
             };
             if let Some(lock) = Self::hold(path, file, FlockOperation::LockExclusive)? {
                 return Ok(Some(lock));
+            }
+        }
+    }
+
+    /// Like [`Self::existing`], but without waiting for whoever holds the lock.
+    pub(crate) fn try_existing(path: &Path) -> Result<Tried, FileError> {
+        loop {
+            let file = match OpenOptions::new().read(true).write(true).open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tried::Missing),
+                Err(error) => return Err(FileError::on("lock", path)(error)),
+            };
+            match Self::hold(path, file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(Some(lock)) => return Ok(Tried::Held(lock)),
+                Ok(None) => {}
+                Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => return Ok(Tried::Busy),
+                Err(error) => return Err(error),
             }
         }
     }
