@@ -341,6 +341,81 @@ async fn manifests_are_served_as_they_came() {
 }
 
 #[tokio::test]
+async fn several_tags_of_one_put_are_written_together_or_not_at_all() {
+    let registry = Registry::new().await;
+    let (one, two) = (registry.image("one").await, registry.image("two").await);
+    let seal = [("cairn-condition", "seal")];
+    let path = "/v2/a/manifests/z-sealed";
+    assert_eq!(registry.put_manifest(path, &one, &seal).await.status(), 201);
+    let both = format!("/v2/a/manifests/{}?tag=first&tag=z-sealed", two.digest());
+    let (status, _, detail) = error(registry.put_manifest(&both, &two, &[]).await).await;
+    assert_eq!((status, &detail["tag"]), (409, &json!("z-sealed")));
+    assert_eq!(registry.status(Method::HEAD, "/v2/a/manifests/first").await, 404);
+    let by_digest = format!("/v2/a/manifests/{}", two.digest());
+    assert_eq!(registry.status(Method::HEAD, &by_digest).await, 404);
+    let again = (0..20).map(|_| "tag=first").collect::<Vec<_>>().join("&");
+    let written = registry
+        .put_manifest(&format!("{by_digest}?{again}"), &two, &[])
+        .await;
+    let tags: Vec<_> = written.headers().get_all("oci-tag").iter().collect();
+    assert_eq!(written.status(), 201);
+    assert_eq!(tags, ["first"]);
+    let wrong = format!("/v2/a/manifests/{}?tag=third", one.digest());
+    assert_eq!(registry.put_manifest(&wrong, &two, &[]).await.status(), 400);
+    let bad = format!("{by_digest}?tag=fourth&tag=-bad");
+    assert_eq!(registry.put_manifest(&bad, &two, &[]).await.status(), 400);
+    for tag in ["third", "fourth"] {
+        let path = format!("/v2/a/manifests/{tag}");
+        assert_eq!(registry.status(Method::HEAD, &path).await, 404);
+    }
+}
+
+#[tokio::test]
+async fn what_a_head_needs_cannot_be_deleted() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("head").await;
+    let path = "/v2/a/manifests/cairn-head";
+    let absent = [("if-none-match", "*")];
+    assert_eq!(
+        registry.put_manifest(path, &manifest, &absent).await.status(),
+        201
+    );
+    for blob in manifest.document().unwrap().blobs() {
+        let path = format!("/v2/a/blobs/{}", blob.digest);
+        assert_eq!(registry.status(Method::DELETE, &path).await, 428);
+        assert_eq!(registry.status(Method::HEAD, &path).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_manifest_keeps_its_media_type() {
+    let registry = Registry::new().await;
+    let text = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let sealed = RawManifest::new(media_type::INDEX, text);
+    let other = RawManifest::new(media_type::DOCKER_INDEX, text);
+    let path = "/v2/a/manifests/x";
+    let seal = [("cairn-condition", "seal")];
+    assert_eq!(registry.put_manifest(path, &sealed, &seal).await.status(), 201);
+    let by_digest = format!("/v2/a/manifests/{}", other.digest());
+    for path in [
+        path,
+        "/v2/a/manifests/y",
+        &by_digest,
+        &format!("{by_digest}?tag=y"),
+    ] {
+        let (status, _, detail) = error(registry.put_manifest(path, &other, &[]).await).await;
+        assert_eq!((status, &detail["sealed"]), (409, &json!(true)), "{path}");
+    }
+    for path in [path, &by_digest] {
+        assert_eq!(
+            header(&registry.get(path).await, "content-type"),
+            media_type::INDEX
+        );
+    }
+    assert_eq!(registry.put_manifest(path, &sealed, &[]).await.status(), 201);
+}
+
+#[tokio::test]
 async fn referrers_are_listed_and_filtered() {
     let registry = Registry::new().await;
     let subject = registry.image("subject").await;

@@ -1,14 +1,15 @@
 //! A store in memory, for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use cairn_oci::{Descriptor, Digest, RepositoryName, Tag};
+use cairn_oci::{Descriptor, Digest, Document, RepositoryName, Tag, manifest};
 use futures_util::TryStreamExt;
 
+use crate::blobs::expect_digest;
 use crate::error::{MissingBlob, RepositoryError};
 use crate::repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
@@ -105,6 +106,11 @@ impl State {
                 });
             }
         }
+        if let Some(found) = self.manifests.get(&digest)
+            && found.media_type() != manifest.media_type()
+        {
+            self.refuse_sealed(&digest)?;
+        }
         if let Some(subject) = document.subject() {
             let descriptor = referrer_descriptor(manifest, &document);
             self.referrers
@@ -115,6 +121,48 @@ impl State {
         self.manifests.insert(digest, manifest.clone());
         Ok(())
     }
+}
+
+impl State {
+    /// An error if a sealed tag reaches `digest`.
+    fn refuse_sealed(&self, digest: &Digest) -> Result<(), RepositoryError> {
+        let sealed = self.tags.iter().filter(|(_, state)| state.sealed);
+        for (tag, state) in sealed {
+            if reaches(state.digest, digest, |at| {
+                let manifest = self.manifests.get(at);
+                Ok(manifest.and_then(|manifest| manifest.document().ok()))
+            })? {
+                return Err(RepositoryError::Sealed {
+                    tag: tag.clone(),
+                    found: Some(state.digest),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `wanted` is the manifest `root`, a manifest below it, or a blob of one of them.
+pub(crate) fn reaches(
+    root: Digest,
+    wanted: &Digest,
+    read: impl Fn(&Digest) -> Result<Option<Document>, RepositoryError>,
+) -> Result<bool, RepositoryError> {
+    let (mut seen, mut open) = (BTreeSet::from([root]), vec![root]);
+    while let Some(at) = open.pop() {
+        if at == *wanted {
+            return Ok(true);
+        }
+        let Some(document) = read(&at)? else {
+            continue;
+        };
+        if document.blobs().iter().any(|blob| blob.digest == *wanted) {
+            return Ok(true);
+        }
+        let below = document.manifests().iter().map(|entry| entry.digest);
+        open.extend(below.filter(|digest| seen.insert(*digest)));
+    }
+    Ok(false)
 }
 
 /// Decides whether a tag that is `found` (digest, sealed) may be pointed at `digest`.
@@ -148,12 +196,64 @@ pub(crate) fn check_condition(
 }
 
 /// How a manifest is listed under its subject (distribution-spec, "Listing Referrers").
-pub(crate) fn referrer_descriptor(manifest: &RawManifest, document: &cairn_oci::Document) -> Descriptor {
+pub(crate) fn referrer_descriptor(manifest: &RawManifest, document: &Document) -> Descriptor {
     Descriptor {
         artifact_type: document.artifact_type(),
         annotations: document.annotations().clone(),
         ..manifest.descriptor()
     }
+}
+
+/// A page of referrers as it grows: up to so many entries, and up to [`manifest::LIMIT`] bytes of descriptors.
+#[derive(Debug)]
+pub(crate) struct PageOfReferrers {
+    limit: usize,
+    room: usize,
+    manifests: Vec<Descriptor>,
+}
+
+impl PageOfReferrers {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit: limit.max(1),
+            room: manifest::LIMIT,
+            manifests: Vec::new(),
+        }
+    }
+
+    /// Takes an entry; `false` if it belongs on the next page. The first one always fits.
+    pub(crate) fn add(&mut self, entry: Descriptor) -> bool {
+        let size = size_of_descriptor(&entry);
+        let fits = self.manifests.is_empty() || (self.manifests.len() < self.limit && size <= self.room);
+        if fits {
+            self.room = self.room.saturating_sub(size);
+            self.manifests.push(entry);
+        }
+        fits
+    }
+
+    /// The page, with others after it.
+    pub(crate) fn more(self) -> ReferrersPage {
+        ReferrersPage {
+            next: self.manifests.last().map(|last| last.digest.to_string()),
+            manifests: self.manifests,
+        }
+    }
+
+    /// The last page.
+    pub(crate) fn end(self) -> ReferrersPage {
+        ReferrersPage {
+            manifests: self.manifests,
+            next: None,
+        }
+    }
+}
+
+/// About how many bytes a descriptor takes, in memory and written down.
+fn size_of_descriptor(descriptor: &Descriptor) -> usize {
+    let annotations = descriptor.annotations.iter();
+    let annotations: usize = annotations.map(|(key, value)| key.len() + value.len() + 64).sum();
+    256 + annotations + descriptor.artifact_type.as_ref().map_or(0, String::len)
 }
 
 /// The part of sorted `items` that a page asks for, and where to go on.
@@ -268,26 +368,33 @@ impl Repository for MemoryRepository {
         manifest: &RawManifest,
         condition: &Condition,
     ) -> Result<(), RepositoryError> {
-        self.store.write(&self.name, |state| match target {
-            Target::Digest(expected) if *expected != manifest.digest() => Err(RepositoryError::Digest {
-                expected: *expected,
-                found: manifest.digest(),
-            }),
-            Target::Digest(_) => state.insert(manifest),
-            Target::Tag(tag) => {
-                state.check_tag(tag, manifest.digest(), condition)?;
-                state.insert(manifest)?;
-                let sealed =
-                    matches!(condition, Condition::Seal) || state.tags.get(tag).is_some_and(|t| t.sealed);
-                state.tags.insert(
-                    tag.clone(),
-                    TagState {
-                        digest: manifest.digest(),
-                        sealed,
-                    },
-                );
-                Ok(())
+        let tags = match target {
+            Target::Digest(expected) => {
+                expect_digest(*expected, manifest.digest())?;
+                Vec::new()
             }
+            Target::Tag(tag) => vec![(tag.clone(), condition.clone())],
+        };
+        self.write_tagged(manifest, &tags).await
+    }
+
+    async fn write_tagged(
+        &self,
+        manifest: &RawManifest,
+        tags: &[(Tag, Condition)],
+    ) -> Result<(), RepositoryError> {
+        let digest = manifest.digest();
+        self.store.write(&self.name, |state| {
+            for (tag, condition) in tags {
+                state.check_tag(tag, digest, condition)?;
+            }
+            state.insert(manifest)?;
+            for (tag, condition) in tags {
+                let was_sealed = state.tags.get(tag).is_some_and(|found| found.sealed);
+                let sealed = was_sealed || matches!(condition, Condition::Seal);
+                state.tags.insert(tag.clone(), TagState { digest, sealed });
+            }
+            Ok(())
         })
     }
 
@@ -313,12 +420,15 @@ impl Repository for MemoryRepository {
                 .get(subject)
                 .into_iter()
                 .flat_map(BTreeMap::values);
-            let (manifests, next) = page_of(
-                all.filter(wanted).cloned(),
-                |entry| entry.digest.to_string(),
-                page,
-            );
-            ReferrersPage { manifests, next }
+            let after = page.after.as_deref();
+            let is_after = |entry: &&Descriptor| after.is_none_or(|after| *entry.digest.to_string() > *after);
+            let mut found = PageOfReferrers::new(page.limit);
+            for entry in all.filter(wanted).filter(is_after) {
+                if !found.add(entry.clone()) {
+                    return found.more();
+                }
+            }
+            found.end()
         }))
     }
 
@@ -334,16 +444,7 @@ impl Repository for MemoryRepository {
 
     async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
         self.store.write(&self.name, |state| {
-            if let Some((tag, _)) = state
-                .tags
-                .iter()
-                .find(|(_, tag)| tag.sealed && tag.digest == *digest)
-            {
-                return Err(RepositoryError::Sealed {
-                    tag: tag.clone(),
-                    found: Some(*digest),
-                });
-            }
+            state.refuse_sealed(digest)?;
             state.tags.retain(|_, tag| tag.digest != *digest);
             state
                 .referrers
@@ -354,9 +455,10 @@ impl Repository for MemoryRepository {
     }
 
     async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        Ok(self
-            .store
-            .write(&self.name, |state| state.blobs.remove(digest).is_some()))
+        self.store.write(&self.name, |state| {
+            state.refuse_sealed(digest)?;
+            Ok(state.blobs.remove(digest).is_some())
+        })
     }
 }
 

@@ -274,6 +274,9 @@ pub trait Repository: Send + Sync + fmt::Debug {
     /// Writes a manifest. Its blobs must be there; manifests listed by an index, and a subject, need not.
     /// With a digest as target the condition must be [`Condition::Always`].
     ///
+    /// What a sealed tag reaches keeps the media type under which it was sealed: the same bytes under another one are
+    /// refused with [`RepositoryError::Sealed`].
+    ///
     /// # Errors
     ///
     /// [`RepositoryError::Condition`] and [`RepositoryError::Sealed`] say that nothing was written;
@@ -284,6 +287,29 @@ pub trait Repository: Send + Sync + fmt::Debug {
         manifest: &RawManifest,
         condition: &Condition,
     ) -> Result<(), RepositoryError>;
+
+    /// Writes a manifest by its digest and points several tags at it, each under a condition.
+    ///
+    /// A repository of this machine writes nothing at all if one of the conditions does not hold. Others
+    /// write one tag after the other, and stop at the first that may not be written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write_manifest`].
+    async fn write_tagged(
+        &self,
+        manifest: &RawManifest,
+        tags: &[(Tag, Condition)],
+    ) -> Result<(), RepositoryError> {
+        let by_digest = Target::Digest(manifest.digest());
+        self.write_manifest(&by_digest, manifest, &Condition::Always)
+            .await?;
+        for (tag, condition) in tags {
+            self.write_manifest(&Target::Tag(tag.clone()), manifest, condition)
+                .await?;
+        }
+        Ok(())
+    }
 
     /// A page of tags.
     async fn list_tags(&self, page: &Page) -> Result<TagPage, RepositoryError>;
@@ -299,10 +325,10 @@ pub trait Repository: Send + Sync + fmt::Debug {
     /// Deletes a tag; `false` if it was not there. A sealed one is refused.
     async fn delete_tag(&self, tag: &Tag) -> Result<bool, RepositoryError>;
 
-    /// Deletes a manifest and every tag that points at it; `false` if it was not there. Refused if one of the
-    /// tags is sealed.
+    /// Deletes a manifest and every tag that points at it; `false` if it was not there. Refused if a sealed tag
+    /// points at it, or at an index above it.
     async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError>;
 
-    /// Deletes a blob; `false` if it was not there.
+    /// Deletes a blob; `false` if it was not there. Refused if what a sealed tag shows needs it.
     async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError>;
 }

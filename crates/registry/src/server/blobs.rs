@@ -8,6 +8,7 @@ use oci_spec::distribution::ErrorCode;
 use super::answer::{Answer, Outcome};
 use super::body;
 use super::dispatch::Call;
+use super::manifests::check_not_head;
 use crate::wire::header::{none_match_names, parse_etag};
 use crate::wire::range::{self, Wanted};
 
@@ -82,6 +83,7 @@ fn unsatisfiable(size: u64) -> Answer {
 pub(super) async fn delete(call: &Call, name: &RepositoryName, digest: &Digest) -> Outcome {
     may_delete(call)?;
     let repository = call.repository(name).await?;
+    check_not_head(call, repository.as_ref(), digest).await?;
     if repository.delete_blob(digest).await? {
         return Ok(Answer::new(StatusCode::ACCEPTED));
     }

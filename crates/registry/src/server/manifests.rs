@@ -1,5 +1,7 @@
 //! Manifests and tags.
 
+use std::collections::BTreeSet;
+
 use cairn_oci::{Digest, MediaType, RepositoryName, Tag};
 use cairn_store::{Condition, Page, RawManifest, Repository, RepositoryError, Target};
 use futures_util::TryStreamExt;
@@ -69,17 +71,28 @@ pub(super) async fn write(call: &mut Call, name: &RepositoryName, target: &Targe
     check_conditional(call, target, &tags, &condition)?;
     let manifest = read_body(call).await?;
     let repository = call.repository(name).await?;
-    repository.write_manifest(target, &manifest, &condition).await?;
-    for tag in &tags {
-        let target = Target::Tag(tag.clone());
-        repository
-            .write_manifest(&target, &manifest, &Condition::Always)
-            .await?;
+    if tags.is_empty() {
+        repository.write_manifest(target, &manifest, &condition).await?;
+    } else {
+        expect_digest(target, &manifest)?;
+        let conditions: Vec<_> = tags.iter().map(|tag| (tag.clone(), Condition::Always)).collect();
+        repository.write_tagged(&manifest, &conditions).await?;
     }
     Ok(written(name, &manifest, &condition, &tags))
 }
 
-/// The tags of the query (distribution-spec, main branch). Only beside a digest, and without a condition.
+/// [`Repository::write_tagged`] takes the digest from the bytes, not from the path.
+fn expect_digest(target: &Target, manifest: &RawManifest) -> Result<(), RepositoryError> {
+    match target {
+        Target::Digest(expected) if *expected != manifest.digest() => Err(RepositoryError::Digest {
+            expected: *expected,
+            found: manifest.digest(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The tags of the query (distribution-spec, main branch), each once. Only beside a digest, and without a condition.
 fn extra_tags(call: &Call, target: &Target, condition: &Condition) -> Result<Vec<Tag>, Answer> {
     let by_digest = matches!(target, Target::Digest(_));
     if by_digest && *condition != Condition::Always {
@@ -88,7 +101,7 @@ fn extra_tags(call: &Call, target: &Target, condition: &Condition) -> Result<Vec
     }
     let bad = |message: String| Answer::bad(ErrorCode::ManifestInvalid, message);
     let tags = call.query()?.all("tag").map(str::parse);
-    let tags: Vec<Tag> = tags
+    let tags: BTreeSet<Tag> = tags
         .collect::<Result<_, _>>()
         .map_err(|error: cairn_oci::name::NameError| bad(error.to_string()))?;
     if tags.len() > TAGS_LIMIT || (!tags.is_empty() && !by_digest) {
@@ -96,7 +109,7 @@ fn extra_tags(call: &Call, target: &Target, condition: &Condition) -> Result<Vec
             "at most {TAGS_LIMIT} tags, and only beside a digest"
         )));
     }
-    Ok(tags)
+    Ok(tags.into_iter().collect())
 }
 
 fn check_conditional(
@@ -191,8 +204,8 @@ pub(super) async fn delete(call: &Call, name: &RepositoryName, target: &Target) 
     Err(unknown(target))
 }
 
-/// Deleting a manifest deletes its tags, so one that a conditional tag shows stays.
-async fn check_not_head(
+/// Deleting a manifest deletes its tags, so one that a conditional tag shows stays; and so does what it needs.
+pub(super) async fn check_not_head(
     call: &Call,
     repository: &dyn Repository,
     digest: &Digest,
@@ -204,12 +217,22 @@ async fn check_not_head(
         None => conditional_tags(call, repository).await?,
     };
     for tag in tags {
-        let shown = repository.stat_manifest(&Target::Tag(tag.clone())).await?;
-        if shown.is_some_and(|shown| shown.digest == *digest) {
+        let shown = repository.read_manifest(&Target::Tag(tag.clone())).await?;
+        if shown.is_some_and(|shown| needs(&shown, digest)) {
             return Err(RepositoryError::ConditionRequired { tag });
         }
     }
     Ok(())
+}
+
+/// Whether `digest` is the manifest, or what it names.
+fn needs(manifest: &RawManifest, digest: &Digest) -> bool {
+    let document = manifest.document().ok();
+    let names = |document: &cairn_oci::Document| {
+        let mut named = document.blobs().into_iter().chain(document.manifests());
+        named.any(|entry| entry.digest == *digest)
+    };
+    manifest.digest() == *digest || document.as_ref().is_some_and(names)
 }
 
 async fn conditional_tags(call: &Call, repository: &dyn Repository) -> Result<Vec<Tag>, RepositoryError> {

@@ -2,8 +2,9 @@
 
 use cairn_oci::{Digest, Manifest, media_type};
 
-use super::{Subject, held, raw, tag};
-use crate::repository::{Condition, Page, Referrers};
+use super::{Subject, held, index, raw, tag};
+use crate::error::RepositoryError;
+use crate::repository::{Condition, Page, RawManifest, Referrers};
 
 pub(super) async fn check(subject: &Subject) {
     tags(subject).await;
@@ -14,6 +15,48 @@ pub(super) async fn check(subject: &Subject) {
     if subject.expected.deletes_blobs {
         blobs(subject).await;
     }
+    if subject.capabilities.seal && subject.expected.deletes_manifests && subject.expected.deletes_blobs {
+        sealed_content(subject).await;
+    }
+}
+
+/// Nothing that a sealed tag reaches can be deleted, or get another meaning.
+async fn sealed_content(subject: &Subject) {
+    let parts = subject.manifest("d-sealed-child").await;
+    let child = raw(&parts);
+    held("a child", subject.write_by_digest(&child).await);
+    let top = index(&[&child]);
+    held("sealing", subject.write("d-sealed", &top, Condition::Seal).await);
+    let sealed = |error: Option<RepositoryError>| {
+        let is_sealed = matches!(&error, Some(RepositoryError::Sealed { tag, found: Some(found) })
+            if tag.as_str() == "d-sealed" && *found == top.digest());
+        assert!(is_sealed, "{error:?}");
+    };
+    for manifest in [&top, &child] {
+        sealed(subject.repository.delete_manifest(&manifest.digest()).await.err());
+        assert!(subject.read(manifest.digest()).await.as_ref() == Some(manifest));
+    }
+    for blob in parts.layers.iter().chain([&parts.config]) {
+        let refused = subject.repository.delete_blob(&blob.digest).await;
+        assert!(refused.is_err(), "a blob of a sealed image was deleted");
+        let size = held("stat_blob", subject.repository.stat_blob(&blob.digest).await);
+        assert_eq!(size, Some(blob.size));
+    }
+    // The same bytes under another media type: by tag, by digest, and under a tag that is not sealed.
+    let nameless = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let one = RawManifest::new(media_type::INDEX, nameless);
+    let other = RawManifest::new(media_type::DOCKER_INDEX, nameless);
+    held("sealing", subject.write("d-type", &one, Condition::Seal).await);
+    for refused in [
+        subject.write("d-type", &other, Condition::Always).await,
+        subject.write("d-type", &other, Condition::Seal).await,
+        subject.write("d-another", &other, Condition::Always).await,
+        subject.write_by_digest(&other).await,
+    ] {
+        assert!(refused.is_err(), "sealed content got another media type");
+    }
+    assert_eq!(subject.read(tag("d-type")).await, Some(one.clone()));
+    assert_eq!(subject.read(one.digest()).await, Some(one));
 }
 
 async fn tags(subject: &Subject) {

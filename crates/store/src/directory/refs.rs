@@ -17,9 +17,14 @@ use serde::{Deserialize, Serialize};
 use crate::blobs::read_bounded;
 use crate::error::RepositoryError;
 use crate::files::{FileError, PUBLIC, Writer};
+use crate::memory::PageOfReferrers;
+use crate::repository::{Page, ReferrersPage, TagPage};
 
 /// Longest file here, in bytes: a referrer's descriptor repeats the annotations of its manifest, escaped.
 const LIMIT: usize = 4 * manifest::LIMIT;
+
+/// Names of referrers that are read from a directory at once (about 100 bytes each).
+const NAMES_AT_ONCE: usize = 4096;
 
 /// What a tag points at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +80,25 @@ impl Refs {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// A page of the tags, sorted by bytes.
+    pub(super) fn tags_page(&self, page: &Page) -> Result<TagPage, FileError> {
+        let limit = page.limit.max(1);
+        let names = self.writer.list_part(
+            &self.tags,
+            page.after.as_deref(),
+            limit.saturating_add(1),
+            |name| name.parse::<Tag>().is_ok(),
+        )?;
+        let more = names.len() > limit;
+        let tags: Vec<Tag> = names
+            .iter()
+            .take(limit)
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        let next = tags.last().filter(|_| more).map(ToString::to_string);
+        Ok(TagPage { tags, next })
+    }
+
     pub(super) fn manifest(&self, digest: &Digest) -> Result<Option<ManifestRef>, RepositoryError> {
         self.read(&self.manifests.join(digest.hex()))
     }
@@ -106,6 +130,46 @@ impl Refs {
         let paths = names.iter().map(|name| directory.join(name));
         // One that is gone by now was deleted after the list was made.
         paths.filter_map(|path| self.read(&path).transpose()).collect()
+    }
+
+    /// A page of the manifests about `subject`, sorted by digest. It ends early when its descriptors have
+    /// [`manifest::LIMIT`] bytes, so that it takes no more memory than that, whatever their annotations are.
+    pub(super) fn referrers_page(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: &Page,
+    ) -> Result<ReferrersPage, RepositoryError> {
+        let directory = self.referrers.join(subject.hex());
+        let mut found = PageOfReferrers::new(page.limit);
+        let mut after = match page.after.as_deref() {
+            None => None,
+            Some(text) => match text.strip_prefix("sha256:") {
+                Some(hex) => Some(hex.to_owned()),
+                None if text < "sha256:" => None,
+                None => return Ok(found.end()),
+            },
+        };
+        loop {
+            let names = self
+                .writer
+                .list_part(&directory, after.as_deref(), NAMES_AT_ONCE, |_| true)?;
+            for name in &names {
+                // One that is gone by now was deleted after the list was made.
+                let Some(entry) = self.read::<Descriptor>(&directory.join(name))? else {
+                    continue;
+                };
+                let wanted =
+                    artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted));
+                if wanted && !found.add(entry) {
+                    return Ok(found.more());
+                }
+            }
+            if names.len() < NAMES_AT_ONCE {
+                return Ok(found.end());
+            }
+            after = names.last().cloned();
+        }
     }
 
     /// Everything that has referrers, sorted.

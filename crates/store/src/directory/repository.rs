@@ -23,7 +23,7 @@ use crate::blocking::blocking;
 use crate::error::{MissingBlob, RepositoryError};
 use crate::files::{Lock, TemporaryFile, Writer};
 use crate::layout;
-use crate::memory::{check_condition, page_of, referrer_descriptor};
+use crate::memory::{check_condition, reaches, referrer_descriptor};
 use crate::repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
     Written,
@@ -141,23 +141,20 @@ impl DirectoryRepository {
         Ok(None)
     }
 
-    fn write(
-        &self,
-        target: &Target,
-        manifest: &RawManifest,
-        condition: &Condition,
-    ) -> Result<(), RepositoryError> {
+    fn write(&self, manifest: &RawManifest, tags: &[(Tag, Condition)]) -> Result<(), RepositoryError> {
         let digest = manifest.digest();
-        if let Target::Digest(expected) = target {
-            expect_digest(*expected, digest)?;
-        }
         let document = manifest
             .document()
             .map_err(|source| RepositoryError::Manifest { digest, source })?;
         let _lock = self.lock()?;
-        let found = self.check_tag(target, digest, condition)?;
+        // All of them are looked at before the first is written.
+        let mut found = Vec::with_capacity(tags.len());
+        for (tag, condition) in tags {
+            found.push(self.check_tag(tag, digest, condition)?);
+        }
+        self.check_media_type(manifest)?;
         self.insert(manifest, &document)?;
-        if let Target::Tag(tag) = target {
+        for ((tag, condition), found) in tags.iter().zip(found) {
             let sealed = matches!(condition, Condition::Seal) || found.is_some_and(|found| found.sealed);
             let descriptor = manifest.descriptor();
             self.refs.put_tag(tag, &TagRef { descriptor, sealed })?;
@@ -169,19 +166,55 @@ impl DirectoryRepository {
     /// What a tag points at, unless the condition forbids moving it.
     fn check_tag(
         &self,
-        target: &Target,
+        tag: &Tag,
         digest: Digest,
         condition: &Condition,
     ) -> Result<Option<TagRef>, RepositoryError> {
-        let Target::Tag(tag) = target else {
-            return Ok(None);
-        };
         let found = self.refs.tag(tag)?;
         let state = found
             .as_ref()
             .map(|found| (found.descriptor.digest, found.sealed));
         check_condition(tag, digest, condition, state)?;
         Ok(found)
+    }
+
+    /// The media type of a manifest is part of what was sealed: the same bytes under another one mean something else.
+    fn check_media_type(&self, manifest: &RawManifest) -> Result<(), RepositoryError> {
+        match self.refs.manifest(&manifest.digest())? {
+            Some(found) if found.descriptor.media_type != *manifest.media_type() => {
+                self.refuse_sealed_content(&manifest.digest())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error if a sealed tag reaches `digest`: as its manifest, below its index, or as a blob of one of them.
+    fn refuse_sealed_content(&self, digest: &Digest) -> Result<(), RepositoryError> {
+        for tag in self.refs.tags()? {
+            let Some(found) = self.refs.tag(&tag)?.filter(|found| found.sealed) else {
+                continue;
+            };
+            let root = found.descriptor.digest;
+            if reaches(root, digest, |at| self.read_document(at))? {
+                return Err(RepositoryError::Sealed {
+                    tag,
+                    found: Some(root),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A manifest that the repository holds, read. What is missing or damaged names nothing.
+    pub(super) fn read_document(&self, digest: &Digest) -> Result<Option<Document>, RepositoryError> {
+        let Some(known) = self.refs.manifest(digest)? else {
+            return Ok(None);
+        };
+        let bytes = self.blobs.read_whole(digest, manifest::LIMIT)?;
+        let manifest = bytes.map(|bytes| RawManifest::new(known.descriptor.media_type, bytes));
+        Ok(manifest
+            .filter(|manifest| manifest.digest() == *digest)
+            .and_then(|manifest| manifest.document().ok()))
     }
 
     fn insert(&self, manifest: &RawManifest, document: &Document) -> Result<(), RepositoryError> {
@@ -223,6 +256,7 @@ impl DirectoryRepository {
         let Some(found) = self.refs.manifest(digest)? else {
             return Ok(false);
         };
+        self.refuse_sealed_content(digest)?;
         let tags = self.tags_of(digest)?;
         self.store.mark_dirty(&self.name);
         for tag in &tags {
@@ -236,14 +270,13 @@ impl DirectoryRepository {
         Ok(true)
     }
 
-    /// The tags that point at `digest`, unless one of them is sealed.
+    /// The tags that point at `digest`.
     fn tags_of(&self, digest: &Digest) -> Result<Vec<Tag>, RepositoryError> {
         let mut tags = Vec::new();
         for tag in self.refs.tags()? {
             if let Some(found) = self.refs.tag(&tag)?
                 && found.descriptor.digest == *digest
             {
-                refuse_sealed(&tag, &found)?;
                 tags.push(tag);
             }
         }
@@ -258,21 +291,8 @@ impl DirectoryRepository {
         if self.refs.has_manifest(digest) {
             return Ok(false);
         }
+        self.refuse_sealed_content(digest)?;
         Ok(self.blobs.remove(digest)?)
-    }
-
-    fn referrers(
-        &self,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        page: &Page,
-    ) -> Result<ReferrersPage, RepositoryError> {
-        let wanted = |entry: &Descriptor| {
-            artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted))
-        };
-        let entries = self.refs.referrers(subject)?.into_iter().filter(wanted);
-        let (manifests, next) = page_of(entries, |entry| entry.digest.to_string(), page);
-        Ok(ReferrersPage { manifests, next })
     }
 
     /// Runs blocking work on a clone of this repository.
@@ -367,19 +387,28 @@ impl Repository for DirectoryRepository {
         manifest: &RawManifest,
         condition: &Condition,
     ) -> Result<(), RepositoryError> {
-        let (target, manifest, condition) = (target.clone(), manifest.clone(), condition.clone());
-        self.run(move |this| this.write(&target, &manifest, &condition))
-            .await
+        let tags = match target {
+            Target::Digest(expected) => {
+                expect_digest(*expected, manifest.digest())?;
+                Vec::new()
+            }
+            Target::Tag(tag) => vec![(tag.clone(), condition.clone())],
+        };
+        self.write_tagged(manifest, &tags).await
+    }
+
+    async fn write_tagged(
+        &self,
+        manifest: &RawManifest,
+        tags: &[(Tag, Condition)],
+    ) -> Result<(), RepositoryError> {
+        let (manifest, tags) = (manifest.clone(), tags.to_vec());
+        self.run(move |this| this.write(&manifest, &tags)).await
     }
 
     async fn list_tags(&self, page: &Page) -> Result<TagPage, RepositoryError> {
         let page = page.clone();
-        self.run(move |this| {
-            let all = this.refs.tags()?.into_iter();
-            let (tags, next) = page_of(all, |tag| tag.as_str().to_owned(), &page);
-            Ok(TagPage { tags, next })
-        })
-        .await
+        Ok(self.run(move |this| this.refs.tags_page(&page)).await?)
     }
 
     async fn list_referrers(
@@ -389,8 +418,11 @@ impl Repository for DirectoryRepository {
         page: &Page,
     ) -> Result<ReferrersPage, RepositoryError> {
         let (subject, artifact_type, page) = (*subject, artifact_type.map(str::to_owned), page.clone());
-        self.run(move |this| this.referrers(&subject, artifact_type.as_deref(), &page))
-            .await
+        self.run(move |this| {
+            this.refs
+                .referrers_page(&subject, artifact_type.as_deref(), &page)
+        })
+        .await
     }
 
     async fn delete_tag(&self, tag: &Tag) -> Result<bool, RepositoryError> {

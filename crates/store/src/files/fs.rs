@@ -1,6 +1,7 @@
 //! What is asked of the operating system.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -25,6 +26,20 @@ pub trait Fs: Send + Sync + fmt::Debug {
 
     /// Names in a directory, sorted by bytes.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// The first `limit` names in a directory that come after `after` and that are `wanted`, sorted by bytes. The
+    /// implementation for real disks keeps no more than these in memory, however many the directory has.
+    fn list_part(
+        &self,
+        path: &Path,
+        after: Option<&OsStr>,
+        limit: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>> {
+        let names = self.list(path)?.into_iter();
+        let names = names.filter(|name| after.is_none_or(|after| name.as_os_str() > after) && wanted(name));
+        Ok(names.take(limit).collect())
+    }
 
     /// Renames a file, replacing what is at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -69,7 +84,7 @@ pub struct RealFs;
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is the implementation that everything else must use; `list` sorts"
+    reason = "this is the implementation that everything else must use; its lists are sorted"
 )]
 impl Fs for RealFs {
     fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn Handle>> {
@@ -101,6 +116,27 @@ impl Fs for RealFs {
             .collect::<io::Result<Vec<_>>>()?;
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn list_part(
+        &self,
+        path: &Path,
+        after: Option<&OsStr>,
+        limit: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>> {
+        let mut first = BTreeSet::new();
+        for entry in std::fs::read_dir(path)? {
+            let name = entry?.file_name();
+            let is_early = first.len() < limit || first.last().is_some_and(|last| name < *last);
+            if is_early && after.is_none_or(|after| name.as_os_str() > after) && wanted(&name) {
+                first.insert(name);
+                if first.len() > limit {
+                    first.pop_last();
+                }
+            }
+        }
+        Ok(first.into_iter().collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

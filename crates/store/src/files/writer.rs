@@ -1,7 +1,7 @@
 //! The order of operations that makes writes atomic and durable.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -259,6 +259,28 @@ impl Writer {
             .filter_map(|name| name.into_string().ok())
             .filter(|name| !name.starts_with(super::temporary::PREFIX))
             .collect())
+    }
+
+    /// The first `limit` names in a directory after `after` that are `wanted`, sorted; none if it is not there.
+    pub(crate) fn list_part(
+        &self,
+        path: &Path,
+        after: Option<&str>,
+        limit: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, FileError> {
+        let wanted = |name: &OsStr| {
+            name.to_str()
+                .is_some_and(|name| !name.starts_with(super::temporary::PREFIX) && wanted(name))
+        };
+        match self.fs().list_part(path, after.map(OsStr::new), limit, &wanted) {
+            Err(error) if is_missing(&error) => Ok(Vec::new()),
+            Err(error) => Err(FileError::on("list", path)(error)),
+            Ok(names) => Ok(names
+                .into_iter()
+                .filter_map(|name| name.into_string().ok())
+                .collect()),
+        }
     }
 
     /// Everything in a directory, sorted, temporary files too.

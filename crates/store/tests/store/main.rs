@@ -15,6 +15,7 @@ mod faults;
 mod files;
 mod kill;
 mod layout;
+mod pages;
 mod power;
 mod readers;
 mod uploads;
