@@ -93,6 +93,8 @@ impl SegmentDirectory {
     pub fn tidy(&self) {
         for part in 0..PARTS {
             if self.written[part].load(Ordering::Relaxed) > 0 {
+                // What processes left that were killed. What cannot be removed now may be next time.
+                let _later = files::discard_leftovers(&self.part_path(part), files::LEFT_BEHIND);
                 self.tidy_part(part);
             }
         }

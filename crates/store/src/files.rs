@@ -16,6 +16,7 @@
 //! power loss could leave. Everybody else uses the functions below, which act on the real file system.
 
 mod fs;
+mod leftovers;
 mod lock;
 mod temporary;
 mod writer;
@@ -24,6 +25,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub use fs::{Fs, Handle, RealFs};
+pub use leftovers::{LEFT_BEHIND, discard_leftovers};
 pub use lock::Lock;
 pub(crate) use lock::Tried;
 pub use temporary::TemporaryFile;

@@ -14,7 +14,7 @@ use cairn_build::{
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
 use cairn_store::transfer::Transferred;
-use cairn_store::{Memory, RawManifest, Repository, Target};
+use cairn_store::{Memory, RawManifest, Repository, Target, files};
 use clap::Args;
 use serde::Serialize;
 
@@ -298,6 +298,8 @@ pub async fn build(
         engine: cairn.engine(options.jobs)?,
         records: records.as_ref(),
     };
+    // What builds left that were killed. Whatever is wrong with the directory, the build finds too, and says better.
+    let _later = files::discard_leftovers(&scratch, files::LEFT_BEHIND);
     let lines = Lines {
         terminal: &cairn.terminal,
         bar: Bar::new(&cairn.terminal),
