@@ -81,8 +81,50 @@ fn what_was_fetched_once_is_built_without_the_url() {
     assert_eq!(web.asked(), asked, "something was asked for again");
     // Without the cache, offline names what is missing.
     std::fs::remove_dir_all(sandbox.store().join("cache")).expect("the cache may go");
-    sandbox.cairn(["build", "--offline"]).fails(3).says("is not here");
+    sandbox
+        .cairn(["build", "--offline"])
+        .fails(3)
+        .says("are not here");
     assert_eq!(sandbox.cairn(["build"]).ok().digest(), digest);
+}
+
+#[test]
+fn offline_a_lock_is_completed_from_the_cache_or_all_that_is_missing_is_named() {
+    let web = Web::start([
+        ("/x", Page::Content(b"x".to_vec())),
+        ("/y", Page::Content(b"y".to_vec())),
+        ("/z", Page::Content(b"z".to_vec())),
+    ]);
+    let sandbox = fetching(&[
+        (web.url("/x"), Digest::of(b"x"), "to = \"/x\""),
+        (web.url("/y"), Digest::of(b"y"), "to = \"/y\""),
+        (web.url("/z"), Digest::of(b"z"), "to = \"/z\""),
+    ]);
+    let digest = sandbox.cairn(["build"]).ok().digest();
+    let asked = web.asked();
+    // The digests are in the spec, and what has them in the cache.
+    std::fs::remove_file(sandbox.project().join("cairn.lock")).expect("it was written");
+    assert_eq!(sandbox.cairn(["build", "--offline"]).ok().digest(), digest);
+    for content in [b"x", b"z"] {
+        let kept = sandbox
+            .store()
+            .join("cache/sha256")
+            .join(Digest::of(content).hex());
+        std::fs::remove_file(kept).expect("it was kept");
+    }
+    let named = |output: Output| {
+        output
+            .fails(3)
+            .says(&format!("{} ({})", web.url("/x"), Digest::of(b"x")))
+            .says(&format!("{} ({}) are not here", web.url("/z"), Digest::of(b"z")))
+    };
+    // An unchanged layer is known to the records; what is asked here is the content.
+    std::fs::remove_dir_all(sandbox.home().join("cache")).expect("the user's cache may go");
+    named(sandbox.cairn(["build", "--offline"]));
+    std::fs::remove_file(sandbox.project().join("cairn.lock")).expect("it was written");
+    let output = named(sandbox.cairn(["build", "--offline"]));
+    assert!(!sandbox.project().join("cairn.lock").exists(), "{output}");
+    assert_eq!(web.asked(), asked, "something was asked for");
 }
 
 #[test]

@@ -11,12 +11,10 @@ use cairn_store::{Blob, ByteStream, Repository, RepositoryError};
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// Nobody has it, or nobody may be asked.
-    #[error("{url} ({digest}) is not here")]
+    #[error("{}", not_here(missing))]
     Missing {
-        /// Which URL.
-        url: String,
-        /// What it should give.
-        digest: Digest,
+        /// URLs, at least one, and what they should give.
+        missing: Vec<(String, Digest)>,
     },
     /// It is something else.
     #[error("{url} gives {found}, and should give {expected}")]
@@ -56,6 +54,53 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// What `url` should give is not here.
+    pub fn missing(url: impl Into<String>, digest: Digest) -> Self {
+        Self::Missing {
+            missing: vec![(url.into(), digest)],
+        }
+    }
+}
+
+fn not_here(missing: &[(String, Digest)]) -> String {
+    let named: Vec<_> = missing
+        .iter()
+        .map(|(url, digest)| format!("{url} ({digest})"))
+        .collect();
+    let are = if missing.len() == 1 { "is" } else { "are" };
+    format!("{} {are} not here", named.join(", "))
+}
+
+/// Takes the inputs that are missing out of results, so that all of them can be named at once.
+#[derive(Debug, Default)]
+pub(crate) struct Missing(Vec<(String, Digest)>);
+
+impl Missing {
+    /// What was had; none if it is missing, which is noted.
+    pub(crate) fn note<T>(&mut self, result: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(FetchError::Missing { missing }) => {
+                self.0.extend(missing);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// All that was missing.
+    pub(crate) fn into_error(mut self) -> Result<(), FetchError> {
+        self.0.sort();
+        self.0.dedup();
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(FetchError::Missing { missing: self.0 })
+        }
+    }
+}
+
 /// Where the content of URLs comes from. By itself, from nowhere.
 #[async_trait]
 pub trait Fetcher: Send + Sync {
@@ -67,10 +112,7 @@ pub trait Fetcher: Send + Sync {
     /// [`FetchError`].
     async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
         let _ = size;
-        Err(FetchError::Missing {
-            url: url.to_owned(),
-            digest: *digest,
-        })
+        Err(FetchError::missing(url, *digest))
     }
 }
 

@@ -113,7 +113,7 @@ impl Classify for FetchError {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Missing { .. } => "it is not in the local store's cache; build once without --offline",
+            Self::Missing { .. } => "the local store's cache does not have it; build once without --offline",
             Self::Digest { .. } => {
                 "somebody changed what the URL gives, or it gives a page instead; if the new content is meant, its \
                  SHA-256 belongs into the spec"

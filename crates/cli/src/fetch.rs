@@ -107,10 +107,7 @@ impl Fetcher for Downloads<'_> {
         if let Some(kept) = kept().await? {
             return Ok(kept);
         }
-        let missing = || FetchError::Missing {
-            url: without_query(url).to_owned(),
-            digest: *digest,
-        };
+        let missing = || FetchError::missing(without_query(url), *digest);
         if self.offline {
             return Err(missing());
         }

@@ -146,13 +146,18 @@ impl Project {
         self.lock.as_ref().map(|(_, lock)| lock)
     }
 
-    /// Resolves what `update` allows, and writes the lock if it changed.
+    /// Resolves what `update` allows, and writes the lock if it changed. With `offline`, no registry and no URL is asked.
     ///
     /// # Errors
     ///
     /// When something cannot be resolved; then the lock is as it was.
-    pub async fn resolve(&mut self, cairn: &Cairn, update: Update) -> Result<LockChange, Failure> {
-        let proposal = self.propose(cairn, update, false).await?;
+    pub async fn resolve(
+        &mut self,
+        cairn: &Cairn,
+        update: Update,
+        offline: bool,
+    ) -> Result<LockChange, Failure> {
+        let proposal = self.propose(cairn, update, offline).await?;
         self.accept(proposal)
     }
 

@@ -22,7 +22,7 @@ pub struct BaseSources<'a> {
 }
 
 impl<'a> BaseSources<'a> {
-    /// Sources by way of this program's store and client; with `offline`, the store alone.
+    /// Sources by way of this program's store and client; with `offline`, of its store and cache alone.
     #[must_use]
     pub const fn new(cairn: &'a Cairn, offline: bool) -> Self {
         Self { cairn, offline }

@@ -13,7 +13,7 @@ use cairn_store::{files, verified};
 use crate::blocking::{feed, pipe, run};
 use crate::document::chain;
 use crate::finding::Finding;
-use crate::inputs::{FetchError, Fetcher};
+use crate::inputs::{FetchError, Fetcher, Missing};
 use crate::lock::Lock;
 use crate::spec::{Destination, Extract, Fetch, Spec};
 
@@ -65,6 +65,7 @@ impl Fetched {
         let mut files: BTreeMap<Digest, Kept> = BTreeMap::new();
         let mut contents = BTreeMap::new();
         let mut findings = Vec::new();
+        let mut missing = Missing::default();
         for ((layer, number), fetch) in spec.fetches() {
             for platform in platforms {
                 let (url, Some(digest)) = (fetch.url_for(platform), fetch.digest_for(platform)) else {
@@ -78,7 +79,10 @@ impl Fetched {
                     Some(kept) => kept.clone(),
                     None => {
                         let size = lock.fetched.get(&url).map(|locked| locked.value.size);
-                        let kept = keep(&url, digest, size, keeping).await.map_err(Failed::Fetch)?;
+                        let kept = missing.note(keep(&url, digest, size, keeping).await);
+                        let Some(kept) = kept.map_err(Failed::Fetch)? else {
+                            continue;
+                        };
                         files.insert(digest, kept.clone());
                         kept
                     }
@@ -91,6 +95,7 @@ impl Fetched {
                 }
             }
         }
+        missing.into_error().map_err(Failed::Fetch)?;
         if findings.is_empty() {
             Ok(Self(contents))
         } else {

@@ -7,7 +7,7 @@ use cairn_oci::Platform;
 use super::{LockError, LockRequest};
 use crate::build::{Failed, Fetched, Keeping};
 use crate::finding::Located;
-use crate::inputs::Sources;
+use crate::inputs::{Missing, Sources};
 use crate::lock::{Lock, LockedFetch};
 
 /// The pins that are there already, and new ones for what is not: each of those is asked for once, so that nothing is
@@ -18,6 +18,7 @@ pub(super) async fn resolve(
     sources: &dyn Sources,
 ) -> Result<BTreeMap<String, Located<LockedFetch>>, LockError> {
     let mut fetched = BTreeMap::new();
+    let mut missing = Missing::default();
     let named = request.update.named();
     for (url, digest) in request.spec.fetched() {
         let kept = kept.filter(|_| named.is_none_or(|names| !names.fetched.contains(&url)));
@@ -25,13 +26,18 @@ pub(super) async fn resolve(
         let locked = match pinned.filter(|pinned| pinned.value.digest == digest) {
             Some(pinned) => pinned.clone(),
             None => {
-                let found = sources.fetch(&url, &digest, None).await;
-                let size = found.map_err(|source| LockError::Fetch { source })?.size;
+                let found = missing.note(sources.fetch(&url, &digest, None).await);
+                let Some(found) = found.map_err(|source| LockError::Fetch { source })? else {
+                    continue;
+                };
+                let size = found.size;
                 Located::nowhere(LockedFetch { digest, size })
             }
         };
         fetched.insert(url, locked);
     }
+    let all_here = missing.into_error();
+    all_here.map_err(|source| LockError::Fetch { source })?;
     Ok(fetched)
 }
 

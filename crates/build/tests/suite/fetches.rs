@@ -38,10 +38,7 @@ impl Fetcher for Web {
     async fn fetch(&self, url: &str, digest: &Digest, _: Option<u64>) -> Result<Blob, FetchError> {
         self.asked.lock().unwrap().push(url.to_owned());
         let Some((_, content)) = self.pages.iter().find(|(page, _)| *page == url) else {
-            return Err(FetchError::Missing {
-                url: url.to_owned(),
-                digest: *digest,
-            });
+            return Err(FetchError::missing(url, *digest));
         };
         Ok(Blob {
             size: content.len() as u64,

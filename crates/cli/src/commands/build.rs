@@ -430,7 +430,9 @@ async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOpti
         return Err(Failure::new(Exit::Input, format!("{why}, and {lacks}"))
             .with_hint(format!("run cairn lock, and commit {LOCK}")));
     }
-    let change = project.resolve(cairn, Update::AddMissing).await?;
+    let change = project
+        .resolve(cairn, Update::AddMissing, options.offline)
+        .await?;
     for pin in &change.changes {
         cairn
             .terminal
@@ -442,14 +444,18 @@ async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOpti
 /// Why pins may not be added to the lock now, if they may not.
 fn why_not_to_resolve(cairn: &Cairn, project: &Project, options: &BuildOptions) -> Option<&'static str> {
     let base = project.spec.base.as_ref().map(|base| &base.source.value);
-    let asks_registry = matches!(base, Some(BaseSource::Image(reference)) if reference.host.is_some());
-    let asks = asks_registry || project.spec.layers.iter().any(|layer| !layer.fetches.is_empty());
+    let from_registry = matches!(base, Some(BaseSource::Image(reference)) if reference.host.is_some());
+    let pinned = project.lock().and_then(|lock| lock.base.as_ref());
+    let is_pinned =
+        pinned.is_some_and(|base| (project.spec.platforms()).all(|of| base.platforms.contains_key(of)));
+    // What URLs give is known by its digest, and may be in the cache.
+    let asks_registry = from_registry && !is_pinned;
     if options.locked {
         Some("--locked is given")
     } else if cairn.environment.is_ci() && !options.no_locked {
         Some("CI is set")
     } else {
-        (options.offline && asks).then_some("--offline is given")
+        (options.offline && asks_registry).then_some("--offline is given")
     }
 }
 
