@@ -117,7 +117,12 @@ fn syntax_finding(message: &str, is_duplicate: bool, span: Range<usize>, text: &
         let key = &text[span.clone()];
         return Finding::new(format!("the key `{key}` is given twice"), span);
     }
-    Finding::new(format!("not valid TOML: {message}"), span)
+    let finding = Finding::new(format!("not valid TOML: {message}"), span);
+    if message.starts_with("unexpected leading zero") {
+        return finding
+            .with_hint("a number does not begin with 0; a mode is a text in quotes, such as \"0755\"");
+    }
+    finding
 }
 
 /// Moves the ends of `span` into `text` and onto character boundaries.
@@ -241,7 +246,15 @@ impl<'d> Section<'d> {
     fn report_type(&self, key: &str, wanted: &str, found: &Spanned<DeValue<'_>>) {
         let message = format!("`{key}`{} must be {wanted}", self.inside());
         let label = format!("this is {}", described(found.get_ref()));
-        self.report(Finding::new(message, found.span()).with_label(label));
+        let finding = Finding::new(message, found.span()).with_label(label);
+        let hint = match (wanted, found.get_ref()) {
+            ("a list", DeValue::String(_)) => format!("write {key} = [\"…\"]"),
+            ("a list", DeValue::Table(_)) if self.title.is_empty() => format!("write [[{key}]]"),
+            ("a list", DeValue::Table(_)) => format!("write {key} = [{{ … }}]"),
+            ("a table of texts", DeValue::Array(_)) => format!("write {key} = {{ NAME = \"value\" }}"),
+            _ => return self.report(finding),
+        };
+        self.report(finding.with_hint(hint));
     }
 
     pub(crate) fn text(&self, key: &str) -> Option<Located<String>> {

@@ -102,10 +102,53 @@ fn repository(text: &str) -> Result<Reference, Problem> {
     Ok(reference)
 }
 
+/// Operating systems that images are made for.
+const SYSTEMS: [&str; 4] = ["linux", "freebsd", "windows", "wasip1"];
+
+/// Architectures, in the words of Go's `GOARCH` (image-spec, image-index.md, `platform.architecture`).
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+    "riscv64", "s390x", "wasm",
+];
+
+/// What other programs call them.
+const OTHER_WORDS: [(&str, &str); 9] = [
+    ("x86_64", "amd64"),
+    ("x64", "amd64"),
+    ("i386", "386"),
+    ("i686", "386"),
+    ("x86", "386"),
+    ("aarch64", "arm64"),
+    ("armhf", "arm/v7"),
+    ("armv7l", "arm/v7"),
+    ("ppc64el", "ppc64le"),
+];
+
+/// An image for a machine that nobody has is a typing error, which no runtime would explain.
+fn check_platform(platform: Platform) -> Result<Platform, Problem> {
+    let problem = |word: &str, what: &str, known: &[&str], meant: Option<&str>| {
+        let problem = Problem::new(format!("`{word}` is not {what} that images are made for"));
+        match meant.or_else(|| nearest(word, known)) {
+            Some(name) => problem.with_label(format!("did you mean `{name}`?")),
+            None => problem.with_hint(format!("there are: {}", known.join(", "))),
+        }
+    };
+    if !SYSTEMS.contains(&platform.os.as_str()) {
+        return Err(problem(&platform.os, "an operating system", &SYSTEMS, None));
+    }
+    let word = platform.architecture.as_str();
+    if !ARCHITECTURES.contains(&word) {
+        let meant = OTHER_WORDS.iter().find(|(other, _)| *other == word);
+        let meant = meant.map(|(_, name)| *name);
+        return Err(problem(word, "an architecture", &ARCHITECTURES, meant));
+    }
+    Ok(platform)
+}
+
 fn read_platforms(section: &Section<'_>) -> Option<Vec<Located<Platform>>> {
     let platforms = section.texts("platforms", |text| {
-        text.parse::<Platform>()
-            .map_err(|error| Problem::new(chain(&error)))
+        let platform = text.parse::<Platform>();
+        check_platform(platform.map_err(|error| Problem::new(chain(&error)))?)
     });
     let hint = "name the machines that the image is for: platforms = [\"linux/amd64\"]";
     let Some(platforms) = platforms else {

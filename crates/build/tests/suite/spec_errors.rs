@@ -35,6 +35,24 @@ fn layer(keys: &[&str]) -> String {
 }
 
 #[test]
+fn machines_that_nobody_has_are_typing_errors() {
+    insta::assert_snapshot!(errors(
+        "[image]\nname = \"hello\"\nplatforms = [\"linux/amd46\", \"linux/x86_64\", \"linux/aarch64\", \"linus/arm64\", \"linux/z80\"]\n"
+    ));
+}
+
+#[test]
+fn a_list_that_is_none_is_shown_as_one() {
+    insta::assert_snapshot!(after_image(&[
+        "[layer]\nname = \"a\"\n",
+        "[[layer]]\nname = \"a\"\ncopy = { from = \"a\", to = \"/a\" }\n",
+        "[[layer]]\nname = \"a\"\ncopy = [{ from = \"a\", to = \"/a\", mode = 0755 }]\n",
+        "[config]\nentrypoint = \"/bin/sh\"\n",
+        "[config]\nenv = [\"A=B\"]\n",
+    ]));
+}
+
+#[test]
 fn all_mistakes_of_a_spec_are_reported_at_once() {
     insta::assert_snapshot!(errors(
         r#"[image]
