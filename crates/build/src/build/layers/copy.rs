@@ -11,7 +11,7 @@ use cairn_layer::{
 
 use super::LayerPlanner;
 use crate::build::{ignore, secrets};
-use crate::document::chain;
+use crate::document::{chain, nearest};
 use crate::finding::{Finding, Located};
 use crate::spec::{Copy, Destination, split_glob};
 
@@ -230,6 +230,13 @@ fn nearest_names(context: &Context, from: &str) -> Option<String> {
         } else {
             directory
         };
+        let missing = from[directory.len()..].trim_matches('/');
+        let missing = missing.split('/').next().unwrap_or_default();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        if let Some(name) = nearest(missing, &known) {
+            let slash = if directory.is_empty() { "" } else { "/" };
+            return Some(format!("did you mean `{directory}{slash}{name}`?"));
+        }
         let more = if names.len() > NAMES_SHOWN { ", …" } else { "" };
         let shown = &names[..names.len().min(NAMES_SHOWN)];
         return (!names.is_empty()).then(|| format!("{place} has: {}{more}", shown.join(", ")));
