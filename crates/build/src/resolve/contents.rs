@@ -1,6 +1,6 @@
 //! What a stack of layers contains, as far as a lock pins it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use cairn_layer::{
@@ -29,7 +29,14 @@ pub(super) enum AddError {
 
 /// The files in which dpkg records what is installed, by path.
 #[derive(Debug, Default)]
-struct Records(BTreeMap<TreePath, Vec<u8>>);
+struct Records {
+    status: BTreeMap<TreePath, Vec<u8>>,
+    /// Which of [`IMAGE_LISTS`] are there.
+    image_lists: BTreeSet<&'static str>,
+}
+
+/// Files by which an archive of images says what it has.
+const IMAGE_LISTS: [&str; 3] = ["manifest.json", "oci-layout", "repositories"];
 
 impl Contents {
     /// Puts a layer on top, reading it as it comes, to its end.
@@ -69,10 +76,16 @@ impl Contents {
         Ok((listed, recorded))
     }
 
+    /// Whether this is no root file system but what `docker save` and its like write: an archive of images.
+    pub(super) fn is_archive_of_images(&self) -> bool {
+        let has = |list| self.records.image_lists.contains(list);
+        has("oci-layout") || (has("manifest.json") && has("repositories"))
+    }
+
     /// The packages that the layers record as installed.
     pub(super) fn packages(&self) -> Result<Vec<Installed>, StatusError> {
         let mut packages = Vec::new();
-        for record in self.records.0.values() {
+        for record in self.records.status.values() {
             packages.extend(status::read(record)?);
         }
         packages.sort();
@@ -93,16 +106,22 @@ impl Records {
                 EntryKind::File if is_record(&entry.path) => {
                     added.insert(entry.path.clone(), read_record(entry, content, &mut total)?);
                 }
+                EntryKind::File => {
+                    let list = IMAGE_LISTS
+                        .iter()
+                        .find(|list| list.as_bytes() == entry.path.as_bytes());
+                    self.image_lists.extend(list);
+                }
                 _ => {}
             }
             Ok(())
         })?;
-        self.0.retain(|path, _| {
+        self.status.retain(|path, _| {
             !removed
                 .iter()
                 .any(|removed| path == removed || path.is_under(removed))
         });
-        self.0.extend(added);
+        self.status.extend(added);
         Ok((self, summary))
     }
 }

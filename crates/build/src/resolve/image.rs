@@ -70,6 +70,17 @@ pub(super) async fn resolve_layout(
         source,
     };
     let path = wanted.request.directory.join(directory);
+    // A directory that is no layout is a mistake of the spec, and no failure of the disk.
+    if !path.join("oci-layout").exists() {
+        let message = if path.exists() {
+            format!("`{directory}` is not an OCI image layout: it has no `oci-layout`")
+        } else {
+            format!("there is no `{directory}`")
+        };
+        return Err(LockError::Spec {
+            findings: vec![Finding::new(message, wanted.base.source.span.clone())],
+        });
+    }
     let layout = run(move || layout::open(path)).await.map_err(failed)?;
     let named = match tag {
         Some(tag) => Some(Target::Tag(tag.clone())),

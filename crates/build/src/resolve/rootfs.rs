@@ -29,6 +29,16 @@ pub(super) async fn resolve(wanted: Wanted<'_>, template: &Template) -> Result<R
         }
         let (limits, engine) = (wanted.request.limits, wanted.request.engine.clone());
         let pins = run(move || resolve_file(&path, &limits, &engine)).await?;
+        let Some(pins) = pins else {
+            let finding = Finding::new(
+                format!("`{from}` is an archive of images, and no root file system"),
+                wanted.base.source.span.clone(),
+            );
+            let hint = format!("write archive = \"{}\"", template.as_str());
+            return Err(LockError::Spec {
+                findings: vec![finding.with_hint(hint)],
+            });
+        };
         locked.insert(platform, pins);
     }
     Ok(ResolvedBase {
@@ -77,7 +87,8 @@ pub(super) async fn digest(path: PathBuf) -> Result<Digest, LockError> {
 /// How much of a file is hashed at once, in bytes.
 const PIECE: usize = 64 << 10;
 
-fn resolve_file(path: &Path, limits: &Limits, engine: &Engine) -> Result<LockedPlatform, LockError> {
+/// None: the file is an archive of images. As a layer it would be of no use to anybody.
+fn resolve_file(path: &Path, limits: &Limits, engine: &Engine) -> Result<Option<LockedPlatform>, LockError> {
     let mut contents = Contents::default();
     let failed = |source: ReadError| LockError::RootFs {
         path: path.to_owned(),
@@ -92,16 +103,19 @@ fn resolve_file(path: &Path, limits: &Limits, engine: &Engine) -> Result<LockedP
     if first.digest != second.digest {
         return Err(changed());
     }
+    if contents.is_archive_of_images() {
+        return Ok(None);
+    }
     let base = || path.display().to_string();
     let packages = contents
         .packages()
         .map_err(|source| LockError::Packages { base: base(), source })?;
     let listing = BaseListing::of(&contents.listing, packages);
-    Ok(LockedPlatform {
+    Ok(Some(LockedPlatform {
         origin: LockedOrigin::File { digest: first.digest },
         layers: vec![layer(path, &first, limits, engine)?],
         listing: listing.map_err(|source| LockError::Listing { base: base(), source })?,
-    })
+    }))
 }
 
 /// The file as it is, where OCI has a media type for it; else compressed anew.

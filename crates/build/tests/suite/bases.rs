@@ -9,6 +9,7 @@ use cairn_oci::config::{History, RootFs, RunConfig};
 use cairn_oci::{Descriptor, Digest, ImageConfig, Manifest, annotations, json, media_type};
 use cairn_store::layout;
 
+use crate::base_archives::write_image;
 use crate::fixture::{
     BaseImage, Project, STATUS, debian_tree, directory, file, link, pack, path, read, tag, write_blob,
     write_index, write_manifest,
@@ -375,6 +376,27 @@ async fn root_file_systems_that_are_none_are_refused() {
         project.lock(&spec, None).await,
         Err(LockError::RootFs { .. })
     ));
+}
+
+#[tokio::test]
+async fn an_archive_of_images_is_no_root_file_system() {
+    let project = Project::hello();
+    write_image(&BaseImage::debian("amd64"), &project.path().join("saved.tar")).await;
+    let spec = SPEC.replace("image = \"debian:12\"", "rootfs = \"saved.tar\"");
+    let Err(LockError::Spec { findings }) = project.lock(&spec, None).await else {
+        panic!("it was taken");
+    };
+    assert_eq!(findings[0].hint.as_deref(), Some("write archive = \"saved.tar\""));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_no_layout_is_a_mistake_of_the_spec() {
+    let project = Project::hello();
+    let spec = SPEC.replace("image = \"debian:12\"", "oci = \"dist\"");
+    let Err(LockError::Spec { findings }) = project.lock(&spec, None).await else {
+        panic!("it was taken");
+    };
+    assert!(findings[0].message.contains("no `oci-layout`"), "{findings:?}");
 }
 
 /// A base whose configuration was changed by `change`, with `layer` as its layer.
