@@ -80,10 +80,29 @@ fn all_mistakes_are_said_at_once() {
 #[test]
 fn a_missing_file_is_named_with_what_is_there() {
     let sandbox = sandbox(&Project::new());
-    let spec = Project::new().spec().replace("dist/{arch}/app", "dist/{arch}/ap");
+    let spec = Project::new()
+        .spec()
+        .replace("dist/{arch}/app", "dist/{arch}/server");
     nothing_built(&sandbox, &spec)
-        .says("dist/amd64/ap")
+        .says("dist/amd64/server")
         .says("dist/amd64 has: app");
+}
+
+#[test]
+fn an_output_that_is_none_is_said_before_anything_is_built() {
+    let sandbox = sandbox(&Project::new());
+    for output in ["hello", "out/image.tar", "registry.example.org/team/hello:1"] {
+        unchanged(&sandbox, || sandbox.cairn(["build", "--output", output]))
+            .fails(2)
+            .says("oci-archive:FILE");
+    }
+}
+
+#[test]
+fn a_misspelled_file_is_named_with_the_one_that_was_probably_meant() {
+    let sandbox = sandbox(&Project::new());
+    let spec = Project::new().spec().replace("dist/{arch}/", "dits/{arch}/");
+    nothing_built(&sandbox, &spec).says("did you mean `dist`?");
 }
 
 #[test]

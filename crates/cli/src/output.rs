@@ -59,6 +59,23 @@ pub struct Image<'a> {
     pub name: &'a RepositoryName,
 }
 
+const NOT_A_TRANSPORT: &str = "expected oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; \
+                               cairn push writes to a registry";
+
+/// A place that `--output` takes: a file or a directory. Read with the arguments, before anything is built.
+///
+/// # Errors
+///
+/// When it is no place, or a reference.
+pub fn transport(text: &str) -> Result<Place, String> {
+    match text.parse::<Place>() {
+        Ok(Place::Reference(_)) => Err(NOT_A_TRANSPORT.to_owned()),
+        Ok(place) => Ok(place),
+        Err(error) if text.contains(':') => Err(error.to_string()),
+        Err(_) => Err(NOT_A_TRANSPORT.to_owned()),
+    }
+}
+
 /// The tag of an output that names none.
 #[must_use]
 pub fn latest() -> Tag {
@@ -100,14 +117,10 @@ async fn package(image: &Image<'_>, output: &Place) -> Result<Option<Package>, F
             let package = pack(Arc::clone(image.repository), image.manifest, *format, &name).await?;
             Ok(Some(package))
         }
-        Place::Reference(_) => {
-            let failure = Failure::new(Exit::Usage, format!("--output {output}: expected a transport"));
-            Err(failure.with_hint(
-                "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; cairn push writes to a \
-                 registry"
-                    .to_owned(),
-            ))
-        }
+        Place::Reference(_) => Err(Failure::new(
+            Exit::Usage,
+            format!("--output {output}: {NOT_A_TRANSPORT}"),
+        )),
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Build {
     pub platforms: Vec<Platform>,
     /// Writes the image there too: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; may be
     /// repeated
-    #[arg(long = "output", value_name = "TRANSPORT")]
+    #[arg(long = "output", value_name = "TRANSPORT", value_parser = output::transport)]
     pub outputs: Vec<Place>,
     /// Puts the image for this machine into the store of podman or Docker, as localhost/NAME:latest
     #[arg(long, value_name = "ENGINE")]
