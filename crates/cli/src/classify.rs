@@ -3,6 +3,7 @@
 use cairn_build::diff::DiffError;
 use cairn_build::resolve::LockError;
 use cairn_build::{BuildError, FetchError, VerifyError};
+use cairn_layer::{LocalError, WriteError};
 use cairn_ledger::audit::AuditError;
 use cairn_ledger::query::QueryError;
 use cairn_ledger::{Class, OpenError, OperationError};
@@ -153,6 +154,7 @@ impl Classify for BuildError {
             Self::Input { source, .. } | Self::Write { source, .. } => source.exit(),
             Self::ConfigContent { .. } | Self::Config { .. } => Exit::Integrity,
             Self::Scratch { .. } => Exit::Environment,
+            Self::Layer { source, .. } => source.exit(),
             _ => Exit::Input,
         }
     }
@@ -169,7 +171,36 @@ impl Classify for BuildError {
                 "it is neither in the local store nor in its cache; build once without --offline".to_owned(),
             ),
             Self::Input { source, .. } | Self::Write { source, .. } => source.hint(),
+            Self::Layer { source, .. } => source.hint(),
             _ => None,
+        }
+    }
+}
+
+impl Classify for WriteError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Output { .. } | Self::Spooled { .. } => Exit::Environment,
+            Self::Content { source, .. } => source.exit(),
+            Self::Mtime { .. } | Self::Tree { .. } => Exit::Input,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Output { .. } => {
+                Some("layers are written into the local store; --store DIR chooses another place".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Classify for LocalError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Open { .. } | Self::Read { .. } => Exit::Environment,
+            _ => Exit::Input,
         }
     }
 }
