@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cairn_oci::Digest;
 use serde_json::Value;
 
 use crate::harness::{Exchange, Project, Proxy, Random, Sandbox, Server};
@@ -178,4 +179,60 @@ fn a_base_that_its_registry_has_lost_is_named_and_nothing_is_tagged() {
         .fails(4)
         .says(&registry.layer);
     sandbox.cairn(["inspect", &format!("{repository}:1")]).fails(1);
+}
+
+#[test]
+fn offline_all_that_is_missing_is_named_and_can_be_brought_by_hand() {
+    let registry = Registry::with_base();
+    let server = registry.serve();
+    let proxy = Proxy::start(server.host());
+    let here = locked(&proxy, &proxy.repository("team/hello"));
+    let tool = Digest::of(b"tool");
+    let spec = fs::read_to_string(here.project().join("cairn.toml")).expect("a spec");
+    here.write(
+        "cairn.toml",
+        format!(
+            "{spec}\n[[layer]]\nname = \"tool\"\nfetch = [{{ url = \"https://example.org/tool?key=1\", sha256 = \"{}\", to = \"/tool\" }}]\n",
+            tool.hex()
+        ),
+    );
+    let before = fs::read(here.project().join("cairn.lock")).expect("a lock");
+    let refused = here
+        .cairn(["build", "--offline"])
+        .fails(3)
+        .says(&format!("https://example.org/tool ({tool}) is not here"))
+        .says("the configuration of the base")
+        .says(&format!("({}) is not here", registry.layer));
+    assert_eq!(
+        fs::read(here.project().join("cairn.lock")).expect("a lock"),
+        before,
+        "{refused}"
+    );
+    // Without the lock nobody knows the base's layers: what the lock misses is named.
+    fs::remove_file(here.project().join("cairn.lock")).expect("it was written");
+    here.cairn(["lock", "--offline"])
+        .fails(3)
+        .says("cannot reach")
+        .says(&format!("https://example.org/tool ({tool}) is not here"));
+    here.write("cairn.lock", before);
+
+    let cache = here.store().join("cache/sha256");
+    fs::create_dir_all(&cache).expect("a directory");
+    fs::write(cache.join(tool.hex()), b"tool").expect("a file");
+    let vendor = registry.sandbox.store();
+    let mut brought = 0;
+    for line in refused.stderr.lines().filter(|line| line.contains("of the base")) {
+        let hex = line
+            .split("(sha256:")
+            .nth(1)
+            .and_then(|rest| rest.split(')').next());
+        let hex = hex.expect("a digest");
+        let blob = registry.sandbox.blob("team/base", &format!("sha256:{hex}"));
+        assert!(blob.starts_with(&vendor));
+        fs::copy(blob, cache.join(hex)).expect("a file");
+        brought += 1;
+    }
+    assert_eq!(brought, 2);
+    here.cairn(["build", "--offline"]).ok();
+    assert!(proxy.exchanges().is_empty(), "something was asked for");
 }

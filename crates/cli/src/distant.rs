@@ -35,14 +35,26 @@ pub async fn absent_layers(
     let wanted = locked.filter(|(platform, _)| platforms.is_empty() || platforms.contains(platform));
     for layer in wanted.flat_map(|(_, locked)| &locked.value.layers) {
         let Descriptor { digest, size, .. } = &layer.descriptor;
-        if absent.contains_key(digest) || local.stat_blob(digest).await? == Some(*size) {
-            continue;
-        }
-        if cairn.store().await?.cache_read(digest).await?.is_none() {
+        if !absent.contains_key(digest) && !is_here(cairn, local, digest, *size).await? {
             absent.insert(*digest, *size);
         }
     }
     Ok(absent)
+}
+
+/// Whether `local` or the cache has a blob of `size` bytes.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub async fn is_here(
+    cairn: &Cairn,
+    local: &dyn Repository,
+    digest: &Digest,
+    size: u64,
+) -> Result<bool, Failure> {
+    Ok(local.stat_blob(digest).await? == Some(size)
+        || cairn.store().await?.cache_read(digest).await?.is_some())
 }
 
 /// A repository of the local store, together with base layers that are not in it.

@@ -109,6 +109,19 @@ impl Failure {
         }
     }
 
+    /// The same, with more that is wrong, each in one sentence.
+    #[must_use]
+    pub fn and(mut self, texts: impl IntoIterator<Item = String>) -> Self {
+        let message = |text| Message {
+            rendered: None,
+            text,
+            causes: Vec::new(),
+            hint: None,
+        };
+        self.errors.extend(texts.into_iter().map(message));
+        self
+    }
+
     /// A failure that has been reported already, such as a finding in a report.
     #[must_use]
     pub const fn silent(exit: Exit) -> Self {

@@ -184,6 +184,6 @@ fn size_error(url: &str, expected: u64, found: u64) -> FetchError {
 }
 
 /// A query can hold a signature.
-fn without_query(url: &str) -> &str {
+pub fn without_query(url: &str) -> &str {
     url.split('?').next().unwrap_or_default()
 }

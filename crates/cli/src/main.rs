@@ -28,6 +28,7 @@ mod escape;
 mod failure;
 mod fetch;
 mod ledgers;
+mod offline;
 mod output;
 mod place;
 mod program;

@@ -11,6 +11,7 @@ use cairn_store::files;
 
 use crate::diagnostic;
 use crate::failure::{Exit, Failure};
+use crate::offline;
 use crate::program::Cairn;
 
 /// The file with the spec.
@@ -178,8 +179,18 @@ impl Project {
             engine: cairn.engine(None)?,
         };
         let sources = crate::source::BaseSources::new(cairn, offline);
-        let change = resolve_lock(&request, &sources).await;
-        let change = change.map_err(|error| self.lock_failure(cairn, error))?;
+        let from_pins = request.update != Update::All;
+        let change = match resolve_lock(&request, &sources).await {
+            Ok(change) => change,
+            Err(error) => {
+                let missing = if offline {
+                    offline::lock_failure(cairn, self, &error, from_pins).await?
+                } else {
+                    None
+                };
+                return Err(missing.unwrap_or_else(|| self.lock_failure(cairn, error)));
+            }
+        };
         let before = self.lock.as_ref().map(|(text, _)| text.as_str());
         let text = change.lock.to_text_with_comments_of(before.unwrap_or_default());
         let differs = before != Some(&text);

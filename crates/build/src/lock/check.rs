@@ -41,7 +41,8 @@ fn locked_text(source: &LockedSource) -> (&'static str, String) {
 
 impl Lock {
     /// Whether the lock pins the very base that the spec names.
-    pub(crate) fn has_base_of(&self, spec: &Spec) -> bool {
+    #[must_use]
+    pub fn has_base_of(&self, spec: &Spec) -> bool {
         match (&self.base, &spec.base) {
             (Some(locked), Some(base)) => {
                 locked_text(&locked.source.value) == source_text(&base.source.value)

@@ -143,6 +143,15 @@ impl LockedOrigin {
             Self::File { digest } => *digest,
         }
     }
+
+    /// The configuration; none if it is a file.
+    #[must_use]
+    pub fn config(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Image { config, .. } => Some(config),
+            Self::File { .. } => None,
+        }
+    }
 }
 
 /// A layer of a base, passed on byte for byte.

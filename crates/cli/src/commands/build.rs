@@ -24,6 +24,7 @@ use crate::commands::lock::pin_text;
 use crate::distant::{Distant, absent_layers};
 use crate::failure::{Exit, Failure};
 use crate::fetch::{BuildInputs, Downloads};
+use crate::offline;
 use crate::output::{self, Engine};
 use crate::place::{self, Place};
 use crate::program::Cairn;
@@ -277,7 +278,7 @@ pub async fn build(
     options: &BuildOptions,
     purpose: Purpose,
 ) -> Result<LocalImage, Failure> {
-    complete_lock(cairn, project, options).await?;
+    complete_lock(cairn, project, platforms, options).await?;
     let reference = project.local();
     let inputs = BuildInputs {
         base: inputs(cairn, project, options).await?,
@@ -349,7 +350,7 @@ pub async fn rebuild(
         locked: true,
         ..BuildOptions::default()
     };
-    complete_lock(cairn, project, &options).await?;
+    complete_lock(cairn, project, platforms, &options).await?;
     let inputs = inputs(cairn, project, &options).await?;
     let scratch = cairn.store_path()?.join("cache/scratch");
     let lock = project.lock().cloned();
@@ -420,7 +421,12 @@ async fn open_output(
     Ok((Arc::new(Distant::new(local, base, absent)), true))
 }
 
-async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOptions) -> Result<(), Failure> {
+async fn complete_lock(
+    cairn: &Cairn,
+    project: &mut Project,
+    platforms: &[Platform],
+    options: &BuildOptions,
+) -> Result<(), Failure> {
     let missing = project.missing_pins();
     if let Some(why) = why_not_to_resolve(cairn, project, options).filter(|_| !missing.is_empty()) {
         let lacks = match project.lock() {
@@ -429,6 +435,9 @@ async fn complete_lock(cairn: &Cairn, project: &mut Project, options: &BuildOpti
         };
         return Err(Failure::new(Exit::Input, format!("{why}, and {lacks}"))
             .with_hint(format!("run cairn lock, and commit {LOCK}")));
+    }
+    if options.offline {
+        offline::check_inputs(cairn, project, platforms).await?;
     }
     let change = project
         .resolve(cairn, Update::AddMissing, options.offline)
