@@ -91,6 +91,9 @@ impl GlobFilter {
     /// for the directory itself.
     #[must_use]
     pub fn ignoring(self, rules: Arc<IgnoreRules>, start: Option<&TreePath>) -> Self {
+        if rules.is_empty() {
+            return self;
+        }
         let start = start.map_or_else(Vec::new, |start| [start.as_bytes(), b"/"].concat());
         Self {
             ignored: Some(Ignored { rules, start }),
@@ -117,8 +120,10 @@ impl GlobFilter {
             _ => {}
         }
         let name = OsStr::from_bytes(path.as_bytes());
-        self.all.is_match(name)
-            || (is_directory && self.directories.is_match(name))
+        // A set takes the path apart even if there is nothing in it.
+        let matches = |set: &GlobSet| !set.is_empty() && set.is_match(name);
+        matches(&self.all)
+            || (is_directory && matches(&self.directories))
             || self
                 .ignored
                 .as_ref()

@@ -49,6 +49,12 @@ pub enum IgnoreError {
 }
 
 impl IgnoreRules {
+    /// Whether they ignore nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Reads the text of an ignore file.
     ///
     /// # Errors

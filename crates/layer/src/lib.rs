@@ -46,7 +46,7 @@ pub use glob::{GlobError, GlobFilter};
 pub use ignore::{IgnoreError, IgnoreRules};
 pub use limits::Limits;
 pub use listing::{Listing, MAX_ACCOUNT_FILE, ResolveError};
-pub use local::{Context, Identity, LocalEntry, LocalError, LocalFile, LocalKind, LocalReader};
+pub use local::{Context, Identity, LocalEntries, LocalEntry, LocalError, LocalFile, LocalKind, LocalReader};
 pub use path::{PathError, TreePath};
 pub use pipeline::Engine;
 pub use read::{ReadSummary, read_layer, recompress};

@@ -4,7 +4,7 @@
 //! content decides. Certificates are not secrets, and neither is what a package registry gave to everybody: below
 //! `node_modules` and its like, keys are somebody's test data.
 
-use cairn_layer::{GlobFilter, LocalEntry, LocalError, LocalFile, LocalKind, TreePath};
+use cairn_layer::{GlobFilter, LocalEntries, LocalError, LocalFile, LocalKind, TreePath};
 
 use super::ignore::read_up_to;
 
@@ -94,20 +94,20 @@ enum Suspicion {
 /// relative to the start, and for a single file to the directory that it is in.
 pub(super) fn find(
     start: Option<&TreePath>,
-    entries: &[LocalEntry],
+    entries: &LocalEntries,
     allowed: &GlobFilter,
 ) -> Result<Vec<Secret>, LocalError> {
     let mut found: Vec<Secret> = Vec::new();
+    let mut path = Vec::new();
     for entry in entries {
-        let Some(path) = context_path(start, entry.path.as_ref()) else {
-            continue;
-        };
+        context_path(start, entry.path.as_ref(), &mut path);
         let what = match &entry.kind {
             LocalKind::Symlink { .. } => None,
-            LocalKind::Directory => history(&path),
+            LocalKind::Directory => history(file_name(&path)),
             LocalKind::File { file, .. } => secret_file(&path, file)?,
         };
         let Some(what) = what else { continue };
+        let Ok(path) = TreePath::new(&path) else { continue };
         let is_directory = matches!(entry.kind, LocalKind::Directory);
         let name = TreePath::new(path.file_name()).ok();
         let below = entry.path.as_ref().or(name.as_ref());
@@ -119,19 +119,26 @@ pub(super) fn find(
     Ok(found)
 }
 
-fn context_path(start: Option<&TreePath>, below: Option<&TreePath>) -> Option<TreePath> {
-    match (start, below) {
-        (Some(start), Some(below)) => start.join(below).ok(),
-        (start, below) => start.or(below).cloned(),
+/// Puts the path relative to the spec's directory into `path`: one piece of memory serves for all.
+fn context_path(start: Option<&TreePath>, below: Option<&TreePath>, path: &mut Vec<u8>) {
+    path.clear();
+    path.extend_from_slice(start.map_or(b"", TreePath::as_bytes));
+    if start.is_some() && below.is_some() {
+        path.push(b'/');
     }
+    path.extend_from_slice(below.map_or(b"", TreePath::as_bytes));
+}
+
+fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 fn is_allowed(allowed: &GlobFilter, below: &TreePath, is_directory: bool) -> bool {
     allowed.excludes(below, is_directory) || below.ancestors().any(|above| allowed.excludes(&above, true))
 }
 
-fn history(path: &TreePath) -> Option<&'static str> {
-    match path.file_name() {
+fn history(name: &[u8]) -> Option<&'static str> {
+    match name {
         b".git" => Some("a Git repository with its history"),
         b".hg" => Some("a Mercurial repository with its history"),
         b".svn" => Some("a Subversion working copy"),
@@ -140,7 +147,7 @@ fn history(path: &TreePath) -> Option<&'static str> {
     }
 }
 
-fn secret_file(path: &TreePath, file: &LocalFile) -> Result<Option<&'static str>, LocalError> {
+fn secret_file(path: &[u8], file: &LocalFile) -> Result<Option<&'static str>, LocalError> {
     match suspicion(path) {
         Suspicion::None => Ok(None),
         Suspicion::Certain(what) => Ok(Some(what)),
@@ -152,11 +159,13 @@ fn secret_file(path: &TreePath, file: &LocalFile) -> Result<Option<&'static str>
     }
 }
 
-fn suspicion(path: &TreePath) -> Suspicion {
-    let (bytes, name) = (path.as_bytes(), path.file_name());
+fn suspicion(path: &[u8]) -> Suspicion {
+    let name = file_name(path);
     let ends_with = |end: &str| {
-        let rest = bytes.strip_suffix(end.as_bytes());
-        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))
+        // Most names are told apart by their last byte.
+        let rest = (path.last() == end.as_bytes().last()).then(|| path.strip_suffix(end.as_bytes()));
+        rest.flatten()
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))
     };
     match name {
         b".npmrc" | b".yarnrc.yml" => return Suspicion::If(Probe::NpmToken, "a registry token"),
@@ -171,26 +180,37 @@ fn suspicion(path: &TreePath) -> Suspicion {
         }
         _ => {}
     }
-    if path.components().any(|component| PUBLISHED.contains(&component)) {
+    let suspicion = if is_environment(name) {
+        Suspicion::Certain("environment variables")
+    } else if let Some((_, what)) = NAMES.iter().find(|(end, _)| ends_with(end)) {
+        Suspicion::Certain(what)
+    } else if is_called_a_key(name) {
+        Suspicion::If(Probe::PrivateKey, "a private key")
+    } else {
+        return Suspicion::None;
+    };
+    let mut directories = path.split(|byte| *byte == b'/');
+    if directories.any(|component| PUBLISHED.contains(&component)) {
         return Suspicion::None;
     }
-    if is_environment(name) {
-        return Suspicion::Certain("environment variables");
-    }
-    if let Some((_, what)) = NAMES.iter().find(|(end, _)| ends_with(end)) {
-        return Suspicion::Certain(what);
-    }
-    let lower = name.to_ascii_lowercase();
-    let is_key =
-        lower == b"key" || lower == b"server-key" || KEY_ENDINGS.iter().any(|end| lower.ends_with(end));
-    let is_account = lower.ends_with(b".json")
-        && [&b"service-account"[..], b"service_account", b"credentials"]
-            .iter()
-            .any(|word| lower.windows(word.len()).any(|window| window == *word));
-    if is_key || is_account {
-        return Suspicion::If(Probe::PrivateKey, "a private key");
-    }
-    Suspicion::None
+    suspicion
+}
+
+fn is_called_a_key(name: &[u8]) -> bool {
+    let ends_with = |end: &[u8]| {
+        let at = name.len().checked_sub(end.len());
+        at.is_some_and(|at| name[at..].eq_ignore_ascii_case(end))
+    };
+    let is_key = name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"server-key");
+    is_key || KEY_ENDINGS.iter().any(|end| ends_with(end)) || (ends_with(b".json") && is_account(name))
+}
+
+fn is_account(name: &[u8]) -> bool {
+    let words = [&b"service-account"[..], b"service_account", b"credentials"];
+    words.iter().any(|word| {
+        let mut windows = name.windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word))
+    })
 }
 
 fn is_environment(name: &[u8]) -> bool {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::names::Name;
 use super::{LocalError, beneath};
 use crate::escape::Escaped;
 
@@ -19,7 +20,8 @@ use crate::escape::Escaped;
 #[derive(Debug, Clone)]
 pub struct LocalFile {
     pub(super) directory: Arc<Directory>,
-    pub(super) name: Box<[u8]>,
+    /// Which of the directory's names.
+    pub(super) name: Name,
     pub(super) seen: Identity,
 }
 
@@ -31,6 +33,8 @@ pub(super) struct Directory {
     pub(super) read: Arc<AtomicU64>,
     /// Relative to the root; empty for the root itself.
     pub(super) path: Box<[u8]>,
+    /// The names in it, which its files point into.
+    pub(super) names: Box<[u8]>,
 }
 
 /// By what a file is known to be the same and unchanged, without reading it.
@@ -93,7 +97,7 @@ impl LocalFile {
     }
 
     fn path(&self) -> Vec<u8> {
-        super::join(&self.directory.path, &self.name)
+        super::join(&self.directory.path, self.name.of(&self.directory.names))
     }
 
     /// Opens it for reading.

@@ -6,7 +6,9 @@
 //! are used: not the mode, the owner, the times, or the extended attributes.
 
 mod beneath;
+mod entries;
 mod file;
+mod names;
 mod walk;
 
 use std::collections::VecDeque;
@@ -19,7 +21,9 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+pub use self::entries::LocalEntries;
 pub use self::file::{Identity, LocalFile, LocalReader};
+use self::names::{Name, Names};
 use self::walk::{How, Walk};
 use crate::escape::Escaped;
 use crate::glob::GlobFilter;
@@ -195,14 +199,17 @@ impl Context {
     /// # Errors
     ///
     /// [`LocalError`]; a pipe, socket or device is an error unless it is excluded.
-    pub fn walk(&self, from: &str, exclude: &GlobFilter) -> Result<Vec<LocalEntry>, LocalError> {
+    pub fn walk(&self, from: &str, exclude: &GlobFilter) -> Result<LocalEntries, LocalError> {
         self.walk_how(from, exclude, How::default())
     }
 
-    fn walk_how(&self, from: &str, exclude: &GlobFilter, how: How) -> Result<Vec<LocalEntry>, LocalError> {
-        let kind = self.kind(from)?;
-        if !matches!(kind, LocalKind::Directory) {
-            return Ok(vec![LocalEntry { path: None, kind }]);
+    fn walk_how(&self, from: &str, exclude: &GlobFilter, how: How) -> Result<LocalEntries, LocalError> {
+        let start = LocalEntry {
+            path: None,
+            kind: self.kind(from)?,
+        };
+        if !matches!(start.kind, LocalKind::Directory) {
+            return Ok(LocalEntries::default().starting_with(start));
         }
         let walk = Walk {
             context: self,
@@ -211,9 +218,7 @@ impl Context {
             exclude,
             how,
         };
-        let mut entries = walk.run()?;
-        entries.insert(0, LocalEntry { path: None, kind });
-        Ok(entries)
+        Ok(walk.run()?.starting_with(start))
     }
 
     /// The names in the directory `directory`, sorted and escaped: for saying what may have been meant.
@@ -233,11 +238,11 @@ impl Context {
             .collect()
     }
 
-    fn list(&self, directory: &[u8]) -> Result<Vec<Box<[u8]>>, Errno> {
+    fn list(&self, directory: &[u8]) -> Result<Names, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = beneath::open(self.root.as_fd(), directory, flags)?;
         let mut names = walk::read_names(opened.as_fd())?;
-        names.sort_unstable();
+        names.sort();
         Ok(names)
     }
 
@@ -255,8 +260,9 @@ impl Context {
                         root: Arc::clone(&self.root),
                         read: Arc::clone(&self.read),
                         path: split_last(real).0.into(),
+                        names: split_last(real).1.into(),
                     }),
-                    name: split_last(real).1.into(),
+                    name: Name::whole(split_last(real).1),
                     seen: Identity::of(stat),
                 },
                 executable: stat.st_mode & 0o100 != 0,

@@ -14,9 +14,10 @@ use rustix::fs::{AtFlags, FileType, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::file::{Directory, Identity};
+use super::names::{Name, Names};
 use super::{
-    Context, LocalEntry, LocalError, LocalFile, LocalKind, beneath, file_type, join, read_error, shown,
-    special,
+    Context, LocalEntries, LocalEntry, LocalError, LocalFile, LocalKind, beneath, file_type, join,
+    read_error, shown, special,
 };
 use crate::glob::GlobFilter;
 use crate::path::TreePath;
@@ -29,7 +30,7 @@ const WORTH_THREADS: usize = 8;
 const NAMES: usize = 32 << 10;
 
 /// Gives the names in an open directory, in any order, without `.` and `..`.
-pub(super) type ReadNames = fn(BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno>;
+pub(super) type ReadNames = fn(BorrowedFd<'_>) -> Result<Names, Errno>;
 
 /// How a walk is done; nothing of it shows in the result.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +77,8 @@ struct State {
     open: Vec<Below>,
     /// Threads that are reading one.
     busy: usize,
+    /// Threads that wait for one: only they are to be woken.
+    waiting: usize,
     /// What was found, a sorted piece for each directory.
     found: Vec<(Below, Vec<LocalEntry>)>,
     /// The error in the first of the directories that have one, so that it is the same each time.
@@ -84,7 +87,7 @@ struct State {
 
 impl Walk<'_> {
     /// Everything below the start, sorted.
-    pub(super) fn run(&self) -> Result<Vec<LocalEntry>, LocalError> {
+    pub(super) fn run(&self) -> Result<LocalEntries, LocalError> {
         let shared = Shared::default();
         shared.lock().open.push(None);
         let alone = self.work(&shared, WORTH_THREADS);
@@ -99,7 +102,7 @@ impl Walk<'_> {
         let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         match state.error {
             Some((_, error)) => Err(error),
-            None => Ok(in_order(state.found)),
+            None => Ok(LocalEntries::in_order(state.found)),
         }
     }
 
@@ -112,10 +115,11 @@ impl Walk<'_> {
             }
             let Some(directory) = state.open.pop() else {
                 if state.busy == 0 {
-                    shared.changed.notify_all();
                     return true;
                 }
+                state.waiting += 1;
                 state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waiting -= 1;
                 continue;
             };
             state.busy += 1;
@@ -127,7 +131,9 @@ impl Walk<'_> {
                 Ok(entries) => state.take(directory, entries),
                 Err(error) => state.note(directory, error),
             }
-            shared.changed.notify_all();
+            if state.waiting > 0 && (state.busy == 0 || !state.open.is_empty()) {
+                shared.changed.notify_all();
+            }
         }
     }
 
@@ -136,14 +142,16 @@ impl Walk<'_> {
         let real = join(self.start, below);
         let opened = self.open(&real)?;
         let mut names = (self.how.names)(opened.as_fd()).map_err(|error| read_error(&real, error))?;
-        names.sort_unstable();
+        names.sort();
+        let (places, names) = names.into_parts();
         let directory = Arc::new(Directory {
             root: Arc::clone(&self.context.root),
             read: Arc::clone(&self.context.read),
             path: real.into(),
+            names,
         });
-        let mut entries = Vec::with_capacity(names.len());
-        for name in names {
+        let mut entries = Vec::with_capacity(places.len());
+        for name in places {
             entries.extend(self.entry(&directory, &opened, below, name)?);
         }
         Ok(entries)
@@ -165,19 +173,20 @@ impl Walk<'_> {
         directory: &Arc<Directory>,
         opened: &OwnedFd,
         below: &[u8],
-        name: Box<[u8]>,
+        place: Name,
     ) -> Result<Option<LocalEntry>, LocalError> {
-        let path = TreePath::in_directory(below, &name).map_err(|source| LocalError::Path {
+        let name = place.of(&directory.names);
+        let path = TreePath::in_directory(below, name).map_err(|source| LocalError::Path {
             from: self.from.to_owned(),
             source,
         })?;
-        let real = || join(&directory.path, &name);
+        let real = || join(&directory.path, name);
         let failed = |error| match error {
             // EINVAL: what was a link is none any more.
             Errno::NOENT | Errno::INVAL => LocalError::Changed { path: shown(&real()) },
             error => read_error(&real(), error),
         };
-        let stat = rustix::fs::statat(opened, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let stat = rustix::fs::statat(opened, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         let found = file_type(&stat);
         if self.exclude.excludes(&path, found == FileType::Directory) {
             return Ok(None);
@@ -185,7 +194,7 @@ impl Walk<'_> {
         let kind = match found {
             FileType::Directory => LocalKind::Directory,
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(opened, &name[..], Vec::new()).map_err(failed)?;
+                let target = rustix::fs::readlinkat(opened, name, Vec::new()).map_err(failed)?;
                 LocalKind::Symlink {
                     target: target.into_bytes(),
                 }
@@ -194,7 +203,7 @@ impl Walk<'_> {
                 executable: stat.st_mode & 0o100 != 0,
                 file: LocalFile {
                     directory: Arc::clone(directory),
-                    name,
+                    name: place,
                     seen: Identity::of(&stat),
                 },
             },
@@ -234,27 +243,16 @@ impl State {
     }
 }
 
-/// Pieces that follow each other and are sorted within are cheap to sort.
-fn in_order(mut found: Vec<(Below, Vec<LocalEntry>)>) -> Vec<LocalEntry> {
-    found.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-    let mut entries = Vec::with_capacity(found.iter().map(|(_, entries)| entries.len()).sum());
-    for (_, piece) in found {
-        entries.extend(piece);
-    }
-    entries.sort_by(|left, right| left.path.cmp(&right.path));
-    entries
-}
-
 /// As the kernel gives them.
-pub(super) fn read_names(directory: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno> {
+pub(super) fn read_names(directory: BorrowedFd<'_>) -> Result<Names, Errno> {
     let mut buffer = [MaybeUninit::uninit(); NAMES];
-    let mut names = Vec::new();
+    let mut names = Names::default();
     let mut entries = RawDir::new(directory, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name.into());
+            names.push(name)?;
         }
     }
     Ok(names)

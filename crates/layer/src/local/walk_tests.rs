@@ -9,17 +9,27 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 /// The names backwards: another order than any file system gives them in twice.
-fn backwards(directory: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno> {
-    let mut names = read_names(directory)?;
+fn backwards(directory: BorrowedFd<'_>) -> Result<Names, Errno> {
+    let mut names: Vec<_> = boxed(directory)?;
     names.sort_unstable_by(|left, right| right.cmp(left));
-    Ok(names)
+    together(&names)
 }
 
 /// Those with an odd last byte first.
-fn shuffled(directory: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno> {
-    let mut names = read_names(directory)?;
+fn shuffled(directory: BorrowedFd<'_>) -> Result<Names, Errno> {
+    let mut names = boxed(directory)?;
     names.sort_unstable_by_key(|name| (name.last().map(|byte| byte % 2 == 0), name.len(), name.clone()));
-    Ok(names)
+    together(&names)
+}
+
+fn boxed(directory: BorrowedFd<'_>) -> Result<Vec<Box<[u8]>>, Errno> {
+    Ok(read_names(directory)?.iter().map(Box::from).collect())
+}
+
+fn together(names: &[Box<[u8]>]) -> Result<Names, Errno> {
+    let mut all = Names::default();
+    names.iter().try_for_each(|name| all.push(name))?;
+    Ok(all)
 }
 
 /// Deep and wide, with names around the slash in the order of bytes.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_layer::{
-    Attributes, Context, GlobError, GlobFilter, LocalEntry, LocalError, LocalKind, Node, Selection, Source,
-    TreePath, Verdict,
+    Attributes, Context, GlobError, GlobFilter, LocalEntries, LocalEntry, LocalError, LocalKind, Node,
+    Selection, Source, TreePath, Verdict,
 };
 
 use super::LayerPlanner;
@@ -26,7 +26,8 @@ impl LayerPlanner<'_> {
         self.check_secrets(copy, &from, &entries)?;
         // What a glob takes comes without the directory that it starts from.
         let start_is_directory = entries
-            .first()
+            .iter()
+            .next()
             .is_some_and(|entry| entry.path.is_some() || matches!(entry.kind, LocalKind::Directory));
         let target = target(&copy.to, &from, start_is_directory)?;
         check_capabilities(copy, &entries)?;
@@ -47,7 +48,7 @@ impl LayerPlanner<'_> {
     }
 
     /// What a copy copies, and the path to which it is relative.
-    fn found(&self, copy: &Copy, from: String) -> Result<(String, Vec<LocalEntry>), Finding> {
+    fn found(&self, copy: &Copy, from: String) -> Result<(String, LocalEntries), Finding> {
         let span = || copy.from.span.clone();
         let wrong = |error: GlobError| Finding::new(chain(&error), span());
         let filter = GlobFilter::new(&copy.exclude).map_err(wrong)?;
@@ -107,7 +108,7 @@ impl LayerPlanner<'_> {
         }
     }
 
-    fn check_secrets(&self, copy: &Copy, from: &str, entries: &[LocalEntry]) -> Result<(), Finding> {
+    fn check_secrets(&self, copy: &Copy, from: &str, entries: &LocalEntries) -> Result<(), Finding> {
         let span = copy.from.span.clone();
         let allowed = GlobFilter::new(&copy.allow_secrets);
         let allowed = allowed.map_err(|error| Finding::new(chain(&error), span.clone()))?;
@@ -198,17 +199,19 @@ struct Given {
 }
 
 /// Capabilities are for one program: on everything of a directory they are a mistake.
-fn check_capabilities(copy: &Copy, entries: &[LocalEntry]) -> Result<(), Finding> {
+fn check_capabilities(copy: &Copy, entries: &LocalEntries) -> Result<(), Finding> {
     let Some(capabilities) = &copy.extended.capabilities else {
         return Ok(());
     };
-    match entries {
-        [
-            LocalEntry {
+    let mut entries = entries.iter();
+    match (entries.next(), entries.next()) {
+        (
+            Some(LocalEntry {
                 kind: LocalKind::File { .. },
                 ..
-            },
-        ] => Ok(()),
+            }),
+            None,
+        ) => Ok(()),
         _ => Err(
             Finding::new("`capabilities` are for one file", capabilities.span.clone())
                 .with_hint("copy the program by itself, before or after the rest, and exclude it there"),
