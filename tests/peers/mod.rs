@@ -9,6 +9,7 @@ mod examples;
 mod hello;
 mod http;
 mod layout;
+mod login;
 mod machine;
 mod openssl;
 mod peer;

@@ -1,6 +1,7 @@
 //! Answers: statuses, headers, and how each error is told to the client.
 
 use std::io;
+use std::time::Duration;
 
 use cairn_oci::{Digest, json};
 use cairn_store::error::MissingBlob;
@@ -96,6 +97,18 @@ impl Answer {
             WWW_AUTHENTICATE,
             format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
         )
+    }
+
+    pub(super) fn forbidden() -> Self {
+        let message = "the rules of this registry do not permit it";
+        Self::refuse(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+    }
+
+    pub(super) fn too_many_guesses(time: Duration) -> Self {
+        let message = "too many passwords to check; wait before the next";
+        let seconds = time.as_secs_f64().ceil().max(1.0);
+        Self::refuse(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+            .with(RETRY_AFTER, format!("{seconds:.0}"))
     }
 
     pub(super) fn too_many() -> Self {

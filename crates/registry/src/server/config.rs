@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use cairn_oci::{Digest, Tag, manifest};
+
+use super::access::Rule;
 
 /// The rules of a server.
 #[derive(Debug, Clone)]
@@ -15,8 +19,12 @@ pub struct ServerConfig {
     pub conditional_tags: Vec<Pattern>,
     /// Whether tags, manifests and blobs may be deleted (405 otherwise).
     pub delete: bool,
-    /// Who may use the server; everybody if none.
+    /// Which users there are; everybody may use the server if none.
     pub basic: Option<BasicAuth>,
+    /// Who may do what; if none, every user everything.
+    pub rules: Vec<Rule>,
+    /// When somebody without credentials is asked for them.
+    pub challenge: Challenge,
     /// Sizes, counts and times.
     pub limits: Limits,
     /// What is told of each request.
@@ -29,6 +37,8 @@ impl Default for ServerConfig {
             conditional_tags: vec![Pattern("cairn-head".to_owned())],
             delete: true,
             basic: None,
+            rules: Vec::new(),
+            challenge: Challenge::Always,
             limits: Limits::default(),
             log: Arc::new(NoLog),
         }
@@ -83,12 +93,23 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
-/// The text is not a pattern of tags.
+/// The text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a pattern of tags: only letters, digits, `_`, `.`, `-` and `*`")]
-pub struct PatternError {
-    /// What was given.
-    pub text: String,
+pub enum PatternError {
+    /// Not a pattern of tags.
+    #[error("`{text}` is not a pattern of tags: only letters, digits, `_`, `.`, `-` and `*`")]
+    Tag {
+        /// What was given.
+        text: String,
+    },
+    /// Not a pattern of repositories.
+    #[error(
+        "`{text}` is not a pattern of repositories: a name, in which `*` stands for a part of a component and `**` for anything"
+    )]
+    Repository {
+        /// What was given.
+        text: String,
+    },
 }
 
 impl FromStr for Pattern {
@@ -99,35 +120,44 @@ impl FromStr for Pattern {
         if !text.is_empty() && text.len() <= 128 && text.bytes().all(allowed) {
             return Ok(Self(text.to_owned()));
         }
-        Err(PatternError {
+        Err(PatternError::Tag {
             text: text.to_owned(),
         })
     }
+}
+
+/// Whether `pattern` names `text`: `*` stands for any characters, also none; where `slashes` count, only `**` stands for
+/// them too. Takes time in proportion to the product of the lengths.
+pub(super) fn matches_stars(pattern: &str, text: &str, slashes: bool) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    // reached[n]: what was read of the pattern names the first n bytes of the text.
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    let mut at = 0;
+    while at < pattern.len() {
+        if pattern[at] == b'*' {
+            let is_double = slashes && pattern.get(at + 1) == Some(&b'*');
+            for end in 1..=text.len() {
+                let passes = !slashes || is_double || text[end - 1] != b'/';
+                reached[end] |= reached[end - 1] && passes;
+            }
+            at += if is_double { 2 } else { 1 };
+        } else {
+            for end in (1..=text.len()).rev() {
+                reached[end] = reached[end - 1] && text[end - 1] == pattern[at];
+            }
+            reached[0] = false;
+            at += 1;
+        }
+    }
+    reached[text.len()]
 }
 
 impl Pattern {
     /// Whether the pattern names `tag`.
     #[must_use]
     pub fn matches(&self, tag: &Tag) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = tag.as_str().strip_prefix(first) else {
-            return false;
-        };
-        let mut parts = parts.peekable();
-        if parts.peek().is_none() {
-            return rest.is_empty();
-        }
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return rest.ends_with(part);
-            }
-            match rest.find(part) {
-                Some(at) => rest = &rest[at + part.len()..],
-                None => return false,
-            }
-        }
-        true
+        matches_stars(&self.0, tag.as_str(), false)
     }
 
     /// The one tag that the pattern names, if it has no `*`.
@@ -163,19 +193,36 @@ impl fmt::Debug for BasicAuth {
     }
 }
 
+/// When somebody without credentials is asked for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// Already at `/v2/`. Most clients send credentials only if they were asked there, so pushing needs this.
+    Always,
+    /// Only where something is not permitted without. Docker's classic engine pulls without logging in only with
+    /// this.
+    WhenNeeded,
+}
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The password is the user's.
+    Allowed,
+    /// There is no such user, or the password is another.
+    Refused,
+    /// Not checked: too many wrong ones came, or too many at once. Worth another try after this time.
+    Wait(Duration),
+}
+
 /// Checks names and passwords.
+#[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// Whether `user` is let in with `password`. Takes no shorter for a better guess.
-    fn allows(&self, user: &str, password: &str) -> bool;
+    /// Whether `user`, who asks from `peer`, is let in with `password`. Takes no shorter for a better guess.
+    async fn verify(&self, user: &str, password: &str, peer: IpAddr) -> Verdict;
 }
 
-impl<F: Fn(&str, &str) -> bool + Send + Sync> Authenticator for F {
-    fn allows(&self, user: &str, password: &str) -> bool {
-        self(user, password)
-    }
-}
-
-/// Names and passwords in memory, kept as hashes.
+/// Names and passwords in memory, kept as hashes that cost nothing: for tests, and for passwords that are as long as
+/// keys. People's passwords belong into an [`super::Htpasswd`].
 #[derive(Clone, Default)]
 pub struct PasswordList(Vec<Digest>);
 
@@ -192,12 +239,23 @@ impl PasswordList {
     }
 }
 
-impl Authenticator for PasswordList {
+impl PasswordList {
     fn allows(&self, user: &str, password: &str) -> bool {
         let given = pair(user, password);
         self.0
             .iter()
             .fold(false, |found, known| found | same(known, &given))
+    }
+}
+
+#[async_trait]
+impl Authenticator for PasswordList {
+    async fn verify(&self, user: &str, password: &str, _: IpAddr) -> Verdict {
+        if self.allows(user, password) {
+            Verdict::Allowed
+        } else {
+            Verdict::Refused
+        }
     }
 }
 
@@ -225,6 +283,10 @@ pub struct AccessRecord {
     pub method: String,
     /// The path, as it came, without the query.
     pub path: String,
+    /// Who asked, if the password was right.
+    pub user: Option<String>,
+    /// From where.
+    pub peer: Option<SocketAddr>,
     /// The status of the answer.
     pub status: u16,
     /// Bytes of the request's body that were read.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -33,10 +34,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, listener: TcpListener, shutdown
             Some(_) = connections.join_next() => {}
             // Not a pattern: one that fails would switch this branch off, and with it the server.
             accepted = next(&slots, &listener) => {
-                let Some((stream, slot)) = accepted else { continue };
+                let Some((stream, peer, slot)) = accepted else { continue };
                 let connection = http1(shared).serve_connection(
                     TokioIo::new(Guarded::new(stream, shared.config.limits.body_timeout)),
-                    dispatch::Service::new(Arc::clone(shared)),
+                    dispatch::Service::new(Arc::clone(shared), peer),
                 );
                 let connection = graceful.watch(connection);
                 connections.spawn(async move {
@@ -55,13 +56,16 @@ pub(super) async fn accept(shared: &Arc<Shared>, listener: TcpListener, shutdown
 }
 
 /// The next connection, as soon as there is room for it. `None`: try again.
-async fn next(slots: &Arc<Semaphore>, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn next(
+    slots: &Arc<Semaphore>,
+    listener: &TcpListener,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Answers are small and come at once; Nagle's algorithm would only delay them.
             drop(stream.set_nodelay(true));
-            Some((stream, slot))
+            Some((stream, peer, slot))
         }
         Err(_) => {
             tokio::time::sleep(ACCEPT_PAUSE).await;

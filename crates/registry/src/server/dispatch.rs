@@ -2,24 +2,24 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use cairn_oci::RepositoryName;
 use cairn_store::{ByteStream, Repository};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use oci_spec::distribution::ErrorCode;
 
+use super::access::{Action, Identity, Scope};
 use super::answer::{Answer, Outcome};
 use super::body::{self, Logged};
-use super::config::{AccessRecord, BasicAuth, ServerConfig};
-use super::{Shared, blobs, discovery, lists, manifests, uploads};
+use super::config::{AccessRecord, ServerConfig};
+use super::{Shared, blobs, discovery, identity, lists, manifests, uploads};
 use crate::wire::route::{BlobAction, ManifestAction, UploadAction};
 use crate::wire::{Query, Route, header};
 
@@ -29,11 +29,12 @@ pub(super) const DISCARD_LIMIT: u64 = 16 << 20;
 /// What hyper calls for each request of a connection.
 pub(super) struct Service {
     shared: Arc<Shared>,
+    peer: SocketAddr,
 }
 
 impl Service {
-    pub(super) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) const fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
+        Self { shared, peer }
     }
 }
 
@@ -43,13 +44,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
+        let (shared, peer) = (Arc::clone(&self.shared), self.peer);
         Box::pin(async move {
             let received = Arc::new(AtomicU64::new(0));
-            let call = Call::new(&shared, request, &received);
+            let mut call = Call::new(&shared, peer, request, &received);
+            let identified = call.identify().await;
             let record = call.record();
             let log = Arc::clone(&shared.config.log);
-            let answer = call.run().await;
+            let answer = call.run(identified).await;
             if let Some(failure) = answer.failure {
                 log.failure(failure.as_ref());
             }
@@ -78,6 +80,8 @@ fn logged(
 /// A request, taken apart.
 pub(super) struct Call {
     shared: Arc<Shared>,
+    peer: SocketAddr,
+    who: Identity,
     parts: Parts,
     query: Option<Query>,
     incoming: Option<Incoming>,
@@ -85,10 +89,17 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn new(shared: &Arc<Shared>, request: Request<Incoming>, received: &Arc<AtomicU64>) -> Self {
+    fn new(
+        shared: &Arc<Shared>,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+        received: &Arc<AtomicU64>,
+    ) -> Self {
         let (parts, incoming) = request.into_parts();
         Self {
             shared: Arc::clone(shared),
+            peer,
+            who: Identity::Anonymous,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             incoming: Some(incoming),
             received: Arc::clone(received),
@@ -100,6 +111,11 @@ impl Call {
         AccessRecord {
             method: self.parts.method.to_string(),
             path: self.parts.uri.path().to_owned(),
+            user: match &self.who {
+                Identity::User(user) => Some(user.clone()),
+                Identity::Anonymous => None,
+            },
+            peer: Some(self.peer),
             status: 0,
             received: 0,
             sent: 0,
@@ -108,17 +124,17 @@ impl Call {
 
     /// Writes run in a task of their own: hyper drops a request whose connection broke, and a write must not be
     /// cut in the middle, but see the broken content and keep what came.
-    async fn run(mut self) -> Answer {
+    async fn run(mut self, identified: Result<(), Answer>) -> Answer {
         if matches!(self.parts.method, Method::GET | Method::HEAD) {
-            return self.answer().await;
+            return self.answer(identified).await;
         }
-        let task = tokio::spawn(async move { self.answer().await });
+        let task = tokio::spawn(async move { self.answer(identified).await });
         task.await
             .unwrap_or_else(|_| Answer::new(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    async fn answer(&mut self) -> Answer {
-        let answer = match self.route() {
+    async fn answer(&mut self, identified: Result<(), Answer>) -> Answer {
+        let answer = match identified.and_then(|()| self.route()) {
             Ok(route) => self.dispatch(route).await,
             Err(refused) => Err(refused),
         };
@@ -131,16 +147,35 @@ impl Call {
         }
     }
 
-    fn route(&self) -> Result<Route, Answer> {
-        self.authorize()?;
-        Ok(Route::parse(&self.parts.method, self.parts.uri.path())?)
+    async fn identify(&mut self) -> Result<(), Answer> {
+        self.who = identity::identify(&self.shared, &self.parts.headers, self.peer.ip()).await?;
+        Ok(())
     }
 
-    fn authorize(&self) -> Result<(), Answer> {
-        match &self.shared.config.basic {
-            Some(basic) if !is_allowed(basic, &self.parts.headers) => Err(Answer::unauthorized(&basic.realm)),
-            _ => Ok(()),
+    fn route(&self) -> Result<Route, Answer> {
+        let route = Route::parse(&self.parts.method, self.parts.uri.path());
+        if route.is_err() && self.who == Identity::Anonymous {
+            // Strangers are challenged wherever they knock.
+            self.config().check_route(&self.who, &Route::Ping)?;
         }
+        let route = route?;
+        self.config().check_route(&self.who, &route)?;
+        Ok(route)
+    }
+
+    /// Whether whoever asks may do this too.
+    pub(super) fn permits(&self, action: Action, name: &RepositoryName, scope: Scope<'_>) -> bool {
+        self.config().permits(&self.who, action, name, scope)
+    }
+
+    /// Refuses it otherwise.
+    pub(super) fn check(
+        &self,
+        action: Action,
+        name: &RepositoryName,
+        scope: Scope<'_>,
+    ) -> Result<(), Answer> {
+        self.config().check(&self.who, action, name, scope)
     }
 
     async fn dispatch(&mut self, route: Route) -> Outcome {
@@ -223,19 +258,4 @@ impl Call {
             drop(tokio::time::timeout(limit, discarded).await);
         }
     }
-}
-
-/// Checks `Authorization: Basic …` (RFC 7617).
-fn is_allowed(basic: &BasicAuth, headers: &HeaderMap) -> bool {
-    let credentials = headers.get(AUTHORIZATION).and_then(|value| {
-        let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
-        let bytes = scheme
-            .eq_ignore_ascii_case("basic")
-            .then(|| STANDARD.decode(encoded.trim()))?;
-        String::from_utf8(bytes.ok()?).ok()
-    });
-    credentials
-        .as_deref()
-        .and_then(|text| text.split_once(':'))
-        .is_some_and(|(user, password)| basic.accounts.allows(user, password))
 }

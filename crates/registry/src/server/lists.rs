@@ -7,6 +7,7 @@ use http::header::LINK;
 use oci_spec::distribution::ErrorCode;
 use serde_json::json;
 
+use super::access::{Action, Scope};
 use super::answer::{Answer, Outcome};
 use super::dispatch::Call;
 use crate::wire::{Query, Route, header, link};
@@ -51,7 +52,10 @@ pub(super) async fn tags(call: &Call, name: &RepositoryName) -> Outcome {
     let (tags, next) = if page.limit == 0 {
         (Vec::new(), None)
     } else {
-        let found = call.repository(name).await?.list_tags(&page).await?;
+        let mut found = call.repository(name).await?.list_tags(&page).await?;
+        found
+            .tags
+            .retain(|tag| call.permits(Action::Pull, name, Scope::Tag(tag)));
         (found.tags, found.next)
     };
     let document = json!({ "name": name, "tags": tags });
@@ -77,6 +81,7 @@ pub(super) async fn catalog(call: &Call) -> Outcome {
     let more = names.len() > page.limit && page.limit > 0;
     names.truncate(page.limit);
     let last = names.last().filter(|_| more).map(|name| name.as_str().to_owned());
+    names.retain(|name| call.permits(Action::Pull, name, Scope::Some));
     let answer = Answer::new(StatusCode::OK).json("application/json", &json!({ "repositories": names }));
     let path = Route::Catalog.path();
     Ok(linked(

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
 use oci_spec::distribution::ErrorCode;
 
+use super::access::{Action, Scope};
 use super::answer::{Answer, Outcome};
 use super::blobs::may_delete;
 use super::body;
@@ -71,14 +72,46 @@ pub(super) async fn write(call: &mut Call, name: &RepositoryName, target: &Targe
     check_conditional(call, target, &tags, &condition)?;
     let manifest = read_body(call).await?;
     let repository = call.repository(name).await?;
-    if tags.is_empty() {
-        repository.write_manifest(target, &manifest, &condition).await?;
-    } else {
-        expect_digest(target, &manifest)?;
-        let conditions: Vec<_> = tags.iter().map(|tag| (tag.clone(), Condition::Always)).collect();
-        repository.write_tagged(&manifest, &conditions).await?;
+    expect_digest(target, &manifest)?;
+    let named = match target {
+        Target::Tag(tag) => vec![(tag.clone(), condition.clone())],
+        Target::Digest(_) => tags.iter().map(|tag| (tag.clone(), Condition::Always)).collect(),
+    };
+    let mut permitted = Vec::with_capacity(named.len());
+    for (tag, condition) in named {
+        let condition = permitted_condition(call, repository.as_ref(), &manifest, &tag, condition).await?;
+        permitted.push((tag, condition));
     }
+    repository.write_tagged(&manifest, &permitted).await?;
     Ok(written(name, &manifest, &condition, &tags))
+}
+
+/// The condition under which whoever asks may write the tag: the one given, or, for those who may only create tags,
+/// one that fails if somebody else created it meanwhile.
+async fn permitted_condition(
+    call: &Call,
+    repository: &dyn Repository,
+    manifest: &RawManifest,
+    tag: &Tag,
+    condition: Condition,
+) -> Result<Condition, Answer> {
+    let name = repository.name();
+    if call.permits(Action::Push, name, Scope::Tag(tag)) {
+        return Ok(condition);
+    }
+    call.check(Action::Create, name, Scope::Tag(tag))?;
+    let digest = manifest.digest();
+    let moves = Err(Answer::forbidden());
+    match condition {
+        Condition::IfAbsent | Condition::Seal => Ok(condition),
+        Condition::IfMatch(expected) if expected == digest => Ok(condition),
+        Condition::IfMatch(_) => moves,
+        Condition::Always => match repository.stat_manifest(&Target::Tag(tag.clone())).await? {
+            None => Ok(Condition::IfAbsent),
+            Some(found) if found.digest == digest => Ok(Condition::IfMatch(digest)),
+            Some(_) => moves,
+        },
+    }
 }
 
 /// [`Repository::write_tagged`] takes the digest from the bytes, not from the path.

@@ -7,6 +7,7 @@
 //!
 //! HTTP/1.1 without TLS; who needs TLS puts a proxy in front. What is acknowledged with 201 or 202 is in the store.
 
+mod access;
 mod answer;
 mod blobs;
 mod body;
@@ -14,6 +15,8 @@ mod config;
 mod connection;
 mod discovery;
 mod dispatch;
+mod htpasswd;
+mod identity;
 mod lists;
 mod manifests;
 mod uploads;
@@ -27,10 +30,12 @@ use cairn_store::{RepositoryError, Store};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+pub use access::{Action, ActionError, Identity, RepositoryPattern, Rule, Scope, Who};
 pub use config::{
-    AccessLog, AccessRecord, Accounts, Authenticator, BasicAuth, Limits, NoLog, PasswordList, Pattern,
-    PatternError, ServerConfig,
+    AccessLog, AccessRecord, Accounts, Authenticator, BasicAuth, Challenge, Limits, NoLog, PasswordList,
+    Pattern, PatternError, ServerConfig, Verdict,
 };
+pub use htpasswd::{Htpasswd, HtpasswdError};
 
 /// A store and the rules under which it is served.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use http::header::{CONTENT_RANGE, RANGE};
 use oci_spec::distribution::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::access::{Action, Scope};
 use super::answer::{Answer, Outcome};
 use super::body;
 use super::dispatch::Call;
@@ -72,9 +73,16 @@ async fn mount(call: &Call, name: &RepositoryName) -> Result<Option<Answer>, Ans
     let Some(digest) = query.get("mount").map(parse_digest).transpose()? else {
         return Ok(None);
     };
-    let Some(from) = query.get("from").and_then(|from| from.parse().ok()) else {
+    let from = query
+        .get("from")
+        .and_then(|from| from.parse::<RepositoryName>().ok());
+    let Some(from) = from else {
         return Ok(None);
     };
+    if !call.permits(Action::Pull, &from, Scope::Some) {
+        // As if it were not there: whoever may not read it must not find out.
+        return Ok(None);
+    }
     let repository = call.repository(name).await?;
     let mounted = repository.mount_blob(&digest, &from).await?;
     Ok(mounted.then(|| created(name, &digest)))

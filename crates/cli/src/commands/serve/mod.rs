@@ -1,42 +1,96 @@
 //! `cairn serve`
 
-use std::net::SocketAddr;
+mod config;
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cairn_registry::server::{AccessLog, AccessRecord, Server, ServerConfig};
+use cairn_registry::server::{
+    AccessLog, AccessRecord, BasicAuth, Htpasswd, HtpasswdError, Server, ServerConfig,
+};
 use cairn_store::{Directory, Page, Store};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::escape::escape;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Classify, Exit, Failure};
 use crate::program::Cairn;
+use config::Config;
+
+/// Where the server listens if nothing says otherwise.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
 
 /// How long an upload waits for whoever began it.
 const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How often abandoned uploads are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What `cairn serve` takes.
+/// Longest file of users, in bytes (4 MiB).
+const USERS_LIMIT: usize = 4 << 20;
+
+/// What `cairn serve` takes. What is said here goes before what the configuration file says.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:5000]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Reads users, rules and limits from FILE (docs/registry.md)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Lets in only the users of FILE, which htpasswd -B writes
+    #[arg(long, value_name = "FILE")]
+    pub htpasswd: Option<PathBuf>,
     /// Refuses to delete tags, manifests and blobs
     #[arg(long)]
     pub no_delete: bool,
 }
 
+/// The file of users is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// There is no such file, or it is too long.
+    #[error("there is no file {} of at most {USERS_LIMIT} bytes", path.display())]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A line is wrong.
+    #[error("{} is not a list of users", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, and why.
+        source: HtpasswdError,
+    },
+    /// There is no randomness to be had.
+    #[error("the system has no randomness")]
+    Random(#[source] std::io::Error),
+}
+
+impl Classify for UsersError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Missing { .. } | Self::Line { .. } => Exit::Input,
+            Self::Random(_) => Exit::Environment,
+        }
+    }
+}
+
 impl Serve {
     /// Serves until SIGINT or SIGTERM, then finishes what has begun.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        if !self.listen.ip().is_loopback() && !cairn.global.plain_http {
-            let text = format!(
-                "{} is not on this machine alone, and cairn serve speaks plain HTTP",
-                self.listen
-            );
+        let file = match &self.config {
+            Some(path) => {
+                let path = cairn.directory().join(path);
+                Config::read(&path, self.htpasswd.is_some(), &cairn.terminal)?
+            }
+            None => Config::default(),
+        };
+        let listen = self.listen.or(file.listen).unwrap_or(DEFAULT_ADDRESS);
+        if !listen.ip().is_loopback() && !cairn.global.plain_http {
+            let text = format!("{listen} is not on this machine alone, and cairn serve speaks plain HTTP");
             return Err(Failure::new(Exit::Input, text).with_hint(
                 "put a proxy with TLS in front of a loopback address; or, in a network that you trust, --plain-http".to_owned(),
             ));
@@ -44,21 +98,13 @@ impl Serve {
         let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let config = self.server_config(cairn, file)?;
         let store = cairn.store().await?.clone();
         // Whoever was ended before may have left what other tools read behind what is true.
         store.flush_all().await?;
         expire_uploads(cairn, &store).await?;
-        let mut config = ServerConfig {
-            delete: !self.no_delete,
-            ..ServerConfig::default()
-        };
-        config.log = if cairn.terminal.verbose {
-            Arc::new(Log)
-        } else {
-            Arc::new(Failures)
-        };
         let server = Server::new(Arc::new(store.clone()) as Arc<dyn Store>, config);
-        let bound = server.bind(self.listen).await?;
+        let bound = server.bind(listen).await?;
         cairn.terminal.print(format!("http://{}", bound.local_addr()))?;
         let stop = async move {
             tokio::select! {
@@ -71,6 +117,46 @@ impl Serve {
             failure = keep_expiring(cairn, &store) => Err(failure),
         }
     }
+
+    fn server_config(&self, cairn: &Cairn, file: Config) -> Result<ServerConfig, Failure> {
+        let users = self.htpasswd.as_ref().map(|path| cairn.directory().join(path));
+        let defaults = ServerConfig::default();
+        let mut config = ServerConfig {
+            delete: !self.no_delete && file.delete.unwrap_or(true),
+            conditional_tags: file.conditional_tags.unwrap_or(defaults.conditional_tags),
+            rules: file.rules,
+            challenge: file.challenge.unwrap_or(defaults.challenge),
+            log: if cairn.terminal.verbose {
+                Arc::new(Log)
+            } else {
+                Arc::new(Failures)
+            },
+            ..ServerConfig::default()
+        };
+        if let Some(path) = users.or(file.htpasswd) {
+            let accounts = Arc::new(read_users(&path, cairn.environment.processors().get())?);
+            config.basic = Some(BasicAuth {
+                realm: file.realm.unwrap_or_else(|| "cairn".to_owned()),
+                accounts,
+            });
+        }
+        Ok(config)
+    }
+}
+
+fn read_users(path: &Path, checks: usize) -> Result<Htpasswd, Failure> {
+    let missing = || UsersError::Missing {
+        path: path.to_owned(),
+    };
+    let bytes = cairn_store::files::read(path, USERS_LIMIT)?.ok_or_else(missing)?;
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| UsersError::Random(std::io::Error::other(error.to_string())))?;
+    let users = Htpasswd::new(&String::from_utf8_lossy(&bytes), key, checks);
+    Ok(users.map_err(|source| UsersError::Line {
+        path: path.to_owned(),
+        source,
+    })?)
 }
 
 /// Removes abandoned uploads again and again; ends only when the store fails.
@@ -115,6 +201,7 @@ impl AccessLog for Log {
             status,
             received,
             sent,
+            ..
         } = record;
         line(&format!(
             "{} {} {status} in={received} out={sent}",

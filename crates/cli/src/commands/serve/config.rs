@@ -1,0 +1,319 @@
+//! The configuration file of `cairn serve`: TOML, unknown keys refused, every mistake shown with its place.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use cairn_build::Finding;
+use cairn_registry::server::{Challenge, Pattern, Rule, Who};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::diagnostic;
+use crate::failure::{Classify, Exit, Failure};
+use crate::terminal::Terminal;
+
+/// Longest configuration file, in bytes (1 MiB).
+const LIMIT: usize = 1 << 20;
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Document {
+    listen: Option<Spanned<String>>,
+    delete: Option<bool>,
+    conditional_tags: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    access: Access,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Access {
+    htpasswd: Option<PathBuf>,
+    realm: Option<Spanned<String>>,
+    challenge: Option<Spanned<String>>,
+    #[serde(default)]
+    rule: Vec<Spanned<RuleTable>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RuleTable {
+    users: Option<Vec<Spanned<String>>>,
+    anonymous: Option<bool>,
+    repositories: Vec<Spanned<String>>,
+    tags: Option<Vec<Spanned<String>>>,
+    allow: Vec<Spanned<String>>,
+}
+
+/// What a configuration file says. What it does not say is `None` or empty.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Option<SocketAddr>,
+    /// Whether deleting is possible.
+    pub delete: Option<bool>,
+    /// Tags that are written only under a condition.
+    pub conditional_tags: Option<Vec<Pattern>>,
+    /// The file with the users.
+    pub htpasswd: Option<PathBuf>,
+    /// What the challenge says the passwords are for.
+    pub realm: Option<String>,
+    /// When to ask for a password.
+    pub challenge: Option<Challenge>,
+    /// Who may do what.
+    pub rules: Vec<Rule>,
+}
+
+/// The file cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such file, or it is too long.
+    #[error("there is no file {} of at most {LIMIT} bytes", path.display())]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It is not text.
+    #[error("{} is not UTF-8", path.display())]
+    Text {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl Classify for ConfigError {
+    fn exit(&self) -> Exit {
+        Exit::Input
+    }
+}
+
+impl Config {
+    /// Reads the file `path`. Files that it names are beside it. Whether there are users anyway: `has_users`.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake, each with its place.
+    pub fn read(path: &Path, has_users: bool, terminal: &Terminal) -> Result<Self, Failure> {
+        let missing = || ConfigError::Missing {
+            path: path.to_owned(),
+        };
+        let bytes = cairn_store::files::read(path, LIMIT)?.ok_or_else(missing)?;
+        let text = String::from_utf8(bytes).map_err(|_| ConfigError::Text {
+            path: path.to_owned(),
+        })?;
+        let config = Self::parse(&text, path.parent().unwrap_or(Path::new("")), has_users);
+        config.map_err(|findings| {
+            let file = path.display().to_string();
+            diagnostic::failure(terminal, &file, &text, &findings, "nothing is served")
+        })
+    }
+
+    fn parse(text: &str, directory: &Path, has_users: bool) -> Result<Self, Vec<Finding>> {
+        let document: Document = toml::from_str(text).map_err(|error| {
+            let message = error.message().lines().next().unwrap_or_default().to_owned();
+            vec![Finding::new(message, within(error.span(), text))]
+        })?;
+        let mut reader = Reader {
+            has_users,
+            ..Reader::default()
+        };
+        let config = reader.config(document, directory);
+        if reader.findings.is_empty() {
+            return Ok(config);
+        }
+        reader.findings.sort_by_key(|finding| finding.span.start);
+        Err(reader.findings)
+    }
+}
+
+fn within(span: Option<Range<usize>>, text: &str) -> Range<usize> {
+    let span = span.unwrap_or(0..0);
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let end = text.ceil_char_boundary(span.end.min(text.len()));
+    start..end.max(start)
+}
+
+/// Collects what is wrong.
+#[derive(Debug, Default)]
+struct Reader {
+    findings: Vec<Finding>,
+    /// The command line names a file of users.
+    has_users: bool,
+}
+
+impl Reader {
+    fn config(&mut self, document: Document, directory: &Path) -> Config {
+        let access = document.access;
+        let config = Config {
+            listen: document.listen.and_then(|text| self.address(&text)),
+            delete: document.delete,
+            conditional_tags: document.conditional_tags.map(|tags| self.each(&tags)),
+            htpasswd: access.htpasswd.map(|path| directory.join(path)),
+            realm: access.realm.and_then(|realm| self.realm(&realm)),
+            challenge: access.challenge.and_then(|text| self.challenge(&text)),
+            rules: access.rule.iter().filter_map(|rule| self.rule(rule)).collect(),
+        };
+        let first = access.rule.iter().find(|rule| rule.get_ref().users.is_some());
+        if let Some(rule) = first.filter(|_| config.htpasswd.is_none() && !self.has_users) {
+            let finding = Finding::new("a rule names users, and there is no htpasswd", rule.span());
+            self.findings
+                .push(finding.with_hint("[access] htpasswd = \"FILE\""));
+        }
+        config
+    }
+
+    fn address(&mut self, text: &Spanned<String>) -> Option<SocketAddr> {
+        let address = text.get_ref().parse().ok();
+        if address.is_none() {
+            let finding = Finding::new("not an address with a port", text.span());
+            self.findings
+                .push(finding.with_hint("such as 127.0.0.1:5000 or [::1]:5000"));
+        }
+        address
+    }
+
+    fn realm(&mut self, text: &Spanned<String>) -> Option<String> {
+        let realm = text.get_ref();
+        let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && c != '"' && c != '\\';
+        if !realm.is_empty() && realm.len() <= 100 && realm.chars().all(is_plain) {
+            return Some(realm.clone());
+        }
+        let message = "a realm is up to 100 ASCII characters without quotes and backslashes";
+        self.findings.push(Finding::new(message, text.span()));
+        None
+    }
+
+    fn challenge(&mut self, text: &Spanned<String>) -> Option<Challenge> {
+        match text.get_ref().as_str() {
+            "always" => Some(Challenge::Always),
+            "when-needed" => Some(Challenge::WhenNeeded),
+            _ => {
+                let message = "`challenge` is \"always\" or \"when-needed\"";
+                self.findings.push(Finding::new(message, text.span()));
+                None
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: &Spanned<RuleTable>) -> Option<Rule> {
+        let table = rule.get_ref();
+        let who = match (&table.users, table.anonymous.unwrap_or(false)) {
+            (_, true) => Who::Anybody,
+            (Some(users), false) if users.iter().any(|user| user.get_ref() == "*") => Who::AllUsers,
+            (Some(users), false) => Who::Users(users.iter().map(|user| user.get_ref().clone()).collect()),
+            (None, false) => {
+                let finding = Finding::new("the rule does not say for whom it is", rule.span());
+                let hint =
+                    "users = [\"NAME\"], users = [\"*\"] for all of them, or anonymous = true for anybody";
+                self.findings.push(finding.with_hint(hint));
+                return None;
+            }
+        };
+        if table.repositories.is_empty() || table.allow.is_empty() {
+            let message = "a rule needs at least one repository and one thing to allow";
+            self.findings.push(Finding::new(message, rule.span()));
+        }
+        Some(Rule {
+            who,
+            repositories: self.each(&table.repositories),
+            tags: table.tags.as_ref().map(|tags| self.each(tags)),
+            allow: self.each(&table.allow).into_iter().collect::<BTreeSet<_>>(),
+        })
+    }
+
+    /// Every text read; those that cannot be are findings.
+    fn each<T: FromStr<Err: std::error::Error>>(&mut self, texts: &[Spanned<String>]) -> Vec<T> {
+        let mut read = Vec::with_capacity(texts.len());
+        for text in texts {
+            match text.get_ref().parse::<T>() {
+                Ok(value) => read.push(value),
+                Err(error) => self.findings.push(Finding::new(error.to_string(), text.span())),
+            }
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_registry::server::Action;
+
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let findings = Config::parse(text, Path::new("/etc/cairn"), false).unwrap_err();
+        let terminal = Terminal::new(false, false, false, false);
+        diagnostic::failure(&terminal, "serve.toml", text, &findings, "nothing is served").to_string()
+    }
+
+    #[test]
+    fn a_file_says_who_may_do_what() {
+        let text = r#"
+            listen = "127.0.0.1:5001"
+            delete = false
+            conditional-tags = ["cairn-head", "prod-*"]
+
+            [access]
+            htpasswd = "users"
+            challenge = "when-needed"
+
+            [[access.rule]]
+            anonymous = true
+            repositories = ["public/**"]
+            allow = ["pull"]
+
+            [[access.rule]]
+            users = ["ann", "ci"]
+            repositories = ["team/*"]
+            tags = ["v*"]
+            allow = ["pull", "create"]
+        "#;
+        let config = Config::parse(text, Path::new("/etc/cairn"), false).unwrap();
+        assert_eq!(config.listen, Some(([127, 0, 0, 1], 5001).into()));
+        assert_eq!(config.htpasswd.as_deref(), Some(Path::new("/etc/cairn/users")));
+        assert_eq!(config.challenge, Some(Challenge::WhenNeeded));
+        assert_eq!(config.delete, Some(false));
+        assert_eq!(config.rules[0].who, Who::Anybody);
+        assert_eq!(
+            config.rules[1].allow,
+            BTreeSet::from([Action::Pull, Action::Create])
+        );
+        assert_eq!(
+            Config::parse("", Path::new(""), false).unwrap(),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn a1_unknown_keys_are_shown_with_their_place() {
+        let shown = shown("[access]\nhtpaswd = \"users\"\n");
+        assert!(
+            shown.contains("serve.toml:2:1") && shown.contains("htpasswd"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn all_that_does_not_mean_anything_is_shown_at_once() {
+        insta::assert_snapshot!(shown(
+            r#"listen = "localhost"
+conditional-tags = ["a b"]
+[access]
+realm = "a\"b"
+challenge = "never"
+[[access.rule]]
+repositories = ["Team"]
+allow = ["pull"]
+[[access.rule]]
+users = ["ann"]
+repositories = ["**"]
+tags = [""]
+allow = ["read"]
+"#
+        ));
+    }
+}
