@@ -13,6 +13,7 @@ use cairn_registry::client::ClientError;
 use cairn_registry::server::ServerError;
 use cairn_store::RepositoryError;
 use cairn_store::archive::PackError;
+use cairn_store::error::Denial;
 use cairn_store::files::FileError;
 use cairn_store::transfer::TransferError;
 
@@ -46,9 +47,9 @@ impl Classify for RepositoryError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NewerVersion { .. } => "use a newer Cairn, or another store: --store DIR",
-            Self::Denied { .. } => {
-                "credentials come from Docker's config.json, Podman's auth.json or REGISTRY_AUTH_FILE"
-            }
+            Self::Denied {
+                repository, denial, ..
+            } => return denied(repository, *denial),
             Self::OutcomeUnknown { .. } => "run the same command again: it completes what was begun",
             Self::Damaged { .. } | Self::Digest { .. } => {
                 "the content is damaged where it is kept; push it again from a good copy"
@@ -56,6 +57,21 @@ impl Classify for RepositoryError {
             _ => return None,
         };
         Some(text.to_owned())
+    }
+}
+
+/// What to do when a registry refuses. `repository` begins with its host.
+fn denied(repository: &str, denial: Denial) -> Option<String> {
+    let host = repository.split('/').next().unwrap_or(repository);
+    match denial {
+        Denial::NoCredentials => Some(format!("cairn login {host}")),
+        Denial::NotAccepted => Some(format!(
+            "the password or token may have changed: cairn login {host}"
+        )),
+        Denial::Insufficient => Some(format!(
+            "whoever runs {host} gives the right to do this; for another account: cairn login {host}"
+        )),
+        _ => None,
     }
 }
 

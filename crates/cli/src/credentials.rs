@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cairn_oci::json;
-use cairn_registry::client::{Basic, Client, ClientConfig, Credentials, PlainHttp};
+use cairn_oci::{RepositoryName, json};
+use cairn_registry::client::{
+    Basic, Client, ClientConfig, Credential, Credentials, CredentialsError, PlainHttp,
+};
 use serde::Deserialize;
 
 use crate::environment::Environment;
@@ -40,9 +42,14 @@ struct Known {
     hosts: BTreeMap<String, Basic>,
 }
 
+#[async_trait::async_trait]
 impl Credentials for Known {
-    fn basic(&self, host: &str) -> Option<Basic> {
-        self.hosts.get(host).cloned()
+    async fn find(
+        &self,
+        host: &str,
+        _: Option<&RepositoryName>,
+    ) -> Result<Option<Credential>, CredentialsError> {
+        Ok(self.basic(host).map(Credential::Basic))
     }
 }
 
@@ -123,6 +130,10 @@ fn damaged(path: &Path) -> Failure {
 }
 
 impl Known {
+    fn basic(&self, host: &str) -> Option<Basic> {
+        self.hosts.get(host).cloned()
+    }
+
     fn add(&mut self, path: &Path, file: &File) -> Result<(), Failure> {
         for (key, entry) in &file.auths {
             let (Some(host), Some(auth)) = (host(key), entry.auth.as_ref().filter(|auth| !auth.is_empty()))

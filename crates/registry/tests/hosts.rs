@@ -18,27 +18,6 @@ use support::{
 };
 
 #[tokio::test]
-async fn c13_a_token_server_is_not_asked_and_gets_no_credentials() {
-    let realm = fake(|_| Some(answer(200, &[], r#"{"token":"x"}"#))).await;
-    let url = realm.url("/token");
-    let server = fake(move |_| {
-        let challenge = format!("Bearer realm=\"{url}\",service=\"x\"");
-        Some(answer(401, &[("www-authenticate", &challenge)], ""))
-    })
-    .await;
-    let error = with_account(&server.host())
-        .read_manifest(&tag("x"))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, RepositoryError::Denied { detail, .. } if detail.contains("not supported yet")),
-        "{error:?}"
-    );
-    assert_eq!(realm.seen().len(), 0);
-    assert!(server.seen().iter().all(|seen| !seen.is_authorized()));
-}
-
-#[tokio::test]
 async fn c14_redirects_strip_credentials_and_do_not_restore_them() {
     let manifest = small();
     let target = Target::Digest(manifest.digest());

@@ -12,6 +12,24 @@ use crate::repository::Condition;
 /// Any cause, for what happens beyond this crate (connections, protocols).
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// Why a registry refused access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denial {
+    /// It wants credentials, and there are none for it.
+    #[error("no credentials were given")]
+    NoCredentials,
+    /// It does not accept the credentials that there are.
+    #[error("the credentials were not accepted")]
+    NotAccepted,
+    /// The credentials are good, and not for this. Many registries say the same of what is not there.
+    #[error("the credentials do not suffice")]
+    Insufficient,
+    /// It redirected to another host, and that one refused.
+    #[error("a host that it redirects to refuses")]
+    Elsewhere,
+}
+
 /// Why an operation on a repository failed.
 ///
 /// Callers branch on the variants and never on text. "Not there" is not an error: reads return `None`.
@@ -93,12 +111,22 @@ pub enum RepositoryError {
         operation: &'static str,
     },
     /// Credentials are missing, wrong, or do not suffice.
-    #[error("{repository} refused access ({detail})")]
+    #[error("{repository} refused access: {denial} ({detail})")]
     Denied {
         /// Which repository.
         repository: String,
+        /// Which of these.
+        denial: Denial,
         /// Its own words, bounded; untrusted text.
         detail: String,
+    },
+    /// The credentials could not be looked up.
+    #[error("cannot find out the credentials for {repository}")]
+    Credentials {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        source: Cause,
     },
     /// The registry answered with an error of its own.
     #[error("{repository} answered {status} to {operation}{}", bracketed(detail))]

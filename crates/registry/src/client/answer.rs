@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use cairn_oci::{Digest, Tag};
-use cairn_store::error::MissingBlob;
+use cairn_store::error::{Denial, MissingBlob};
 use cairn_store::stream::ReadBytes;
 use cairn_store::{ByteStream, Condition, RepositoryError, collect};
 use futures_util::TryStreamExt;
@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use oci_spec::distribution::ErrorCode;
 use reqwest::Response;
 
-use super::credentials::Challenge;
+use super::auth::{self, Sent, Standing};
 use super::host::text;
 use crate::wire::{ErrorBody, error, header};
 
@@ -24,6 +24,10 @@ pub(super) struct Refusal {
     pub(super) headers: HeaderMap,
     pub(super) body: ErrorBody,
     raw: Bytes,
+    /// As whom it was asked for, if that was said.
+    sent: Option<Sent>,
+    /// Whose answer it is.
+    host: String,
 }
 
 /// The body of an answer as content.
@@ -43,6 +47,8 @@ impl Refusal {
     /// Reads at most 64 KiB of the answer's body; a longer one, or one that breaks off, counts as none.
     pub(super) async fn read(answer: Response) -> Self {
         let (status, headers) = (answer.status(), answer.headers().clone());
+        let sent = answer.extensions().get().cloned();
+        let host = answer.url().host_str().unwrap_or_default().to_owned();
         let raw = collect(content(answer), error::LIMIT as u64)
             .await
             .unwrap_or_default();
@@ -51,17 +57,24 @@ impl Refusal {
             headers,
             body: ErrorBody::parse(&raw),
             raw,
+            sent,
+            host,
         }
     }
 
     /// The registry's own words, cut to 200 characters.
-    fn words(&self) -> String {
-        let words = self.body.text();
-        if !words.is_empty() {
-            return words;
+    pub(super) fn words(&self) -> String {
+        let mut words = self.body.text();
+        if words.is_empty() {
+            let text = String::from_utf8_lossy(&self.raw);
+            words = text.lines().next().unwrap_or_default().trim().to_owned();
         }
-        let text = String::from_utf8_lossy(&self.raw);
-        error::bounded(text.lines().next().unwrap_or_default().trim())
+        // Some servers repeat what they were sent.
+        let words = match &self.sent {
+            Some(sent) => sent.redact(words),
+            None => words,
+        };
+        error::bounded(&words)
     }
 
     pub(super) fn has(&self, code: &ErrorCode) -> bool {
@@ -86,6 +99,7 @@ impl Refusal {
         let detail = self.words();
         match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RepositoryError::Denied {
+                denial: self.denial(),
                 detail: self.explain(detail),
                 repository,
             },
@@ -98,15 +112,37 @@ impl Refusal {
         }
     }
 
-    fn explain(&self, words: String) -> String {
-        let bearer = Challenge::of(&self.headers) == Challenge::Bearer;
-        if self.status == StatusCode::UNAUTHORIZED && bearer {
-            return "it wants token authentication (Bearer), which is not supported yet".to_owned();
+    fn denial(&self) -> Denial {
+        let standing = self.sent.as_ref().map_or(Standing::Nobody, |sent| sent.standing);
+        match standing {
+            Standing::Elsewhere => Denial::Elsewhere,
+            Standing::Nobody => Denial::NoCredentials,
+            Standing::Unchecked if self.status == StatusCode::UNAUTHORIZED => Denial::NotAccepted,
+            Standing::Unchecked | Standing::Known => Denial::Insufficient,
         }
-        if words.is_empty() {
-            format!("HTTP status {}", self.status.as_u16())
+    }
+
+    /// The status, and what can be said about it.
+    fn explain(&self, words: String) -> String {
+        let status = format!("HTTP status {}", self.status.as_u16());
+        if matches!(self.denial(), Denial::Elsewhere) {
+            return format!("{status} from {}", error::bounded(&self.host));
+        }
+        if !words.is_empty() {
+            return words;
+        }
+        if self.status != StatusCode::UNAUTHORIZED {
+            return status;
+        }
+        let schemes = auth::schemes(&self.headers);
+        let is_known = |scheme: &String| matches!(scheme.as_str(), "basic" | "bearer");
+        if schemes.is_empty() {
+            format!("{status}, without saying how to authenticate")
+        } else if schemes.iter().any(is_known) {
+            status
         } else {
-            words
+            let schemes = error::bounded(&schemes.join(", "));
+            format!("{status}; it wants {schemes}, which Cairn does not know")
         }
     }
 

@@ -12,10 +12,12 @@ use http::{Method, StatusCode};
 use reqwest::{Body, Response, Url};
 
 use super::answer::{self, Refusal};
+use super::auth::{Access, AuthError};
 use super::content::{self, Progress};
-use super::host::{self, text};
+use super::host::{self, SendError, text};
 use super::remote::Remote;
-use super::transport::{Request, TransportError};
+use super::replay::Replay;
+use super::transport::Request;
 use crate::wire::route::BlobAction;
 use crate::wire::{Query, Route, header, range};
 
@@ -156,7 +158,12 @@ impl Remote {
             .with("mount", &digest.to_string())
             .with("from", from.as_str());
         request.url.set_query(Some(&query.to_string()));
-        let answer = self.ask(&request).await?;
+        request.access = request.access.and_pull(from);
+        let answer = match self.host.send(&request).await {
+            // Who may not read there cannot mount from there.
+            Err(SendError::Auth(AuthError::Token(error))) if error.is_denial() => return Ok(false),
+            answer => answer.map_err(|error| host::unreachable(&self.label, error))?,
+        };
         match answer.status() {
             StatusCode::CREATED => Ok(true),
             StatusCode::ACCEPTED => {
@@ -249,28 +256,39 @@ impl Remote {
         size: u64,
         content: ByteStream,
         progress: &Progress,
-    ) -> Result<Response, TransportError> {
+    ) -> Result<Response, SendError> {
         let mut url = location.clone();
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let authorization = self.host.authorization(&url);
+        let (authorizer, transport) = (&self.host.authorizer, &self.host.transport);
+        let mut attempt = authorizer.begin(&Access::push(&self.name), &url).await?;
         let request = Request::new(Method::PUT, url).with(CONTENT_TYPE, "application/octet-stream");
         // An empty stream with a length of 0 is sent as no body at all.
-        let body = if size == 0 {
+        let content = if size == 0 {
             drained(content).await
         } else {
-            Body::wrap_stream(content)
+            content
         };
-        let transport = &self.host.transport;
-        transport
-            .send_stream(request, authorization.as_ref(), body, size, progress)
-            .await
+        let replay = Replay::new(content);
+        while let Some(body) = replay.body() {
+            let body = match size {
+                0 => Body::from(Bytes::new()),
+                _ => Body::wrap_stream(body),
+            };
+            let sent = transport.send_stream(request.clone(), attempt.header(), body, size, progress);
+            let mut answer = sent.await?;
+            if !authorizer.again(&mut attempt, &answer).await? {
+                authorizer.sign(&attempt, &mut answer);
+                return Ok(answer);
+            }
+        }
+        Err(AuthError::Late.into())
     }
 
     async fn uploaded(
         &self,
         digest: &Digest,
         location: &Url,
-        outcome: Result<Response, TransportError>,
+        outcome: Result<Response, SendError>,
     ) -> Result<Written, RepositoryError> {
         let operation = host::operation(&Method::PUT, location);
         match outcome {
@@ -297,17 +315,17 @@ impl Remote {
     /// Tells the registry that nobody goes on with this upload. If it does not hear it, it will find out.
     async fn abandon(&self, location: Url) {
         if self.host.owns(&location) {
-            let request = Request::new(Method::DELETE, location);
+            let request = Request::new(Method::DELETE, location).to(Access::push(&self.name));
             drop(self.host.send(&request).await);
         }
     }
 }
 
 /// Runs content that must be empty to its end, where it is verified.
-async fn drained(mut content: ByteStream) -> Body {
+async fn drained(mut content: ByteStream) -> ByteStream {
     use futures_util::TryStreamExt;
     while let Ok(Some(_)) = content.try_next().await {}
-    Body::from(Bytes::new())
+    from_bytes(Bytes::new())
 }
 
 fn cut(blob: Blob, wanted: &Range<u64>) -> Blob {

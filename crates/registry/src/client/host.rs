@@ -1,13 +1,14 @@
 //! One registry: how it wants to be asked, and what was learned about it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_store::{Referrers, RepositoryError};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method};
 use reqwest::{Response, Url};
 use tokio::sync::OnceCell;
 
-use super::credentials::Challenge;
+use super::ClientConfig;
+use super::auth::{Access, AuthError, Authorizer};
 use super::origin;
 use super::transport::{Request, Transport, TransportError};
 use crate::wire::Route;
@@ -19,7 +20,7 @@ pub(super) struct Host {
     name: String,
     base: Url,
     pub(super) transport: Transport,
-    authorization: Mutex<Option<HeaderValue>>,
+    pub(super) authorizer: Authorizer,
     pub(super) announced: OnceCell<Extensions>,
     learned: Mutex<Learned>,
     /// Held while an index of referrers under a fallback tag is read, changed and written.
@@ -38,12 +39,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Host {
-    pub(super) fn new(name: String, base: Url, transport: Transport) -> Self {
+    pub(super) fn new(name: String, base: Url, transport: Transport, config: Arc<ClientConfig>) -> Self {
         Self {
+            authorizer: Authorizer::new(name.clone(), base.clone(), config),
             name,
             base,
             transport,
-            authorization: Mutex::default(),
             announced: OnceCell::new(),
             learned: Mutex::default(),
             fallback: tokio::sync::Mutex::default(),
@@ -64,7 +65,7 @@ impl Host {
 
     /// A request to an endpoint.
     pub(super) fn request(&self, route: &Route) -> Request {
-        Request::new(route.method(), self.url(route))
+        Request::new(route.method(), self.url(route)).to(Access::to(route))
     }
 
     pub(super) fn learned(&self) -> Learned {
@@ -85,43 +86,74 @@ impl Host {
         origin::is_same(&self.base, url)
     }
 
-    /// What goes into `Authorization` for `url`: nothing, unless it belongs to this registry.
-    pub(super) fn authorization(&self, url: &Url) -> Option<HeaderValue> {
-        lock(&self.authorization).clone().filter(|_| self.owns(url))
-    }
-
-    /// Sends a request, and once more with credentials if the registry asks for them and there are any.
-    pub(super) async fn send(&self, request: &Request) -> Result<Response, TransportError> {
-        let authorization = self.authorization(&request.url);
-        let answer = self.transport.send(request, authorization.as_ref()).await?;
-        if authorization.is_some() || !self.asks_for_us(&answer) {
-            return Ok(answer);
+    /// Sends a request, and again with the authorization that the registry asks for, as far as it can be had.
+    pub(super) async fn send(&self, request: &Request) -> Result<Response, SendError> {
+        let mut attempt = self.authorizer.begin(&request.access, &request.url).await?;
+        loop {
+            let mut answer = self.transport.send(request, attempt.header()).await?;
+            if !self.authorizer.again(&mut attempt, &answer).await? {
+                self.authorizer.sign(&attempt, &mut answer);
+                return Ok(answer);
+            }
         }
-        let Some(basic) = self.credentials() else {
-            return Ok(answer);
-        };
-        let answer = self.transport.send(request, Some(&basic)).await?;
-        // Remembered once they are known to be right.
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            *lock(&self.authorization) = Some(basic);
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// It could not be authorized, and so had no effect.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// It was not sent, or its answer did not come.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+impl SendError {
+    /// Whether the request surely had no effect.
+    pub(super) const fn is_unsent(&self) -> bool {
+        match self {
+            Self::Auth(_) => true,
+            Self::Transport(error) => error.is_unsent(),
         }
-        Ok(answer)
     }
+}
 
-    /// Whether this registry itself, and not where it redirected to, asks for a password.
-    fn asks_for_us(&self, answer: &Response) -> bool {
-        answer.status() == StatusCode::UNAUTHORIZED
-            && self.owns(answer.url())
-            && Challenge::of(answer.headers()) == Challenge::Basic
-    }
-
-    fn credentials(&self) -> Option<HeaderValue> {
-        self.transport.config().credentials.basic(&self.name)?.header()
+/// Why a request could not be authorized.
+fn unauthorized(repository: &str, error: AuthError) -> RepositoryError {
+    let repository = repository.to_owned();
+    match error {
+        AuthError::Credentials(source) => RepositoryError::Credentials {
+            repository,
+            source: Box::new(source),
+        },
+        AuthError::Token(error) if error.is_denial() => RepositoryError::Denied {
+            repository,
+            denial: error.denial(),
+            detail: error.to_string(),
+        },
+        AuthError::Token(error) if error.is_temporary() => RepositoryError::Unreachable {
+            repository,
+            source: Box::new(error),
+        },
+        AuthError::Realm(_) | AuthError::Token(_) => RepositoryError::Protocol {
+            repository,
+            detail: format!("no token can be had: {error}"),
+        },
+        error @ (AuthError::Late | AuthError::Setup(_)) => RepositoryError::Unreachable {
+            repository,
+            source: Box::new(error),
+        },
     }
 }
 
 /// Why a registry that was asked did not answer, for reads.
-pub(super) fn unreachable(repository: &str, error: TransportError) -> RepositoryError {
+pub(super) fn unreachable(repository: &str, error: SendError) -> RepositoryError {
+    let error = match error {
+        SendError::Auth(error) => return unauthorized(repository, error),
+        SendError::Transport(error) => error,
+    };
     match error {
         TransportError::Redirect(source) => RepositoryError::Protocol {
             repository: repository.to_owned(),
@@ -139,7 +171,7 @@ pub(super) fn unreachable(repository: &str, error: TransportError) -> Repository
 }
 
 /// Why a registry that was told to write did not answer.
-pub(super) fn unknown(repository: &str, operation: String, error: TransportError) -> RepositoryError {
+pub(super) fn unknown(repository: &str, operation: String, error: SendError) -> RepositoryError {
     if error.is_unsent() {
         return unreachable(repository, error);
     }

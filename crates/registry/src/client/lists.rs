@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::answer;
+use super::auth::Access;
 use super::host::text;
 use super::remote::Remote;
 use super::transport::Request;
@@ -61,7 +62,7 @@ impl Remote {
         page: &Page,
     ) -> Result<Fetched, RepositoryError> {
         let url = self.page_url(route, query, page)?;
-        let request = Request::new(Method::GET, url);
+        let request = Request::new(Method::GET, url).to(Access::to(route));
         let answer = self.ask(&request).await?;
         match answer.status() {
             StatusCode::OK => {}

@@ -1,7 +1,7 @@
 //! A registry as a [`cairn_store::Repository`].
 //!
 //! ```text
-//!   Remote (one repository) ──▶ Host (one registry: authorization, what it announced)
+//!   Remote (one repository) ──▶ Host (one registry: what it announced) ──▶ Authorizer (credentials, tokens)
 //!                                 │
 //!                                 ▼
 //!                               Transport (requests, redirects, retries) ──▶ reqwest
@@ -12,9 +12,9 @@
 //! after HTTPS. What the registry says about content is checked: digests are computed here, sizes are bounded.
 
 mod answer;
+mod auth;
 mod blobs;
 mod content;
-mod credentials;
 mod download;
 mod host;
 mod lists;
@@ -22,6 +22,7 @@ mod manifests;
 mod origin;
 mod referrers;
 mod remote;
+mod replay;
 mod traffic;
 mod transport;
 
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use cairn_oci::RepositoryName;
 
-pub use credentials::{Basic, Credentials, NoCredentials};
+pub use auth::{Basic, Credential, Credentials, CredentialsError, Identity, NoCredentials, Secret};
 pub use download::DownloadError;
 pub use origin::PlainHttp;
 pub use remote::Remote;
@@ -168,7 +169,12 @@ impl Client {
         };
         let base = origin::base(host, self.config.plain_http).ok_or_else(bad)?;
         let transport = Transport::new(Arc::clone(&self.config), &base).map_err(ClientError::Setup)?;
-        Ok(Host::new(host.to_owned(), base, transport))
+        Ok(Host::new(
+            host.to_owned(),
+            base,
+            transport,
+            Arc::clone(&self.config),
+        ))
     }
 
     /// What this client has moved so far, to and from all repositories.

@@ -14,6 +14,7 @@ use http::StatusCode;
 use reqwest::{Response, Url};
 
 use super::answer::{self, Refusal};
+use super::auth::Access;
 use super::host::{self, Host};
 use super::traffic::{Meter, Traffic};
 use super::transport::Request;
@@ -94,7 +95,11 @@ impl Remote {
     }
 
     async fn discover(&self) -> Result<Extensions, RepositoryError> {
-        let request = self.host.request(&Route::Discover(None));
+        // The endpoint is the whole registry's; where tokens are for repositories, ours must do.
+        let request = self
+            .host
+            .request(&Route::Discover(None))
+            .to(Access::pull(&self.name));
         let answer = self.ask(&request).await?;
         match answer.status() {
             StatusCode::OK => {

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use reqwest::{Body, Response, Url};
 
 use super::ClientConfig;
+use super::auth::Access;
 use super::content::Progress;
 use super::origin::{self, UrlError};
 
@@ -32,6 +33,10 @@ pub(super) struct Request {
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
     pub(super) repeat: Repeat,
+    /// What it does in which repository.
+    pub(super) access: Access,
+    /// Whether redirects to another origin are refused.
+    pub(super) stays: bool,
 }
 
 impl Request {
@@ -42,7 +47,15 @@ impl Request {
             headers: HeaderMap::new(),
             body: None,
             repeat: Repeat::Safe,
+            access: Access::default(),
+            stays: false,
         }
+    }
+
+    /// The same, doing this.
+    pub(super) fn to(mut self, access: Access) -> Self {
+        self.access = access;
+        self
     }
 
     pub(super) fn with(mut self, name: http::HeaderName, value: &str) -> Self {
@@ -68,6 +81,9 @@ pub(super) enum TransportError {
     /// The answer pointed somewhere else, and was not followed.
     #[error("a redirect was not followed")]
     Redirect(#[source] UrlError),
+    /// The answer pointed to another host, and only this one was to be asked.
+    #[error("a redirect to another host was not followed")]
+    Elsewhere,
     /// The answer pointed somewhere else once too often.
     #[error("more than {REDIRECT_LIMIT} redirects")]
     Redirects,
@@ -194,6 +210,9 @@ impl Transport {
             };
             let to = origin::follow(&url, &location, self.config.plain_http);
             let to = to.map_err(TransportError::Redirect)?;
+            if request.stays && !origin::is_same(&url, &to) {
+                return Err(TransportError::Elsewhere);
+            }
             // Stripped for good: a way back to the registry would be somebody else's request.
             authorization = authorization.filter(|_| origin::is_same(&url, &to));
             url = to;
@@ -259,7 +278,7 @@ const fn may_repeat(error: &TransportError, repeat: Repeat) -> bool {
     match error {
         TransportError::Connect(_) => true,
         TransportError::Lost(_) | TransportError::Stalled(_) => matches!(repeat, Repeat::Safe),
-        TransportError::Redirect(_) | TransportError::Redirects => false,
+        TransportError::Redirect(_) | TransportError::Elsewhere | TransportError::Redirects => false,
     }
 }
 

@@ -19,8 +19,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_oci::{Descriptor, Manifest, Tag, json, media_type};
-use cairn_registry::client::{Basic, Client, ClientConfig, Credentials, Remote, Retries, Timeouts};
+use cairn_oci::{Descriptor, Manifest, RepositoryName, Tag, json, media_type};
+use cairn_registry::client::{
+    Basic, Client, ClientConfig, Credential, Credentials, CredentialsError, Remote, Retries, Timeouts,
+};
 use cairn_registry::server::{Server, ServerConfig, ServerError};
 use cairn_store::{Memory, RawManifest, Repository, Store, Target, from_bytes};
 use http::Method;
@@ -69,12 +71,18 @@ pub(crate) struct Account(
     pub(crate) &'static str,
 );
 
+#[async_trait::async_trait]
 impl Credentials for Account {
-    fn basic(&self, host: &str) -> Option<Basic> {
-        (host == self.0).then(|| Basic {
+    async fn find(
+        &self,
+        host: &str,
+        _: Option<&RepositoryName>,
+    ) -> Result<Option<Credential>, CredentialsError> {
+        let basic = || Basic {
             user: self.1.to_owned(),
             secret: self.2.to_owned(),
-        })
+        };
+        Ok((host == self.0).then(|| Credential::Basic(basic())))
     }
 }
 
