@@ -37,3 +37,4 @@ mod second;
 mod tampering;
 mod together;
 mod uploads;
+mod workspace;

@@ -12,36 +12,64 @@ use crate::harness::{LIMIT, Output, Sandbox, binary, run, skip, tool, workspace}
 /// An example, and what it needs beside Cairn.
 struct Example {
     name: &'static str,
+    /// The directory with the spec, below the example's.
+    directory: &'static str,
     /// Programs that its `prepare.sh` runs.
     tools: &'static [&'static str],
     /// What the container is told, beside ADDRESS and PORT; `PORT` stands for the port.
     arguments: &'static [&'static str],
+    /// What is asked for.
+    path: &'static str,
     answer: &'static str,
 }
 
 const SITE: Example = Example {
     name: "site",
+    directory: ".",
     tools: &["apt-get", "dpkg-deb"],
     arguments: &["-p", "127.0.0.1:PORT", "-h", "/srv/www"],
+    path: "/",
     answer: "Every release is a stone.",
 };
 const PYTHON: Example = Example {
     name: "python",
+    directory: ".",
     tools: &["mmdebstrap", "python3"],
     arguments: &[],
+    path: "/",
     answer: "Hello from Python\n",
 };
 const NODE: Example = Example {
     name: "node",
+    directory: ".",
     tools: &["mmdebstrap", "npm"],
     arguments: &[],
+    path: "/",
     answer: "Hello from Node.js\n",
 };
 const JAVA: Example = Example {
     name: "java",
+    directory: ".",
     tools: &["mmdebstrap", "javac", "jar"],
     arguments: &[],
+    path: "/",
     answer: "Hello from Java\n",
+};
+
+const PAGES: Example = Example {
+    name: "workspace",
+    directory: "web",
+    tools: &["apt-get", "dpkg-deb"],
+    arguments: &["-p", "127.0.0.1:PORT", "-h", "/srv/www"],
+    path: "/",
+    answer: "Every image has its own pages",
+};
+const QUESTIONS: Example = Example {
+    directory: "api",
+    arguments: &["-p", "127.0.0.1:PORT", "-h", "/srv/api"],
+    path: "/cgi-bin/stock?stones",
+    answer: "In stock: stones\n",
+    ..PAGES
 };
 
 /// The example in a sandbox, with the inputs that `prepare.sh` makes; none where they cannot be made.
@@ -131,6 +159,7 @@ fn runs(example: &Example) {
     let Some(directory) = prepare(example, &sandbox) else {
         return;
     };
+    let directory = directory.join(example.directory);
     let digest = build(&sandbox, &directory);
     assert_eq!(
         cairn(&sandbox, &directory, &["build", "--locked"]).ok().digest(),
@@ -168,7 +197,7 @@ fn runs(example: &Example) {
     let host = format!("127.0.0.1:{port}");
     let begin = Instant::now();
     let answer = loop {
-        if let Some(answer) = http::try_get(&host, "/") {
+        if let Some(answer) = http::try_get(&host, example.path) {
             break answer;
         }
         assert!(
@@ -206,4 +235,10 @@ fn a_node_service_with_its_modules_answers() {
 #[test]
 fn a_jar_on_a_base_image_answers() {
     runs(&JAVA);
+}
+
+#[test]
+fn two_images_of_a_workspace_answer() {
+    runs(&PAGES);
+    runs(&QUESTIONS);
 }

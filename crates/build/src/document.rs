@@ -162,6 +162,17 @@ impl<'d> Section<'d> {
         Self::new(String::new(), table.get_ref(), 0..0, keys, findings)
     }
 
+    /// A table that was found in another way.
+    pub(crate) fn of(
+        title: &str,
+        table: &'d DeTable<'d>,
+        span: Range<usize>,
+        keys: &Keys,
+        findings: &'d Findings,
+    ) -> Self {
+        Self::new(title.to_owned(), table, span, keys, findings)
+    }
+
     fn new(
         title: String,
         table: &'d DeTable<'d>,
@@ -421,6 +432,23 @@ impl<'d> Section<'d> {
                 None
             }
         }
+    }
+
+    /// The tables in the table `key` by their names, each called `[key."name"]` in messages.
+    pub(crate) fn named_tables(&self, key: &str, keys: &Keys) -> Vec<(Located<String>, Self)> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.report_type(key, "a table of tables", value);
+            return Vec::new();
+        };
+        let named = table.iter().filter_map(|(name, value)| {
+            let title = format!("[{key}.\"{}\"]", name.get_ref());
+            let section = self.table_of(name.get_ref(), &title, value, keys)?;
+            Some((Located::new(name.get_ref().to_string(), name.span()), section))
+        });
+        named.collect()
     }
 
     /// The tables of the list `key`, each called `title` in messages.

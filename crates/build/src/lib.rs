@@ -33,6 +33,7 @@ pub mod spec;
 mod split;
 mod template;
 pub mod verify;
+pub mod workspace;
 
 pub use build::check::check;
 pub use build::{
@@ -40,7 +41,7 @@ pub use build::{
 };
 pub use finding::{Finding, Located};
 pub use inputs::{FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
-pub use lock::Lock;
+pub use lock::{Lock, WorkspaceLock};
 pub use records::Records;
 pub use resolve::{
     Dates, LockChange, LockError, LockRequest, PinChange, PinNames, UnknownPin, Update, resolve_lock,
@@ -49,3 +50,4 @@ pub use segments::{SegmentCounts, SegmentDirectory};
 pub use spec::Spec;
 pub use template::template;
 pub use verify::{Report, VerifyError, verify_image};
+pub use workspace::Workspace;

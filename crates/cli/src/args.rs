@@ -25,12 +25,18 @@ pub struct Cli {
 }
 
 /// What every verb takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Acts as if started in DIR
     #[arg(short = 'C', value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
+    /// Acts on this image of the workspace; may be repeated
+    #[arg(short, long = "package", value_name = "NAME", global = true)]
+    pub packages: Vec<String>,
+    /// Acts on every image of the workspace
+    #[arg(long, global = true, conflicts_with = "packages")]
+    pub workspace: bool,
     /// Where the local store is [default: $CAIRN_STORE, else $XDG_DATA_HOME/cairn/store]
     #[arg(long, value_name = "DIR", global = true)]
     pub store: Option<PathBuf>,
@@ -124,9 +130,8 @@ impl Global {
             Color::Auto => environment.stderr_is_terminal && !environment.no_color(),
         };
         let hidden = self.no_progress || self.json || self.quiet;
-        crate::terminal::Terminal {
-            progress: environment.is_rich_terminal() && !hidden,
-            ..crate::terminal::Terminal::new(self.json, self.quiet, self.verbose, color)
-        }
+        let mut terminal = crate::terminal::Terminal::new(self.json, self.quiet, self.verbose, color);
+        terminal.progress = environment.is_rich_terminal() && !hidden;
+        terminal
     }
 }

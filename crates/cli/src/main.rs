@@ -28,6 +28,7 @@ mod escape;
 mod failure;
 mod fetch;
 mod ledgers;
+mod lock_file;
 mod offline;
 mod output;
 mod place;
@@ -38,6 +39,8 @@ mod signing;
 mod source;
 mod tagging;
 mod terminal;
+mod text_file;
+mod workspace;
 
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
@@ -106,7 +109,7 @@ fn execute(cli: Cli, environment: Environment, terminal: Terminal) -> Result<(),
     let cairn = Cairn::new(cli.global, environment, terminal);
     let result = runtime.block_on(until_signal(&cairn, &cli.command));
     runtime.shutdown_timeout(GRACE);
-    result.map_err(|failure| (cairn.terminal, failure))
+    result.map_err(|failure| (cairn.terminal.clone(), failure))
 }
 
 /// Runs the command; a signal drops it where it waits. What it was writing has no final name yet, and is removed.

@@ -76,6 +76,26 @@ pub fn transport(text: &str) -> Result<Place, String> {
     }
 }
 
+/// What stands for the image's name in an output.
+pub const NAME: &str = "{name}";
+
+/// The outputs of the image `name`.
+///
+/// # Errors
+///
+/// When what they become is none.
+pub fn named(outputs: &[Place], name: &RepositoryName) -> Result<Vec<Place>, Failure> {
+    let named = |output: &Place| {
+        let text = output.to_string();
+        if !text.contains(NAME) {
+            return Ok(output.clone());
+        }
+        let named = text.replace(NAME, name.as_str()).parse();
+        named.map_err(|error| Failure::new(Exit::Usage, format!("--output {text}: {error}")))
+    };
+    outputs.iter().map(named).collect()
+}
+
 /// The tag of an output that names none.
 #[must_use]
 pub fn latest() -> Tag {

@@ -15,6 +15,7 @@ use crate::credentials;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
+use crate::workspace::Member;
 
 /// One run of the program.
 #[derive(Debug)]
@@ -25,9 +26,18 @@ pub struct Cairn {
     pub environment: Environment,
     /// Where it speaks.
     pub terminal: Terminal,
+    /// The image of a workspace that it acts on, if one was chosen.
+    member: Option<Member>,
+    /// Each image's own, so that each counts what it found there.
+    segments: OnceLock<Arc<SegmentDirectory>>,
+    shared: Arc<Shared>,
+}
+
+/// What is opened when it is first needed, and once for all images that a command acts on.
+#[derive(Debug, Default)]
+struct Shared {
     store: OnceCell<Directory>,
     client: OnceCell<Arc<Client>>,
-    segments: OnceLock<Arc<SegmentDirectory>>,
 }
 
 impl Cairn {
@@ -38,13 +48,35 @@ impl Cairn {
             global,
             environment,
             terminal,
-            store: OnceCell::new(),
-            client: OnceCell::new(),
+            member: None,
             segments: OnceLock::new(),
+            shared: Arc::default(),
         }
     }
 
-    /// The directory that the command acts in.
+    /// The same, acting on the spec of `member`, and speaking through `terminal`.
+    #[must_use]
+    pub fn on(&self, member: Member, terminal: Terminal) -> Self {
+        Self {
+            global: self.global.clone(),
+            environment: self.environment.clone(),
+            terminal,
+            member: Some(member),
+            segments: OnceLock::new(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// The directory whose spec the command acts on.
+    #[must_use]
+    pub fn project_directory(&self) -> PathBuf {
+        match &self.member {
+            Some(member) => member.directory.clone(),
+            None => self.directory(),
+        }
+    }
+
+    /// The directory that the command acts in: where paths of the command line begin.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         match &self.global.directory {
@@ -123,7 +155,8 @@ impl Cairn {
     ///
     /// When it cannot be opened, such as one that a newer Cairn wrote.
     pub async fn store(&self) -> Result<&Directory, Failure> {
-        self.store
+        self.shared
+            .store
             .get_or_try_init(|| async { Ok(Directory::open(self.store_path()?)?) })
             .await
     }
@@ -134,7 +167,8 @@ impl Cairn {
     ///
     /// When the files with credentials cannot be read.
     pub async fn client(&self) -> Result<&Arc<Client>, Failure> {
-        self.client
+        self.shared
+            .client
             .get_or_try_init(|| async { Ok(Arc::new(credentials::client(self)?)) })
             .await
     }
@@ -145,7 +179,7 @@ impl Cairn {
     ///
     /// When a file cannot be written.
     pub async fn flush(&self) -> Result<(), Failure> {
-        match self.store.get() {
+        match self.shared.store.get() {
             Some(store) => Ok(cairn_store::Store::flush(store).await?),
             None => Ok(()),
         }

@@ -1,18 +1,20 @@
 //! The spec and the lock of the directory that a command acts in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_build::lock::Lock;
 use cairn_build::resolve::{Dates, LockChange, LockError, LockRequest, Update};
 use cairn_build::{Finding, Spec, resolve_lock};
 use cairn_layer::Limits;
 use cairn_oci::Reference;
-use cairn_store::files;
 
 use crate::diagnostic;
 use crate::failure::{Exit, Failure};
+use crate::lock_file::LockFile;
 use crate::offline;
 use crate::program::Cairn;
+use crate::text_file;
+use crate::workspace::{self, Place, Root};
 
 /// The file with the spec.
 pub const SPEC: &str = "cairn.toml";
@@ -32,12 +34,16 @@ pub struct Proposal {
 /// A spec, and its lock as it is on the disk.
 #[derive(Debug)]
 pub struct Project {
-    /// The directory that holds both.
+    /// The directory that holds the spec.
     pub directory: PathBuf,
     /// The spec.
     pub spec: Spec,
     spec_text: String,
-    lock: Option<(String, Lock)>,
+    /// What messages call the spec's file.
+    spec_name: String,
+    /// The workspace that the image is in, if it is in one.
+    workspace: Option<Root>,
+    file: LockFile,
 }
 
 impl Project {
@@ -72,36 +78,75 @@ impl Project {
     }
 
     fn find_with(cairn: &Cairn, ignored: fn(&str) -> bool) -> Result<Option<Self>, Failure> {
-        let directory = cairn.directory();
+        let directory = cairn.project_directory();
         if !directory.is_dir() {
             return Err(Failure::new(
                 Exit::Input,
                 format!("{} is not a directory", directory.display()),
             ));
         }
-        let Some(spec_text) = read(&directory.join(SPEC), cairn_build::spec::LIMIT)? else {
+        let Some(spec_text) = text_file::read(&directory.join(SPEC), cairn_build::spec::LIMIT)? else {
             return Ok(None);
         };
+        match Place::of(cairn, &directory, &spec_text)? {
+            Place::Alone => Self::alone(cairn, directory, spec_text, ignored).map(Some),
+            Place::Member(root) => Self::member(cairn, &directory, spec_text, root, ignored).map(Some),
+            Place::Root(root) => Err(no_image(cairn, &root)?),
+        }
+    }
+
+    fn alone(
+        cairn: &Cairn,
+        directory: PathBuf,
+        spec_text: String,
+        ignored: fn(&str) -> bool,
+    ) -> Result<Self, Failure> {
         let spec = Spec::parse(&spec_text).map_err(|findings| {
             diagnostic::failure(&cairn.terminal, SPEC, &spec_text, &findings, "nothing was done")
         })?;
-        let text = read(&directory.join(LOCK), cairn_build::lock::LIMIT)?;
-        let lock = match text.filter(|text| !ignored(text)) {
-            Some(text) => {
-                let lock = Lock::parse(&text);
-                let lock = lock.map_err(|findings| {
-                    diagnostic::failure(&cairn.terminal, LOCK, &text, &findings, "nothing was done")
-                })?;
-                Some((text, lock))
-            }
-            None => None,
-        };
-        Ok(Some(Self {
+        let file = LockFile::read(cairn, &directory, None, ignored)?;
+        Ok(Self {
             directory,
             spec,
             spec_text,
-            lock,
-        }))
+            spec_name: SPEC.to_owned(),
+            workspace: None,
+            file,
+        })
+    }
+
+    fn member(
+        cairn: &Cairn,
+        directory: &Path,
+        spec_text: String,
+        root: Root,
+        ignored: fn(&str) -> bool,
+    ) -> Result<Self, Failure> {
+        // The way to the root is counted in real directories.
+        let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+        let spec = root.parse(cairn, &directory, &spec_text)?;
+        let name = spec.image.name.value.to_string();
+        let file = LockFile::read(cairn, &root.directory, Some(name), ignored)?;
+        Ok(Self {
+            spec_name: workspace::shown(cairn, &directory.join(SPEC)),
+            directory,
+            spec,
+            spec_text,
+            workspace: Some(root),
+            file,
+        })
+    }
+
+    /// The file with the lock, as messages call it.
+    #[must_use]
+    pub fn lock_name(&self) -> &str {
+        &self.file.shown
+    }
+
+    /// Where the file with the lock is.
+    #[must_use]
+    pub fn lock_path(&self) -> &Path {
+        self.file.path()
     }
 
     /// Where push, release and rollback act.
@@ -135,16 +180,16 @@ impl Project {
     /// What the spec needs and the lock does not have.
     #[must_use]
     pub fn missing_pins(&self) -> Vec<String> {
-        match &self.lock {
-            Some((_, lock)) => lock.missing(&self.spec),
-            None => vec![LOCK.to_owned()],
+        match self.lock() {
+            Some(lock) => lock.missing(&self.spec),
+            None => vec![self.lock_name().to_owned()],
         }
     }
 
     /// The lock as it is on the disk.
     #[must_use]
     pub fn lock(&self) -> Option<&Lock> {
-        self.lock.as_ref().map(|(_, lock)| lock)
+        self.file.lock()
     }
 
     /// Resolves what `update` allows, and writes the lock if it changed. With `offline`, no registry and no URL is asked.
@@ -167,11 +212,22 @@ impl Project {
     /// # Errors
     ///
     /// When something cannot be resolved.
-    pub async fn propose(&self, cairn: &Cairn, update: Update, offline: bool) -> Result<Proposal, Failure> {
+    pub async fn propose(
+        &mut self,
+        cairn: &Cairn,
+        update: Update,
+        offline: bool,
+    ) -> Result<Proposal, Failure> {
+        if let Some(workspace) = self.workspace.as_ref().filter(|_| update != Update::AddMissing) {
+            let members = workspace.members(cairn)?.into_iter();
+            self.file.retain(&members.map(|member| member.name).collect());
+        }
+        let siblings: Vec<_> = self.file.others().collect();
         let request = LockRequest {
             spec: &self.spec,
             directory: &self.directory,
             existing: self.lock(),
+            siblings: &siblings,
             update,
             dates: dates(cairn)?,
             scratch: &cairn.store_path()?.join("cache/scratch"),
@@ -191,9 +247,8 @@ impl Project {
                 return Err(missing.unwrap_or_else(|| self.lock_failure(cairn, error)));
             }
         };
-        let before = self.lock.as_ref().map(|(text, _)| text.as_str());
-        let text = change.lock.to_text_with_comments_of(before.unwrap_or_default());
-        let differs = before != Some(&text);
+        let text = self.file.text_with(&change.lock);
+        let differs = self.file.text() != Some(&text);
         Ok(Proposal {
             change,
             text,
@@ -207,15 +262,8 @@ impl Project {
     ///
     /// When it cannot be written; then the lock is as it was.
     pub fn accept(&mut self, proposal: Proposal) -> Result<LockChange, Failure> {
-        let Proposal {
-            change,
-            text,
-            differs,
-        } = proposal;
-        if differs {
-            files::write(&self.directory.join(LOCK), text.as_bytes(), files::PUBLIC)?;
-        }
-        self.lock = Some((text, change.lock.clone()));
+        let Proposal { change, text, .. } = proposal;
+        self.file.write(text, change.lock.clone())?;
         Ok(change)
     }
 
@@ -230,14 +278,20 @@ impl Project {
     /// Findings in the spec's text as one failure that ends in `ending`.
     #[must_use]
     pub fn spec_findings(&self, cairn: &Cairn, findings: &[Finding], ending: &str) -> Failure {
-        diagnostic::failure(&cairn.terminal, SPEC, &self.spec_text, findings, ending)
+        diagnostic::failure(
+            &cairn.terminal,
+            &self.spec_name,
+            &self.spec_text,
+            findings,
+            ending,
+        )
     }
 
     /// Findings in the lock's text as one failure that ends in `ending`.
     #[must_use]
     pub fn lock_findings(&self, cairn: &Cairn, findings: &[Finding], ending: &str) -> Failure {
-        let text = self.lock.as_ref().map_or("", |(text, _)| text.as_str());
-        diagnostic::failure(&cairn.terminal, LOCK, text, findings, ending)
+        let text = self.file.text().unwrap_or_default();
+        diagnostic::failure(&cairn.terminal, self.lock_name(), text, findings, ending)
     }
 }
 
@@ -258,62 +312,19 @@ fn dates(cairn: &Cairn) -> Result<Dates, Failure> {
     }
 }
 
+/// The root of a workspace says which images there are; it is none itself.
+fn no_image(cairn: &Cairn, root: &Root) -> Result<Failure, Failure> {
+    let members = root.members(cairn)?;
+    let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+    let text = format!("this is a workspace of several images: {}", names.join(", "));
+    let hint = "-p NAME acts on one of them, --workspace on all".to_owned();
+    Ok(Failure::new(Exit::Usage, text).with_hint(hint))
+}
+
 fn no_spec(cairn: &Cairn) -> Failure {
     Failure::new(
         Exit::Input,
-        format!("there is no {SPEC} in {}", cairn.directory().display()),
+        format!("there is no {SPEC} in {}", cairn.project_directory().display()),
     )
     .with_hint("cairn init writes one; -C DIR acts in another directory".to_owned())
-}
-
-/// Reads a text of at most `limit` bytes; none if there is no such file.
-fn read(path: &std::path::Path, limit: usize) -> Result<Option<String>, Failure> {
-    use std::io::Read;
-    let failed = |error: &std::io::Error| {
-        Failure::new(Exit::Input, format!("cannot read {}: {error}", path.display()))
-    };
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(&error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed(&error))?;
-    if bytes.len() > limit {
-        return Err(Failure::new(
-            Exit::Input,
-            format!("{} is longer than {limit} bytes", path.display()),
-        ));
-    }
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|error| not_text(path, error.as_bytes(), error.utf8_error().valid_up_to()))
-}
-
-/// Says where the first byte is that cannot be text, in characters, as findings do.
-fn not_text(path: &std::path::Path, bytes: &[u8], valid: usize) -> Failure {
-    let before = String::from_utf8_lossy(&bytes[..valid]);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    Failure::new(
-        Exit::Input,
-        format!("{}:{line}:{column} is not UTF-8 text", path.display()),
-    )
-    .with_hint("save the file as UTF-8".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_byte_that_is_no_text_is_named_with_its_place() {
-        let failure = not_text(std::path::Path::new("cairn.toml"), b"a\n\xc3\xa4 = \"\xff", 8);
-        assert!(
-            failure.to_string().contains("cairn.toml:2:6 is not UTF-8 text"),
-            "{failure}"
-        );
-    }
 }

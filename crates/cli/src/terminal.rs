@@ -1,6 +1,7 @@
 //! What a command says: data on stdout, everything else on stderr.
 
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_oci::{Digest, json};
 use cairn_store::transfer::Transferred;
@@ -11,7 +12,7 @@ use crate::escape::escape;
 use crate::failure::{Exit, Failure};
 
 /// Where and how a command speaks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Terminal {
     /// Documents instead of lines on stdout.
     pub json: bool,
@@ -23,6 +24,19 @@ pub struct Terminal {
     pub color: bool,
     /// Bars for what takes long.
     pub progress: bool,
+    /// The image that a line on stderr is about, if a command acts on several.
+    about: Option<String>,
+    /// Where data is kept back, if it does not go to stdout.
+    kept: Option<Arc<Mutex<Kept>>>,
+}
+
+/// Data that was kept back.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Lines.
+    pub lines: Vec<u8>,
+    /// The document of `--json`: an object in canonical form, without its `schema`.
+    pub document: Option<Vec<u8>>,
 }
 
 impl Terminal {
@@ -35,7 +49,27 @@ impl Terminal {
             verbose,
             color,
             progress: false,
+            about: None,
+            kept: None,
         }
+    }
+
+    /// One that says of each line on stderr that it is about `image`, and keeps data back for [`Self::take_kept`].
+    #[must_use]
+    pub fn about(&self, image: &str) -> Self {
+        Self {
+            progress: false,
+            about: Some(image.to_owned()),
+            kept: Some(Arc::default()),
+            ..self.clone()
+        }
+    }
+
+    /// What was kept back.
+    #[must_use]
+    pub fn take_kept(&self) -> Kept {
+        let kept = self.kept.as_ref().map(|kept| std::mem::take(&mut *lock(kept)));
+        kept.unwrap_or_default()
     }
 
     /// A line of prose for people.
@@ -69,6 +103,10 @@ impl Terminal {
 
     /// Text that is escaped already.
     fn stderr(&self, text: &str) {
+        let text = match &self.about {
+            Some(image) => text.lines().map(|line| format!("{image}: {line}\n")).collect(),
+            None => text.to_owned(),
+        };
         // Nobody can be told that stderr is gone; what the command does, and its exit code, stay the same.
         let _unheard = io::stderr().write_all(text.as_bytes());
     }
@@ -88,6 +126,10 @@ impl Terminal {
     ///
     /// [`Failure`] when stdout cannot be written.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        if let Some(kept) = &self.kept {
+            lock(kept).lines.extend_from_slice(bytes);
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
         written.map_err(|error| match error.kind() {
@@ -103,7 +145,12 @@ impl Terminal {
     ///
     /// [`Failure`] when stdout cannot be written.
     pub fn document<T: Serialize>(&self, document: &T) -> Result<(), Failure> {
-        self.bytes(&with_schema(&json::canonical(document)))
+        let document = json::canonical(document);
+        if let Some(kept) = &self.kept {
+            lock(kept).document = Some(document);
+            return Ok(());
+        }
+        self.bytes(&with_schema(&document))
     }
 
     /// A table: a head line and rows, columns two spaces apart.
@@ -114,6 +161,11 @@ impl Terminal {
     pub fn table(&self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         self.bytes(table(head, rows).as_bytes())
     }
+}
+
+/// Nobody who held it panicked while it was half changed: it is only added to.
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An object's canonical form, begun with the version of its shape.

@@ -23,6 +23,7 @@ mod comments;
 mod listing;
 mod reader;
 mod text;
+mod workspace;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::check::source_text;
 pub use self::listing::{BaseListing, ListingError};
+pub use self::workspace::WorkspaceLock;
 use crate::finding::{Finding, Located};
 use crate::spec::Spec;
 
@@ -191,11 +193,7 @@ impl Lock {
         let plain = self.to_string();
         let commented = comments::carry(before, &plain);
         let means_the_same = |text: &str| Self::parse(text).is_ok_and(|lock| lock == *self);
-        if commented != plain && commented.len() <= LIMIT && means_the_same(&commented) {
-            commented
-        } else {
-            plain
-        }
+        within_limit(commented, plain, means_the_same)
     }
 
     /// What in the lock contradicts the spec, or is not needed by it. Places are in the lock's text, in its order.
@@ -208,6 +206,15 @@ impl Lock {
     #[must_use]
     pub fn missing(&self, spec: &Spec) -> Vec<String> {
         check::missing(self, spec)
+    }
+}
+
+/// The text with comments, if it may stand for the one without.
+fn within_limit(commented: String, plain: String, means_the_same: impl Fn(&str) -> bool) -> String {
+    if commented != plain && commented.len() <= LIMIT && means_the_same(&commented) {
+        commented
+    } else {
+        plain
     }
 }
 

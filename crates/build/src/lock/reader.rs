@@ -18,6 +18,8 @@ use crate::finding::{Finding, Located};
 use crate::spec::values;
 
 const ROOT: Keys = Keys::all(&["output", "created", "created-from", "base", "fetch", "split"]);
+const WORKSPACE: Keys = Keys::all(&["output", "image"]);
+const IMAGE: Keys = Keys::all(&["created", "created-from", "base", "fetch", "split"]);
 const FETCH: Keys = Keys::all(&["url", "digest", "size"]);
 const SPLIT: Keys = Keys::all(&["layer", "borders"]);
 const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "digest", "platform"]);
@@ -41,10 +43,34 @@ const LINK: Keys = Keys::all(&["path", "to"]);
 const HINT: &str = "take the lock from version control, or delete it and run `cairn lock`";
 
 pub(super) fn read(text: &str) -> Result<Lock, Vec<Finding>> {
+    read_as(text, &ROOT, read_pins)
+}
+
+/// The lock of a workspace: the locks of its images by their names.
+pub(super) fn read_workspace(text: &str) -> Result<BTreeMap<String, Lock>, Vec<Finding>> {
+    read_as(text, &WORKSPACE, |root| {
+        let mut images = BTreeMap::new();
+        for (name, section) in root.named_tables("image", &IMAGE) {
+            if let Err(problem) = values::image_name(&name.value) {
+                root.report(problem.at(name.span));
+            }
+            if let Some(lock) = read_pins(&section) {
+                images.insert(name.value, lock);
+            }
+        }
+        Some(images)
+    })
+}
+
+fn read_as<T>(
+    text: &str,
+    keys: &Keys,
+    read: impl FnOnce(&Section<'_>) -> Option<T>,
+) -> Result<T, Vec<Finding>> {
     let findings = Findings::default();
     let lock = document::parse(text, LIMIT, &findings).and_then(|table| {
-        let root = Section::root(&table, &ROOT, &findings);
-        read_root(&root)
+        let root = Section::root(&table, keys, &findings);
+        is_for_us(&root).then(|| read(&root)).flatten()
     });
     match lock {
         Some(lock) if findings.is_empty() => Ok(lock),
@@ -76,16 +102,17 @@ fn with_hints(findings: Vec<Finding>) -> Vec<Finding> {
         .collect()
 }
 
-fn read_root(root: &Section<'_>) -> Option<Lock> {
+/// Whether the lock is for our rules. What else another one says is said by other rules.
+fn is_for_us(root: &Section<'_>) -> bool {
     let output = root.required_integer("output");
-    if let Some(output) = output
-        .as_ref()
-        .filter(|output| output.value != i64::from(OUTPUT_VERSION))
-    {
-        root.report(other_version(output));
-        // What else the lock says is said by other rules.
-        return None;
+    let other = output.filter(|output| output.value != i64::from(OUTPUT_VERSION));
+    if let Some(other) = &other {
+        root.report(other_version(other));
     }
+    other.is_none()
+}
+
+fn read_pins(root: &Section<'_>) -> Option<Lock> {
     let created = root.required("created", created);
     let dated_by_spec = root.parsed("created-from", created_from).is_some();
     let base = root
@@ -93,7 +120,6 @@ fn read_root(root: &Section<'_>) -> Option<Lock> {
         .map(|section| read_base(&section));
     let fetched = read_fetched(root);
     let splits = read_splits(root);
-    output?;
     Some(Lock {
         output: OUTPUT_VERSION,
         created: created?,

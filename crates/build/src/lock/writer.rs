@@ -1,5 +1,6 @@
 //! The one form of a lock's text.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use cairn_layer::Attributes;
@@ -8,27 +9,48 @@ use cairn_oci::{Descriptor, Platform};
 use super::text::{escape, path_text, quoted};
 use super::{
     BaseListing, Lock, LockedBase, LockedFetch, LockedLayer, LockedOrigin, LockedPlatform, LockedSource,
+    OUTPUT_VERSION,
 };
 
 pub(super) const HEADER: &str = "# Pins what `cairn build` takes from elsewhere. Written by `cairn lock`: review it, and do not edit it.\n";
 
 pub(super) fn write(lock: &Lock, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write_head(lock.output, f)?;
+    write_pins(lock, "", f)
+}
+
+/// The lock of a workspace.
+pub(super) fn write_workspace(images: &BTreeMap<String, Lock>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write_head(OUTPUT_VERSION, f)?;
+    for (name, lock) in images {
+        let table = format!("image.{}", quoted(name));
+        writeln!(f, "\n[{table}]")?;
+        write_pins(lock, &format!("{table}."), f)?;
+    }
+    Ok(())
+}
+
+fn write_head(output: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(HEADER)?;
-    writeln!(f, "output = {}", lock.output)?;
+    writeln!(f, "output = {output}")
+}
+
+/// Everything but the output version; `at` stands before the name of each table, and ends in a dot unless it is empty.
+fn write_pins(lock: &Lock, at: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "created = {}", quoted(&lock.created.value.to_string()))?;
     if lock.dated_by_spec {
         f.write_str("created-from = \"spec\"\n")?;
     }
     if let Some(base) = &lock.base {
-        write_base(base, f)?;
+        write_base(base, at, f)?;
     }
     for (url, locked) in &lock.fetched {
         let LockedFetch { digest, size } = locked.value;
-        writeln!(f, "\n[[fetch]]\nurl = {}", quoted(url))?;
+        writeln!(f, "\n[[{at}fetch]]\nurl = {}", quoted(url))?;
         writeln!(f, "digest = \"{digest}\"\nsize = {size}")?;
     }
     for (layer, borders) in &lock.splits {
-        writeln!(f, "\n[[split]]\nlayer = {}", quoted(layer))?;
+        writeln!(f, "\n[[{at}split]]\nlayer = {}", quoted(layer))?;
         list(
             f,
             "borders",
@@ -38,8 +60,8 @@ pub(super) fn write(lock: &Lock, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn write_base(base: &LockedBase, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("\n[base]\n")?;
+fn write_base(base: &LockedBase, at: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "\n[{at}base]")?;
     match &base.source.value {
         LockedSource::Image { reference, digest } => {
             writeln!(f, "image = {}\ndigest = \"{digest}\"", quoted(reference))?;
@@ -51,13 +73,18 @@ fn write_base(base: &LockedBase, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         LockedSource::RootFs { path } => writeln!(f, "rootfs = {}", quoted(path))?,
     }
     for (platform, locked) in &base.platforms {
-        write_platform(platform, &locked.value, f)?;
+        write_platform(platform, &locked.value, at, f)?;
     }
     Ok(())
 }
 
-fn write_platform(platform: &Platform, locked: &LockedPlatform, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(f, "\n[[base.platform]]\nplatform = \"{platform}\"")?;
+fn write_platform(
+    platform: &Platform,
+    locked: &LockedPlatform,
+    at: &str,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    writeln!(f, "\n[[{at}base.platform]]\nplatform = \"{platform}\"")?;
     match &locked.origin {
         LockedOrigin::Image { manifest, config } => {
             writeln!(

@@ -61,6 +61,9 @@ pub struct LockRequest<'a> {
     pub directory: &'a Path,
     /// The lock that is there.
     pub existing: Option<&'a Lock>,
+    /// The locks of other images of the workspace: a base image that one of them pins is pinned alike, so that what is
+    /// built together is built upon the same.
+    pub siblings: &'a [&'a Lock],
     /// What may change.
     pub update: Update,
     /// Dates from outside the spec.
@@ -238,6 +241,17 @@ async fn resolve_base(
             newest: Newest::Unread,
         });
     }
+    if let Some(locked) = kept
+        .is_none()
+        .then(|| base_of_sibling(request, is_named))
+        .flatten()
+    {
+        return Ok(FoundBase {
+            locked: Some(locked),
+            is_other,
+            newest: Newest::Unread,
+        });
+    }
     let is_whole = platforms.is_empty();
     let resolved = resolve_platforms(
         Wanted {
@@ -260,6 +274,30 @@ async fn resolve_base(
         } else {
             Newest::Unread
         },
+    })
+}
+
+/// The base image as another lock of the workspace pins it for all platforms of the spec. Files and layouts are not shared:
+/// their paths begin at each image's own directory.
+fn base_of_sibling(request: &LockRequest<'_>, is_named: bool) -> Option<LockedBase> {
+    if is_named || request.update == Update::All {
+        return None;
+    }
+    let pins = |lock: &&&Lock| lock.has_base_of(request.spec);
+    let bases = request
+        .siblings
+        .iter()
+        .filter(pins)
+        .filter_map(|lock| lock.base.as_ref());
+    let mut images = bases.filter(|base| matches!(base.source.value, LockedSource::Image { .. }));
+    images.find_map(|base| {
+        let of_platform = |platform: &Platform| {
+            let (platform, locked) = base.platforms.get_key_value(platform)?;
+            Some((platform.clone(), locked.clone()))
+        };
+        let platforms = request.spec.platforms().map(of_platform).collect::<Option<_>>()?;
+        let source = base.source.clone();
+        Some(LockedBase { source, platforms })
     })
 }
 

@@ -4,12 +4,12 @@ use crate::document::Keys;
 
 /// A table of the spec.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// What the table is for, for the schema.
     pub(super) about: &'static str,
     pub(super) keys: &'static [Key],
     /// The names of `keys`, and those that are reserved.
-    pub(super) names: Keys,
+    pub(crate) names: Keys,
 }
 
 /// A key of a table.
@@ -51,7 +51,7 @@ pub(super) enum Shape {
 
 macro_rules! tables {
     ($($table:ident $about:literal later [$($later:literal)*] { $($key:literal $need:ident $shape:expr, $words:literal;)* })*) => {
-        $(pub(super) const $table: Table = Table {
+        $(pub(crate) const $table: Table = Table {
             about: $about,
             keys: &[$(Key { name: $key, need: Need::$need, shape: $shape, about: $words }),*],
             names: Keys { known: &[$($key),*], later: &[$($later),*] },
@@ -91,14 +91,15 @@ const PORT: Shape = Shape::Either(&[
 ]);
 
 tables! {
-    ROOT "What an image is to be." later ["packages" "workspace"] {
-        "image" Required Shape::Table(&IMAGE), "What the image is called, and for which machines it is.";
+    ROOT "What an image is to be." later ["packages"] {
+        "image" Optional Shape::Table(&IMAGE), "What the image is called, and for which machines it is.";
         "base" Optional Shape::Table(&BASE), "What it is built upon; without it: nothing.";
         "user" Optional Shape::Tables(&USER), "Users that /etc/passwd gets.";
         "group" Optional Shape::Tables(&GROUP), "Groups that /etc/group gets.";
         "layer" Optional Shape::Tables(&LAYER), "Layers, lowest first.";
         "config" Optional Shape::Table(&CONFIG), "How containers of the image are run.";
         "ledger" Optional Shape::Table(&LEDGER), "Where the ledger is, and what it must have.";
+        "workspace" Optional Shape::Table(&WORKSPACE), "Several images in one place.";
     }
     IMAGE "What the image is called, and for which machines it is." later [] {
         "name" Required Shape::Form("^[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*$"), "Its repository in the local store.";
@@ -106,6 +107,20 @@ tables! {
         "platforms" Required Shape::List(&Shape::Form("^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$")), "For which machines: os/architecture or os/architecture/variant.";
         "created" Optional Shape::Text, "\"inputs\", or a date in RFC 3339, whole seconds.";
         "compression" Optional COMPRESSION, "Of every layer that does not say otherwise. Default: gzip.";
+    }
+    WORKSPACE_IMAGE "What the members' images have in common." later [] {
+        "repository" Optional Shape::Text, "Where push, release and rollback act; {name} is the image's name.";
+        "platforms" Optional Shape::List(&Shape::Text), "For which machines.";
+        "created" Optional Shape::Text, "\"inputs\", or a date in RFC 3339, whole seconds.";
+        "compression" Optional COMPRESSION, "Of every layer that does not say otherwise.";
+    }
+    WORKSPACE "Several images in one place." later [] {
+        "members" Required Shape::List(&LOCAL), "Directories of the images, with globs.";
+        "exclude" Optional Shape::List(&LOCAL), "Directories that are none, with globs.";
+        "image" Optional Shape::Table(&WORKSPACE_IMAGE), "What members inherit into [image].";
+        "base" Optional Shape::Table(&BASE), "What members inherit into [base].";
+        "config" Optional Shape::Table(&CONFIG), "What members inherit into [config].";
+        "ledger" Optional Shape::Table(&LEDGER), "What members inherit into [ledger].";
     }
     BASE "What the image is built upon: one of `image`, `oci`, `archive` and `rootfs`." later [] {
         "image" Optional Shape::Text, "An image in a registry or in the local store, with a tag or a digest.";

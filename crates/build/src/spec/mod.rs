@@ -32,7 +32,7 @@ mod capability;
 mod checks;
 mod fetch;
 mod health;
-mod keys;
+pub(crate) mod keys;
 mod reader;
 mod schema;
 pub(crate) mod values;
@@ -49,6 +49,7 @@ pub use self::health::Healthcheck;
 pub use self::schema::schema;
 pub(crate) use self::values::split_glob;
 pub use self::values::{Destination, ID_LIMIT, Owner, Principal, Template};
+use crate::document::Keys;
 use crate::finding::{Finding, Located};
 
 /// The longest spec that is read, in bytes (1 MiB).
@@ -373,7 +374,7 @@ impl Spec {
     ///
     /// Everything that is wrong with it, in the order of the text.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
-        reader::read(text)
+        reader::read(text, None)
     }
 
     /// Whether the spec adds users or groups, and so has a layer of its own for them.
@@ -401,5 +402,20 @@ impl Spec {
             Created::Inputs => 1,
             Created::At(time) => u64::try_from(time.as_second()).unwrap_or(1),
         }
+    }
+}
+
+/// Reads the spec of a workspace's member.
+pub(crate) fn read_member(text: &str, root: &str, up: &str) -> Result<Spec, Vec<Finding>> {
+    reader::read(text, Some((root, up)))
+}
+
+/// The keys of a section that a workspace can give to its members.
+pub(crate) const fn shared_keys(section: &str) -> &'static Keys {
+    match section.as_bytes() {
+        b"image" => &keys::WORKSPACE_IMAGE.names,
+        b"base" => &keys::BASE.names,
+        b"config" => &keys::CONFIG.names,
+        _ => &keys::LEDGER.names,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use cairn_layer::GlobFilter;
-use cairn_oci::{Platform, Reference, RepositoryName};
+use cairn_oci::{Platform, Reference};
 use cairn_store::archive::split_name;
 use jiff::Timestamp;
 use toml::Spanned;
@@ -18,10 +18,23 @@ use super::{
 };
 use crate::document::{self, Findings, Problem, Section, chain, nearest};
 use crate::finding::{Finding, Located};
+use crate::workspace;
 
-pub(super) fn read(text: &str) -> Result<Spec, Vec<Finding>> {
+/// The root of a member's workspace: its text, and the way there.
+pub(super) type Root<'t> = (&'t str, &'t str);
+
+pub(super) fn read<'t>(text: &'t str, root: Option<Root<'t>>) -> Result<Spec, Vec<Finding>> {
     let findings = Findings::default();
-    let spec = document::parse(text, LIMIT, &findings).and_then(|table| {
+    let mut inherited = Vec::new();
+    let spec = document::parse(text, LIMIT, &findings).and_then(|mut table| {
+        // It is about other images, and has been read if it is there.
+        table.get_mut().remove("workspace");
+        // What is wrong with the root is told by whoever found the workspace.
+        let shared = root.and_then(|(root, _)| document::parse(root, LIMIT, &Findings::default()));
+        let shared = shared.as_ref().map(Spanned::get_ref);
+        let up = root.map_or("", |(_, up)| up);
+        // Without what is missing, more would be reported that is wrong for that reason alone.
+        inherited = workspace::inherit(table.get_mut(), shared, up, &findings)?;
         let root = Section::root(&table, &ROOT.names, &findings);
         let spec = read_root(&root)?;
         checks::check(&spec, &findings);
@@ -29,7 +42,7 @@ pub(super) fn read(text: &str) -> Result<Spec, Vec<Finding>> {
     });
     match spec {
         Some(spec) if findings.is_empty() => Ok(spec),
-        _ => Err(findings.into_sorted()),
+        _ => Err(workspace::explained(findings.into_sorted(), &inherited)),
     }
 }
 
@@ -71,10 +84,7 @@ fn read_root(root: &Section<'_>) -> Option<Spec> {
 }
 
 fn read_image(section: &Section<'_>) -> Option<Image> {
-    let name = section.required("name", |text| {
-        text.parse::<RepositoryName>()
-            .map_err(|error| Problem::new(chain(&error)))
-    });
+    let name = section.required("name", values::image_name);
     let repository = section.parsed("repository", repository);
     let platforms = read_platforms(section);
     let created = read_created(section);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cairn_layer::{Compression, PathError, Selection, TreePath, is_allowed_xattr};
-use cairn_oci::Platform;
+use cairn_oci::{Platform, RepositoryName};
 
 use super::Split;
 use crate::document::{Problem, chain};
@@ -259,6 +259,11 @@ pub(crate) fn account_path(text: &str) -> Result<String, Problem> {
     Err(Problem::new(format!(
         "`{text}` is not an absolute path without colons"
     )))
+}
+
+/// Reads the name of an image: its repository in the local store.
+pub(crate) fn image_name(text: &str) -> Result<RepositoryName, Problem> {
+    text.parse().map_err(|error| Problem::new(chain(&error)))
 }
 
 /// Reads the name of a layer.

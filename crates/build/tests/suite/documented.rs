@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use cairn_build::Spec;
 use cairn_build::spec::{BaseSource, schema};
+use cairn_build::{Spec, Workspace};
 use cairn_layer::Compression;
 use cairn_store::layout;
 use serde_json::Value;
@@ -13,12 +13,22 @@ use crate::fixture::{BaseImage, Project, debian_tree, pack, write_index};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec.md");
 
-fn specs() -> Vec<String> {
+fn blocks() -> Vec<String> {
     let document = std::fs::read_to_string(DOCUMENT).unwrap();
     let blocks = document.split("```toml\n").skip(1);
     let blocks = blocks.filter_map(|block| block.split("```").next());
-    let whole = blocks.filter(|block| block.contains("[image]") && !block.contains("[workspace"));
-    whole.map(str::to_owned).collect()
+    blocks.map(str::to_owned).collect()
+}
+
+/// Whether a block is the root of a workspace, or a member.
+fn is_of_workspace(block: &str) -> bool {
+    block.contains("[workspace]") || block.contains("workspace = true")
+}
+
+/// Whole specs that need no other.
+fn specs() -> Vec<String> {
+    let is_whole = |block: &String| block.contains("[image]") && !is_of_workspace(block);
+    blocks().into_iter().filter(is_whole).collect()
 }
 
 /// Makes what `from` names: a directory with a few files, or a file.
@@ -95,6 +105,23 @@ async fn every_spec_in_the_documentation_is_built() {
     }
 }
 
+#[test]
+fn every_member_in_the_documentation_inherits_from_the_workspace_above_it() {
+    let (mut root, mut members) = (None, 0);
+    for block in blocks().into_iter().filter(|block| is_of_workspace(block)) {
+        if block.contains("[workspace]") {
+            Workspace::parse(&block).unwrap().unwrap();
+            root = Some(block);
+            continue;
+        }
+        let root = root.as_deref().unwrap();
+        Spec::parse_member(&block, root, "../").unwrap_or_else(|findings| panic!("{block}\n{findings:?}"));
+        assert!(Spec::parse(&block).is_err(), "{block}");
+        members += 1;
+    }
+    assert!(members > 1, "{members}");
+}
+
 /// The keys of each table in the schema, as `table.key`.
 fn keys(name: &str, table: &Value, all: &mut BTreeSet<(String, String)>) {
     let Some(properties) = table["properties"].as_object() else {
@@ -102,6 +129,12 @@ fn keys(name: &str, table: &Value, all: &mut BTreeSet<(String, String)>) {
     };
     for (key, value) in properties {
         all.insert((name.to_owned(), key.clone()));
+        // What a member of a workspace may say instead is the same everywhere.
+        let says_it_itself = |form: &&Value| form["required"] != serde_json::json!(["workspace"]);
+        let value = match value["anyOf"].as_array() {
+            Some(forms) => forms.iter().find(says_it_itself).unwrap_or(value),
+            None => value,
+        };
         let inner = if value["type"] == "array" {
             &value["items"]
         } else {
@@ -125,8 +158,10 @@ fn has(value: &toml::Value, at: &str, name: &str, key: &str) -> bool {
 
 #[test]
 fn every_key_is_in_an_example() {
-    let specs: Vec<toml::Value> = specs()
+    let is_spec = |block: &&String| block.contains("[image]") || block.contains("[workspace]");
+    let specs: Vec<toml::Value> = blocks()
         .iter()
+        .filter(is_spec)
         .map(|text| toml::Value::Table(toml::from_str(text).unwrap()))
         .collect();
     let mut all = BTreeSet::new();

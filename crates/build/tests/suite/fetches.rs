@@ -66,6 +66,7 @@ async fn lock(project: &Project, spec: &str, existing: Option<&Lock>, web: &Web)
         spec: &Spec::parse(spec).unwrap(),
         directory: project.path(),
         existing,
+        siblings: &[],
         update: Update::AddMissing,
         dates: project.dates,
         scratch: project.scratch.path(),

@@ -82,6 +82,7 @@ impl Project {
             spec: &spec,
             directory: self.path(),
             existing,
+            siblings: &[],
             update: self.update.clone(),
             dates: self.dates,
             scratch: self.scratch.path(),

@@ -27,3 +27,4 @@ mod specs;
 mod splits;
 mod users;
 mod verifying;
+mod workspaces;

@@ -1,7 +1,7 @@
 //! The JSON Schema: it stands in docs/, and agrees with the reader.
 
-use cairn_build::Spec;
 use cairn_build::spec::schema;
+use cairn_build::{Spec, Workspace};
 use serde_json::{Map, Value};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cairn.schema.json");
@@ -35,7 +35,7 @@ fn specs_of(document: &str) -> Vec<String> {
     let blocks = document.split("```toml\n").skip(1);
     let blocks = blocks.filter_map(|block| block.split("```").next());
     blocks
-        .filter(|block| block.contains("[image]"))
+        .filter(|block| block.contains("[image]") || block.contains("[workspace]"))
         .map(str::to_owned)
         .collect()
 }
@@ -58,12 +58,22 @@ fn what_is_documented_is_valid() {
     let document = std::fs::read_to_string(format!("{ROOT}/docs/spec.md")).unwrap();
     let mut specs = specs_of(&document);
     assert!(specs.len() > 5);
-    for entry in std::fs::read_dir(format!("{ROOT}/examples")).unwrap() {
-        let spec = entry.unwrap().path().join("cairn.toml");
-        specs.extend(std::fs::read_to_string(spec).ok());
+    for directory in ["examples", "examples/workspace"] {
+        for entry in std::fs::read_dir(format!("{ROOT}/{directory}")).unwrap() {
+            let spec = entry.unwrap().path().join("cairn.toml");
+            specs.extend(std::fs::read_to_string(spec).ok());
+        }
     }
     for spec in specs {
-        assert!(Spec::parse(&spec).is_ok(), "{spec}\n{:?}", Spec::parse(&spec));
+        let read = match spec.contains("[workspace]") {
+            true => Workspace::parse(&spec).map(|_| ()),
+            false => Spec::parse(&spec).map(|_| ()),
+        };
+        // What members inherit is read with their workspace, in `documented`.
+        assert!(
+            read.is_ok() || spec.contains("workspace = true"),
+            "{spec}\n{read:?}"
+        );
         assert!(is_valid(&spec), "{spec}");
     }
 }
@@ -116,6 +126,8 @@ const BAD: &[&str] = &[
     "[config]\nhealthcheck = { test = [\"/a\"], interval = \"30\" }\n",
     "[config]\nhealthcheck = { test = [\"/a\"], retries = 0 }\n",
     "[ledger]\ntrust = \"sha256:1\"\n",
+    "[config]\nworkspace = false\n",
+    "[config]\nuser = { workspace = 1 }\n",
 ];
 
 /// Well formed, and refused by the reader alone, because it takes more than one value to see what is wrong.
@@ -133,6 +145,19 @@ fn what_is_wrong_by_itself_is_refused_by_schema_and_reader() {
         let text = format!("{IMAGE}{bad}");
         assert!(Spec::parse(&text).is_err(), "the reader takes {bad}");
         assert!(!is_valid(&text), "the schema takes {bad}");
+    }
+    assert!(
+        !is_valid("[config]\ncmd = [\"a\"]\n"),
+        "neither image nor workspace"
+    );
+    for bad in [
+        "[workspace]\n",
+        "[workspace]\nmembers = \"web\"\n",
+        "[workspace]\nmembers = [\"web\"]\n[workspace.image]\nname = \"a\"\n",
+        "[workspace]\nmembers = [\"web\"]\n[workspace.base]\nworkspace = true\n",
+    ] {
+        assert!(Workspace::parse(bad).is_err(), "the reader takes {bad}");
+        assert!(!is_valid(bad), "the schema takes {bad}");
     }
     for bad in SEMANTIC {
         let text = format!("{IMAGE}{bad}");

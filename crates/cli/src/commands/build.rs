@@ -29,7 +29,7 @@ use crate::output::{self, Engine};
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::progress::Bar;
-use crate::project::{LOCK, Project};
+use crate::project::Project;
 use crate::terminal::{Terminal, bytes, counted};
 
 /// What every verb takes that builds first.
@@ -55,8 +55,8 @@ pub struct Build {
     /// Builds only this platform of the spec's; may be repeated
     #[arg(long = "platform", value_name = "P")]
     pub platforms: Vec<Platform>,
-    /// Writes the image there too: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; may be
-    /// repeated
+    /// Writes the image there too: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]; {name} in it
+    /// is the image's name; may be repeated
     #[arg(long = "output", value_name = "TRANSPORT", value_parser = output::transport)]
     pub outputs: Vec<Place>,
     /// Puts the image for this machine into the store of podman or Docker, as localhost/NAME:latest
@@ -145,6 +145,15 @@ pub fn built_tag() -> Tag {
 }
 
 impl Build {
+    /// What comes before images of a workspace are built side by side: they have one lock.
+    pub async fn prepare(&self, cairn: &Cairn) -> Result<(), Failure> {
+        if self.check {
+            return Ok(());
+        }
+        let mut project = Project::load(cairn)?;
+        complete_lock(cairn, &mut project, &self.platforms, &self.options).await
+    }
+
     /// Builds, and prints the digest.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let started = Instant::now();
@@ -159,7 +168,8 @@ impl Build {
             manifest: &image.manifest,
             name: &image.reference.name,
         };
-        output::write(cairn, &out, &self.outputs).await?;
+        let outputs = output::named(&self.outputs, out.name)?;
+        output::write(cairn, &out, &outputs).await?;
         let loaded = match self.load {
             Some(engine) => Some(output::load(cairn, &out, engine).await?),
             None => None,
@@ -429,12 +439,13 @@ async fn complete_lock(
 ) -> Result<(), Failure> {
     let missing = project.missing_pins();
     if let Some(why) = why_not_to_resolve(cairn, project, options).filter(|_| !missing.is_empty()) {
+        let file = project.lock_name();
         let lacks = match project.lock() {
             Some(_) => format!("the lock does not pin {}", missing.join(", ")),
-            None => format!("there is no {LOCK}"),
+            None => format!("there is no {file}"),
         };
         return Err(Failure::new(Exit::Input, format!("{why}, and {lacks}"))
-            .with_hint(format!("run cairn lock, and commit {LOCK}")));
+            .with_hint(format!("run cairn lock, and commit {file}")));
     }
     if options.offline {
         offline::check_inputs(cairn, project, platforms).await?;

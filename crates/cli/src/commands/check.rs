@@ -10,7 +10,7 @@ use crate::commands::build::{build_failure, last_build, records};
 use crate::failure::Failure;
 use crate::fetch::{BuildInputs, Downloads};
 use crate::program::Cairn;
-use crate::project::{LOCK, Project};
+use crate::project::Project;
 use crate::terminal::{bytes, counted, short};
 
 /// How many paths of a layer are named on the terminal.
@@ -22,6 +22,8 @@ const LISTED: usize = 1000;
 #[derive(Serialize)]
 struct Report {
     changed: bool,
+    #[serde(skip)]
+    lock: String,
     missing_pins: Vec<String>,
     platforms: Vec<PlatformReport>,
 }
@@ -64,6 +66,7 @@ pub async fn run(cairn: &Cairn, project: &Project, platforms: &[Platform]) -> Re
     let missing = project.missing_pins();
     let mut report = Report {
         changed: true,
+        lock: project.lock_name().to_owned(),
         missing_pins: missing,
         platforms: Vec::new(),
     };
@@ -114,10 +117,11 @@ async fn check(
 fn text(report: &Report) -> Vec<String> {
     if !report.missing_pins.is_empty() {
         let missing = report.missing_pins.join(", ");
-        return vec![if missing == LOCK {
-            format!("there is no {LOCK}: a build would write it first")
+        let lock = &report.lock;
+        return vec![if missing == *lock {
+            format!("there is no {lock}: a build would write it first")
         } else {
-            format!("{LOCK} would be completed first: it does not pin {missing}")
+            format!("{lock} would be completed first: it does not pin {missing}")
         }];
     }
     let mut lines = Vec::new();

@@ -1,6 +1,7 @@
 //! `cairn key`
 
 use cairn_ledger::Signer;
+use cairn_oci::Reference;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -56,6 +57,14 @@ struct ListDocument<'a> {
 }
 
 impl Key {
+    /// The repository that the command line names.
+    pub const fn repository(&self) -> Option<&Reference> {
+        match &self.verb {
+            Some(Verb::List(list)) => list.ledger.repository.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Shows, makes or lists keys.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         match &self.verb {

@@ -1,5 +1,6 @@
 //! `cairn ledger`
 
+use cairn_oci::Reference;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -57,6 +58,15 @@ struct Document {
 }
 
 impl LedgerCommand {
+    /// The repository that the command line names.
+    pub const fn repository(&self) -> Option<&Reference> {
+        let ledger = match &self.verb {
+            Verb::Init(init) => &init.ledger,
+            Verb::Head(head) => &head.ledger,
+        };
+        ledger.repository.as_ref()
+    }
+
     /// Does it.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         match &self.verb {

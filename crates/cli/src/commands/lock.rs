@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
-use crate::project::{LOCK, Project};
+use crate::project::Project;
 
 /// What `cairn lock` takes.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ impl Lock {
         let differs = proposal.differs;
         if self.locked {
             if differs {
-                return Err(would_change(&proposal.change.changes));
+                return Err(would_change(project.lock_name(), &proposal.change.changes));
             }
         } else {
             for pin in &proposal.change.changes {
@@ -65,13 +65,14 @@ impl Lock {
             }
         }
         let change = project.accept(proposal)?;
+        let lock = project.lock_name();
         if differs {
-            cairn.terminal.say(format!("wrote {LOCK}"));
+            cairn.terminal.say(format!("wrote {lock}"));
         } else {
-            cairn.terminal.say(format!("{LOCK} is up to date"));
+            cairn.terminal.say(format!("{lock} is up to date"));
         }
         if cairn.terminal.json {
-            let lock = project.directory.join(LOCK).display().to_string();
+            let lock = project.lock_path().display().to_string();
             let changes = change.changes.iter().map(change_document).collect();
             return cairn.terminal.document(&Document { lock, changes });
         }
@@ -96,7 +97,7 @@ fn unknown_pin(error: &UnknownPin) -> Failure {
 }
 
 /// `--locked`, and what would change.
-fn would_change(changes: &[PinChange]) -> Failure {
+fn would_change(lock: &str, changes: &[PinChange]) -> Failure {
     let pins: Vec<_> = changes.iter().map(pin_text).collect();
     let what = if pins.is_empty() {
         "its text is not as cairn lock writes it".to_owned()
@@ -105,9 +106,9 @@ fn would_change(changes: &[PinChange]) -> Failure {
     };
     Failure::new(
         Exit::Input,
-        format!("--locked is given, and {LOCK} would change: {what}"),
+        format!("--locked is given, and {lock} would change: {what}"),
     )
-    .with_hint(format!("run cairn lock without --locked, and commit {LOCK}"))
+    .with_hint(format!("run cairn lock without --locked, and commit {lock}"))
 }
 
 /// `the base x: old → new`

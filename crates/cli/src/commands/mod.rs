@@ -24,6 +24,7 @@ pub mod show;
 pub mod status;
 pub mod tags;
 pub mod verify;
+pub mod workspace;
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -35,6 +36,14 @@ use crate::program::Cairn;
 ///
 /// [`Failure`], with everything that is to be said and the exit code.
 pub async fn run(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
+    if cairn.global.workspace || !cairn.global.packages.is_empty() {
+        return workspace::run(cairn, command).await;
+    }
+    run_here(cairn, command).await
+}
+
+/// Does it for one image, or for none in particular.
+async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Init(verb) => verb.run(cairn),
         Command::Lock(verb) => verb.run(cairn).await,
