@@ -45,7 +45,8 @@ impl Server {
         let line = line
             .recv_timeout(LIMIT)
             .unwrap_or_else(|_| panic!("no address within {LIMIT:?}"));
-        match line.trim_end().strip_prefix("http://") {
+        let line = line.trim_end();
+        match line.strip_prefix("http://").or(line.strip_prefix("https://")) {
             Some(host) => server.host.push_str(host),
             None => panic!("{line:?} instead of an address:\n{}", server.wait()),
         }

@@ -18,6 +18,7 @@ mod registry;
 mod root_file_system;
 mod run;
 mod skopeo;
+mod tls;
 
 use serde_json::Value;
 

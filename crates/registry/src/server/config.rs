@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use cairn_oci::{Digest, Tag, manifest};
 
 use super::access::Rule;
+use super::tls::Tls;
 
 /// The rules of a server.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct ServerConfig {
     pub rules: Vec<Rule>,
     /// When somebody without credentials is asked for them.
     pub challenge: Challenge,
+    /// The certificate; plain HTTP if there is none.
+    pub tls: Option<Arc<Tls>>,
     /// Sizes, counts and times.
     pub limits: Limits,
     /// What is told of each request.
@@ -39,6 +42,7 @@ impl Default for ServerConfig {
             basic: None,
             rules: Vec::new(),
             challenge: Challenge::Always,
+            tls: None,
             limits: Limits::default(),
             log: Arc::new(NoLog),
         }

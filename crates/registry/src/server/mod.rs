@@ -5,7 +5,7 @@
 //!   (limits)   (timeouts)     (who, what)  (blobs uploads manifests lists)
 //! ```
 //!
-//! HTTP/1.1 without TLS; who needs TLS puts a proxy in front. What is acknowledged with 201 or 202 is in the store.
+//! HTTP/1.1, over TLS if there is a certificate. What is acknowledged with 201 or 202 is in the store.
 
 mod access;
 mod answer;
@@ -19,6 +19,7 @@ mod htpasswd;
 mod identity;
 mod lists;
 mod manifests;
+mod tls;
 mod uploads;
 
 use std::future::Future;
@@ -36,6 +37,7 @@ pub use config::{
     Pattern, PatternError, ServerConfig, Verdict,
 };
 pub use htpasswd::{Htpasswd, HtpasswdError};
+pub use tls::{Tls, TlsError};
 
 /// A store and the rules under which it is served.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use cairn_registry::server::{Challenge, Pattern, Rule, Who};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::tls::Files;
 use crate::diagnostic;
 use crate::failure::{Classify, Exit, Failure};
 use crate::terminal::Terminal;
@@ -27,6 +28,14 @@ struct Document {
     conditional_tags: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     access: Access,
+    tls: Option<TlsTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TlsTable {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,6 +75,8 @@ pub struct Config {
     pub challenge: Option<Challenge>,
     /// Who may do what.
     pub rules: Vec<Rule>,
+    /// The certificate and its key.
+    pub tls: Option<Files>,
 }
 
 /// The file cannot be read at all.
@@ -155,6 +166,10 @@ impl Reader {
             htpasswd: access.htpasswd.map(|path| directory.join(path)),
             realm: access.realm.and_then(|realm| self.realm(&realm)),
             challenge: access.challenge.and_then(|text| self.challenge(&text)),
+            tls: document.tls.map(|tls| Files {
+                certificate: directory.join(tls.cert),
+                key: directory.join(tls.key),
+            }),
             rules: access.rule.iter().filter_map(|rule| self.rule(rule)).collect(),
         };
         let first = access.rule.iter().find(|rule| rule.get_ref().users.is_some());

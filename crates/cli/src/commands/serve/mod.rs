@@ -1,23 +1,25 @@
 //! `cairn serve`
 
 mod config;
+mod reload;
+mod tls;
+mod users;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cairn_registry::server::{
-    AccessLog, AccessRecord, BasicAuth, Htpasswd, HtpasswdError, Server, ServerConfig,
-};
+use cairn_registry::server::{AccessLog, AccessRecord, BasicAuth, Server, ServerConfig};
 use cairn_store::{Directory, Page, Store};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::escape::escape;
-use crate::failure::{Classify, Exit, Failure};
+use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use config::Config;
+use reload::Watched;
 
 /// Where the server listens if nothing says otherwise.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
@@ -26,9 +28,6 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::L
 const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How often abandoned uploads are looked for.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
-
-/// Longest file of users, in bytes (4 MiB).
-const USERS_LIMIT: usize = 4 << 20;
 
 /// What `cairn serve` takes. What is said here goes before what the configuration file says.
 #[derive(Debug, Args)]
@@ -42,40 +41,15 @@ pub struct Serve {
     /// Lets in only the users of FILE, which htpasswd -B writes
     #[arg(long, value_name = "FILE")]
     pub htpasswd: Option<PathBuf>,
+    /// Speaks TLS with the certificate of FILE (PEM, with its chain), and reads it again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Refuses to delete tags, manifests and blobs
     #[arg(long)]
     pub no_delete: bool,
-}
-
-/// The file of users is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum UsersError {
-    /// There is no such file, or it is too long.
-    #[error("there is no file {} of at most {USERS_LIMIT} bytes", path.display())]
-    Missing {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// A line is wrong.
-    #[error("{} is not a list of users", path.display())]
-    Line {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, and why.
-        source: HtpasswdError,
-    },
-    /// There is no randomness to be had.
-    #[error("the system has no randomness")]
-    Random(#[source] std::io::Error),
-}
-
-impl Classify for UsersError {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Missing { .. } | Self::Line { .. } => Exit::Input,
-            Self::Random(_) => Exit::Environment,
-        }
-    }
 }
 
 impl Serve {
@@ -89,23 +63,33 @@ impl Serve {
             None => Config::default(),
         };
         let listen = self.listen.or(file.listen).unwrap_or(DEFAULT_ADDRESS);
-        if !listen.ip().is_loopback() && !cairn.global.plain_http {
-            let text = format!("{listen} is not on this machine alone, and cairn serve speaks plain HTTP");
+        let files = self.certificate(cairn, &file);
+        if !listen.ip().is_loopback() && files.is_none() && !cairn.global.plain_http {
+            let text = format!("{listen} is not on this machine alone, and this would be plain HTTP");
             return Err(Failure::new(Exit::Input, text).with_hint(
-                "put a proxy with TLS in front of a loopback address; or, in a network that you trust, --plain-http".to_owned(),
+                "--tls-cert FILE --tls-key FILE; or a proxy with TLS before a loopback address; or, in a network that you trust, --plain-http".to_owned(),
             ));
         }
         let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let config = self.server_config(cairn, file)?;
+        let hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let (mut config, mut watched) = self.server_config(cairn, file)?;
+        if let Some(files) = &files {
+            let (tls, certificate) = tls::read(files, &cairn.terminal)?;
+            config.tls = Some(tls);
+            watched.push(certificate);
+        }
+        let scheme = if files.is_some() { "https" } else { "http" };
         let store = cairn.store().await?.clone();
         // Whoever was ended before may have left what other tools read behind what is true.
         store.flush_all().await?;
         expire_uploads(cairn, &store).await?;
         let server = Server::new(Arc::new(store.clone()) as Arc<dyn Store>, config);
         let bound = server.bind(listen).await?;
-        cairn.terminal.print(format!("http://{}", bound.local_addr()))?;
+        cairn
+            .terminal
+            .print(format!("{scheme}://{}", bound.local_addr()))?;
         let stop = async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -115,10 +99,21 @@ impl Serve {
         tokio::select! {
             served = bound.serve(stop) => Ok(served?),
             failure = keep_expiring(cairn, &store) => Err(failure),
+            () = reload::keep_fresh(&cairn.terminal, watched, hangup) => Ok(()),
         }
     }
 
-    fn server_config(&self, cairn: &Cairn, file: Config) -> Result<ServerConfig, Failure> {
+    fn certificate(&self, cairn: &Cairn, file: &Config) -> Option<tls::Files> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::Files {
+                certificate: cairn.directory().join(certificate),
+                key: cairn.directory().join(key),
+            }),
+            _ => file.tls.clone(),
+        }
+    }
+
+    fn server_config(&self, cairn: &Cairn, file: Config) -> Result<(ServerConfig, Vec<Watched>), Failure> {
         let users = self.htpasswd.as_ref().map(|path| cairn.directory().join(path));
         let defaults = ServerConfig::default();
         let mut config = ServerConfig {
@@ -133,30 +128,17 @@ impl Serve {
             },
             ..ServerConfig::default()
         };
+        let mut watched = Vec::new();
         if let Some(path) = users.or(file.htpasswd) {
-            let accounts = Arc::new(read_users(&path, cairn.environment.processors().get())?);
+            let (accounts, users) = users::read(&path, cairn.environment.processors().get())?;
+            watched.push(users);
             config.basic = Some(BasicAuth {
                 realm: file.realm.unwrap_or_else(|| "cairn".to_owned()),
                 accounts,
             });
         }
-        Ok(config)
+        Ok((config, watched))
     }
-}
-
-fn read_users(path: &Path, checks: usize) -> Result<Htpasswd, Failure> {
-    let missing = || UsersError::Missing {
-        path: path.to_owned(),
-    };
-    let bytes = cairn_store::files::read(path, USERS_LIMIT)?.ok_or_else(missing)?;
-    let mut key = [0; 32];
-    getrandom::fill(&mut key)
-        .map_err(|error| UsersError::Random(std::io::Error::other(error.to_string())))?;
-    let users = Htpasswd::new(&String::from_utf8_lossy(&bytes), key, checks);
-    Ok(users.map_err(|source| UsersError::Line {
-        path: path.to_owned(),
-        source,
-    })?)
 }
 
 /// Removes abandoned uploads again and again; ends only when the store fails.
