@@ -25,6 +25,7 @@ mod ignore;
 mod limits;
 mod listing;
 mod local;
+mod nodes;
 mod path;
 mod pax;
 mod pipeline;

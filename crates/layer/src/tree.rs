@@ -1,11 +1,11 @@
 //! Trees: what a layer is before it is a layer.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::listing::{Listing, ResolveError};
 use crate::local::LocalFile;
+use crate::nodes::{self, Nodes};
 use crate::path::TreePath;
 use crate::spool::Spooled;
 
@@ -192,7 +192,7 @@ pub enum TreeError {
 /// Paths and what stands there, without contradiction: no path twice, nothing below a file.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
-    nodes: BTreeMap<TreePath, Node>,
+    nodes: Nodes,
     whiteouts: usize,
 }
 
@@ -201,6 +201,11 @@ impl Tree {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes room for so many more paths that come in order.
+    pub fn reserve(&mut self, additional: usize) {
+        self.nodes.reserve(additional);
     }
 
     /// Puts `node` at `path`. Parent directories need not be there yet.
@@ -212,10 +217,10 @@ impl Tree {
     /// [`TreeError`]; the tree is then as it was.
     pub fn insert(&mut self, path: TreePath, node: Node) -> Result<(), TreeError> {
         check_node(&path, &node)?;
-        let last = self.nodes.last_key_value();
-        let is_sibling = last.is_some_and(|(last, _)| last.parent_bytes() == path.parent_bytes());
+        let last = self.nodes.last();
+        let is_sibling = last.is_some_and(|last| last.parent_bytes() == path.parent_bytes());
         // What comes after everything else, as in a walk, is not there yet and has nothing below it.
-        if last.is_some_and(|(last, _)| *last >= path) {
+        if last.is_some_and(|last| *last >= path) {
             if self.has_equal_directory(&path, &node)? {
                 return Ok(());
             }
@@ -251,14 +256,27 @@ impl Tree {
     /// What stands at `path`.
     #[must_use]
     pub fn get(&self, path: &TreePath) -> Option<&Node> {
-        self.nodes.get(path)
+        self.nodes.get(path.as_bytes())
     }
 
-    /// Takes out what stands at `path`; children of a directory stay.
-    pub fn remove(&mut self, path: &TreePath) -> Option<Node> {
-        let node = self.nodes.remove(path)?;
-        self.whiteouts -= usize::from(matches!(node, Node::Whiteout));
-        Some(node)
+    /// Makes the file at `path` another name of the file `to`: it gives up its own attributes and content.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::Hardlink`] if one of them is no file, or `to` does not come first; the tree is then as it was.
+    pub fn hardlink(&mut self, path: &TreePath, to: &TreePath) -> Result<(), TreeError> {
+        let is_file = |at: &TreePath| matches!(self.get(at), Some(Node::File { .. }));
+        let possible = to < path && is_file(to) && is_file(path);
+        match self.nodes.get_mut(path).filter(|_| possible) {
+            Some(node) => *node = Node::Hardlink { to: to.clone() },
+            None => {
+                return Err(TreeError::Hardlink {
+                    path: path.clone(),
+                    to: to.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// How many paths it has.
@@ -270,17 +288,18 @@ impl Tree {
     /// Whether it has no path.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.nodes.len() == 0
     }
 
     /// All nodes in the order of the layer: by bytes of the path, but the whiteouts of a directory right after it
     /// and before its other children (image-spec, layer.md: they "SHOULD" precede their siblings).
     pub fn iter(&self) -> impl Iterator<Item = (&TreePath, &Node)> {
-        let mut nodes: Vec<_> = self.nodes.iter().collect();
-        if self.whiteouts > 0 {
-            nodes.sort_by(|left, right| order_key(left).cmp(order_key(right)));
+        if self.whiteouts == 0 {
+            return InOrder::ByPath(self.nodes.iter());
         }
-        nodes.into_iter()
+        let mut nodes: Vec<_> = self.nodes.iter().collect();
+        nodes.sort_by(|left, right| order_key(left).cmp(order_key(right)));
+        InOrder::Sorted(nodes.into_iter())
     }
 
     /// Adds every missing parent directory: with the attributes that a lower layer gave it, else 0755 and owner 0:0.
@@ -294,7 +313,7 @@ impl Tree {
     pub fn complete_parents(&mut self, lower: &Listing) -> Result<(), TreeError> {
         let mut missing = BTreeMap::new();
         let mut complete: Option<&[u8]> = None;
-        for (path, node) in &self.nodes {
+        for (path, node) in self.nodes.iter() {
             if node.is_directory() {
                 check_symlink(path, path, lower)?;
             }
@@ -302,7 +321,7 @@ impl Tree {
                 continue;
             }
             for ancestor in path.ancestors() {
-                if self.nodes.contains_key(&ancestor) || missing.contains_key(&ancestor) {
+                if self.nodes.get(ancestor.as_bytes()).is_some() || missing.contains_key(&ancestor) {
                     continue;
                 }
                 check_symlink(path, &ancestor, lower)?;
@@ -310,19 +329,17 @@ impl Tree {
                 missing.insert(ancestor, attributes.unwrap_or_else(Attributes::directory));
             }
         }
-        self.nodes.extend(
-            missing
-                .into_iter()
-                .map(|(path, attributes)| (path, Node::Directory(attributes))),
-        );
+        for (path, attributes) in missing {
+            self.nodes.insert(path, Node::Directory(attributes));
+        }
         Ok(())
     }
 
     /// Checks what [`Tree::insert`] cannot see: that each hard link has its file, and before it.
     pub(crate) fn check_links(&self) -> Result<(), TreeError> {
-        for (path, node) in &self.nodes {
+        for (path, node) in self.nodes.iter() {
             if let Node::Hardlink { to } = node
-                && (to >= path || !matches!(self.nodes.get(to), Some(Node::File { .. })))
+                && (to >= path || !matches!(self.get(to), Some(Node::File { .. })))
             {
                 return Err(TreeError::Hardlink {
                     path: path.clone(),
@@ -334,7 +351,7 @@ impl Tree {
     }
 
     fn has_equal_directory(&self, path: &TreePath, node: &Node) -> Result<bool, TreeError> {
-        match (self.nodes.get(path), node) {
+        match (self.get(path), node) {
             (None, _) => Ok(false),
             (Some(Node::Directory(old)), Node::Directory(new)) if old == new => Ok(true),
             _ => Err(TreeError::Duplicate { path: path.clone() }),
@@ -357,10 +374,7 @@ impl Tree {
     /// Whether something lies below `path`: all that does starts with `path/`.
     fn check_descendants(&self, path: &TreePath) -> Result<(), TreeError> {
         // Paths such as `a-b` stand between `a` and `a/c`, so that the first one after `a` is not enough.
-        let after = self
-            .nodes
-            .range::<TreePath, _>((Bound::Excluded(path), Bound::Unbounded))
-            .map(|(below, _)| below);
+        let after = self.nodes.after(path).map(|(below, _)| below);
         let mut with_prefix = after.take_while(|below| below.as_bytes().starts_with(path.as_bytes()));
         match with_prefix.find(|below| below.is_under(path)) {
             None => Ok(()),
@@ -368,6 +382,23 @@ impl Tree {
                 path: below.clone(),
                 ancestor: path.clone(),
             }),
+        }
+    }
+}
+
+/// All nodes in the order of the layer.
+enum InOrder<'a> {
+    ByPath(nodes::Iter<'a>),
+    Sorted(std::vec::IntoIter<(&'a TreePath, &'a Node)>),
+}
+
+impl<'a> Iterator for InOrder<'a> {
+    type Item = (&'a TreePath, &'a Node);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::ByPath(nodes) => nodes.next(),
+            Self::Sorted(nodes) => nodes.next(),
         }
     }
 }

@@ -153,12 +153,31 @@ fn a_name_without_room_for_its_whiteout_cannot_be_removed() {
 }
 
 #[test]
-fn removing_a_whiteout_is_like_never_having_put_it() {
-    let mut tree = tree([("b", Node::Whiteout), ("a", file())]);
-    assert_eq!(order(&tree), ["/b", "/a"]);
-    assert!(matches!(tree.remove(&path("b")), Some(Node::Whiteout)));
-    assert!(tree.remove(&path("b")).is_none());
-    assert_eq!((order(&tree), tree.len()), (vec!["/a".to_owned()], 1));
+fn a_file_becomes_another_name_of_one_before_it() {
+    let mut tree = tree([
+        ("a", file()),
+        ("b", file()),
+        ("d", directory(0o755)),
+        ("0", file()),
+    ]);
+    tree.hardlink(&path("b"), &path("a")).unwrap();
+    assert!(matches!(tree.get(&path("b")), Some(Node::Hardlink { to }) if *to == path("a")));
+    for (at, to) in [
+        ("a", "b"),
+        ("a", "d"),
+        ("d", "a"),
+        ("c", "a"),
+        ("a", "a"),
+        ("b", "0"),
+    ] {
+        let expected = TreeError::Hardlink {
+            path: path(at),
+            to: path(to),
+        };
+        assert_eq!(tree.hardlink(&path(at), &path(to)), Err(expected), "{at} to {to}");
+    }
+    assert_eq!((tree.len(), tree.check_links()), (4, Ok(())));
+    assert_eq!(order(&tree), ["/0", "/a", "/b", "/d"]);
 }
 
 #[test]

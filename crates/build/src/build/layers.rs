@@ -249,10 +249,8 @@ impl<'a> LayerPlanner<'a> {
             }
         }
         for (path, to) in links {
-            self.tree.remove(&path);
-            let link = Node::Hardlink { to };
-            let inserted = self.tree.insert(path, link);
-            inserted.map_err(|error| self.tree_finding(&error, &self.layer.name.span))?;
+            let linked = self.tree.hardlink(&path, &to);
+            linked.map_err(|error| self.tree_finding(&error, &self.layer.name.span))?;
         }
         Ok(())
     }

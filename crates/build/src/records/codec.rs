@@ -21,6 +21,11 @@ impl Encoder {
         &self.bytes
     }
 
+    /// Makes room for so many more bytes.
+    pub(super) fn reserve(&mut self, additional: usize) {
+        self.bytes.reserve(additional);
+    }
+
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -55,6 +55,9 @@ pub enum Aspect {
     Touched,
 }
 
+/// About how many bytes a path takes, so that the body need not be moved to grow.
+const ENTRY: usize = 80;
+
 const DIRECTORY: u8 = 0;
 const CONTENT: u8 = 1;
 const LOCAL: u8 = 2;
@@ -66,6 +69,7 @@ impl Snapshot {
     /// The snapshot of a tree that is written with `options`, by a build that began at `began`.
     pub(crate) fn of(tree: &Tree, options: &LayerOptions, began: Option<Time>) -> Self {
         let mut encoder = rules(options);
+        encoder.reserve(tree.len() * ENTRY);
         let mut settled = began.is_some();
         let mut previous: &[u8] = &[];
         for (path, node) in tree.iter() {

@@ -37,6 +37,7 @@ impl LayerPlanner<'_> {
             owner,
             xattrs: copy.extended.to_xattrs(),
         };
+        self.tree.reserve(entries.len());
         for entry in entries {
             let Some(path) = target.path_of(entry.path, &copy.to)? else {
                 continue;
