@@ -8,6 +8,7 @@ mod compressed;
 mod determinism;
 mod golden;
 mod hostile;
+mod large;
 mod local;
 mod round_trip;
 mod segments;

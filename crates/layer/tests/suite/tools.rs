@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cairn_layer::{Entry, EntryKind};
@@ -71,6 +71,11 @@ impl Tool {
     pub(crate) fn list(self, tar: &[u8]) -> Result<Vec<Line>, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
+        self.list_file(file.path())
+    }
+
+    /// What it lists of the archive in a file.
+    pub(crate) fn list_file(self, file: &Path) -> Result<Vec<Line>, String> {
         let mut command = Command::new(self.program);
         command
             .args(["--list", "--verbose", "--numeric-owner"])
@@ -81,7 +86,7 @@ impl Tool {
                 .env("LC_ALL", "C"),
             Reader::BsdTar => command.env("LC_ALL", "C.UTF-8"),
         };
-        let output = command.arg("--file").arg(file.path()).output().unwrap();
+        let output = command.arg("--file").arg(file).output().unwrap();
         let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
             return Err(warnings);
