@@ -223,11 +223,18 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
-    /// The content of a GNU long name: up to the NUL that ends it.
+    /// The content of a GNU long name: up to the NUL that ends it. GNU tar looks for that beyond the content too, so what fills
+    /// the block must be zeros.
     fn read_long(&mut self, at: u64, header: &Header) -> Result<Vec<u8>, ReadError> {
         let content = self.read_extension(at, header)?;
+        self.content_left = std::mem::take(&mut self.padding) as u64;
+        let mut filling = Vec::new();
+        self.content()
+            .read_to_end(&mut filling)
+            .map_err(ReadError::from_input)?;
         let name = until_nul(&content);
-        match content[name.len()..].iter().all(|byte| *byte == 0) {
+        let mut behind = content[name.len()..].iter().chain(&filling);
+        match behind.all(|byte| *byte == 0) {
             true => Ok(name.to_vec()),
             false => Err(ReadError::Extension { at }),
         }
@@ -311,9 +318,18 @@ fn decode(
         .records
         .iter()
         .flat_map(Records::keys)
-        .any(|key| key.starts_with(b"GNU.sparse."))
+        .any(|key| key.starts_with(b"GNU.sparse.") || key == b"SCHILY.realsize")
     {
         return Err(ReadError::Sparse { at });
+    }
+    // bsdtar sees no link if the field is empty, whatever an extension says. Writers put the target's start there.
+    let is_elsewhere = match kind {
+        EntryType::Link => extensions.link.is_some() || extensions.record(b"linkpath").is_some(),
+        EntryType::Symlink => extensions.link.is_some(),
+        _ => false,
+    };
+    if is_elsewhere && until_nul(&fields.linkname).is_empty() {
+        return Err(ReadError::Extension { at });
     }
     Ok(RawMember {
         at,
@@ -427,9 +443,10 @@ fn signed(at: u64, field: &'static str, bytes: &[u8]) -> Result<i64, ReadError> 
     value.ok_or(ReadError::Header { at, field })
 }
 
-/// Octal digits between spaces before, and spaces and NULs after; nothing at all is zero.
+/// Octal digits between spaces before, and spaces and NULs after; NULs alone are zero. Spaces alone are none: some readers
+/// take them for zero, and GNU tar refuses them.
 fn octal(bytes: &[u8]) -> Option<i64> {
-    let start = bytes.iter().position(|byte| *byte != b' ').unwrap_or(bytes.len());
+    let start = bytes.iter().position(|byte| *byte != b' ')?;
     let bytes = &bytes[start..];
     let end = bytes
         .iter()
@@ -477,6 +494,7 @@ mod tests {
             b"64 4\0\0\0\0",
             b"0x1\0\0\0\0\0",
             b"6\x004\0\0\0\0\0",
+            b"        ",
         ] {
             assert_eq!(octal(bad), None, "{bad:?}");
         }

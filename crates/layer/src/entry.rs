@@ -67,11 +67,14 @@ pub enum EntryKind {
 pub(crate) fn member_kind(member: &RawMember) -> Result<EntryType, ReadError> {
     let kind = match member.kind {
         // Before POSIX, a slash was what made a directory.
-        EntryType::Regular | EntryType::Continuous if member.name.ends_with(b"/") => EntryType::Directory,
-        EntryType::Regular | EntryType::Continuous => EntryType::Regular,
+        EntryType::Regular if member.name.ends_with(b"/") => EntryType::Directory,
+        EntryType::Regular => EntryType::Regular,
+        // A contiguous file with such a name is a file for some and a directory for others.
+        EntryType::Continuous if !member.name.ends_with(b"/") => EntryType::Regular,
+        // The same with a hard link; a symbolic link with a slash is one for all.
+        EntryType::Link if !member.name.ends_with(b"/") => EntryType::Link,
         EntryType::GNUSparse => return Err(ReadError::Sparse { at: member.at }),
-        kind @ (EntryType::Link
-        | EntryType::Symlink
+        kind @ (EntryType::Symlink
         | EntryType::Char
         | EntryType::Block
         | EntryType::Directory

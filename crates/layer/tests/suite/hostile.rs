@@ -162,7 +162,7 @@ fn c9_a_size_stated_twice_must_be_the_same() {
 #[test]
 fn c9_headers_that_readers_understand_differently_are_refused() {
     let sparse = [("GNU.sparse.major", "1"), ("GNU.sparse.name", "other")];
-    let cases: [(&str, RawTar); 12] = [
+    let cases: [(&str, RawTar); 19] = [
         (
             "data of a directory",
             RawTar::new().member(EntryType::Directory, "a/", "", b"data"),
@@ -209,6 +209,47 @@ fn c9_headers_that_readers_understand_differently_are_refused() {
             RawTar::new()
                 .member(EntryType::GNULongName, "././@LongLink", "", b"c\0/../x\0")
                 .file("a", b""),
+        ),
+        (
+            "a long name that ends beyond its size",
+            RawTar::new()
+                .member_with(EntryType::GNULongName, "././@LongLink", "", b"long", |header| {
+                    header.set_size(2);
+                })
+                .file("a", b""),
+        ),
+        (
+            "a target that only a long link has",
+            RawTar::new()
+                .member(EntryType::GNULongLink, "././@LongLink", "", b"b\0")
+                .member(EntryType::Symlink, "a", "", b""),
+        ),
+        (
+            "a hard link that only a PAX header has",
+            RawTar::new()
+                .file("b", b"")
+                .pax(&[("linkpath", "b")])
+                .member(EntryType::Link, "a", "", b""),
+        ),
+        (
+            "a sparse file's size in star's words",
+            RawTar::new().pax(&[("SCHILY.realsize", "9")]).file("a", b""),
+        ),
+        (
+            "a contiguous file named like a directory",
+            RawTar::new().member(EntryType::Continuous, "a/", "", b""),
+        ),
+        (
+            "a hard link named like a directory",
+            RawTar::new()
+                .file("b", b"")
+                .member(EntryType::Link, "a/", "b", b""),
+        ),
+        (
+            "an owner of spaces",
+            RawTar::new().member_with(EntryType::Regular, "a", "", b"", |header| {
+                header.as_old_mut().uid = [b' '; 8];
+            }),
         ),
         (
             "a global header that renames",

@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod large;
 mod local;
+mod readers;
 mod round_trip;
 mod segments;
 mod support;
