@@ -151,11 +151,7 @@ async fn write_layout(
     tag: Option<&Tag>,
 ) -> Result<(), Failure> {
     let layout = cairn.create_layout(directory)?;
-    let transfer = Transfer {
-        from: &**image.repository,
-        to: &layout,
-        mount: &[],
-    };
+    let transfer = Transfer::between(&**image.repository, &layout);
     transfer.image(image.manifest).await?;
     let tag = tag.cloned().unwrap_or_else(latest);
     place::tag(&layout, &tag, image.manifest).await

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use cairn_store::transfer::Watch;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::escape::escape;
@@ -15,7 +16,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Shows how far a build is. It is gone, and its line empty, when this is dropped.
+/// What, and how far, and how fast.
+const BYTES: &str = "  {msg:<28} {bar:24} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
+
+/// Shows how far a build or a transfer is. It is gone, and its line empty, when this is dropped.
 pub struct Bar {
     bar: ProgressBar,
     /// Bytes that were read.
@@ -72,6 +76,20 @@ impl Bar {
             .ok()
     }
 
+    /// One for an image on its way from one repository to another, and what is to be told how far it is.
+    pub fn moving(terminal: &Terminal, what: &'static str) -> (Self, Arc<dyn Watch>) {
+        let shown = Self::new(terminal);
+        shown.bar.set_length(0);
+        shown.bar.set_style(style(BYTES));
+        shown.bar.set_message(what);
+        let moving = Moving {
+            bar: shown.bar.clone(),
+            read: shown.counter(),
+            length: AtomicU64::new(0),
+        };
+        (shown, Arc::new(moving))
+    }
+
     /// Where bytes that were read are counted.
     pub fn counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.read)
@@ -88,9 +106,7 @@ impl Bar {
             .store(self.read.load(Ordering::Relaxed), Ordering::Relaxed);
         self.bar.reset();
         self.bar.set_length(bytes);
-        self.bar.set_style(style(
-            "  {msg:<28} {bar:24} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
-        ));
+        self.bar.set_style(style(BYTES));
         let (number, of) = (
             self.begun.load(Ordering::Relaxed) + 1,
             self.layers.load(Ordering::Relaxed),
@@ -107,6 +123,30 @@ impl Bar {
     /// Runs `say`, which writes lines, while the bar is out of the way.
     pub fn aside(&self, say: impl FnOnce()) {
         self.bar.suspend(say);
+    }
+}
+
+/// Tells the bar of a transfer.
+struct Moving {
+    bar: ProgressBar,
+    read: Arc<AtomicU64>,
+    /// How many bytes there are to be moved.
+    length: AtomicU64,
+}
+
+impl Watch for Moving {
+    fn planned(&self, bytes: u64) {
+        let before = self.length.fetch_add(bytes, Ordering::Relaxed);
+        self.bar.set_length(before.saturating_add(bytes));
+    }
+
+    fn reused(&self, bytes: u64) {
+        let before = self.length.fetch_sub(bytes, Ordering::Relaxed);
+        self.bar.set_length(before.saturating_sub(bytes));
+    }
+
+    fn moved(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -145,6 +185,18 @@ mod tests {
         bar.aside(|| said = true);
         bar.layer_done();
         assert!(said && bar.bar.is_hidden());
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_waited_for() {
+        let (bar, watch) = Bar::moving(&Terminal::new(false, false, false, false), "pushing");
+        watch.planned(100);
+        watch.reused(30);
+        watch.moved(50);
+        assert_eq!(
+            (bar.bar.length(), bar.read.load(Ordering::Relaxed)),
+            (Some(70), 50)
+        );
     }
 
     #[test]

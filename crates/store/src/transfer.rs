@@ -4,6 +4,7 @@
 //! is moved last, when everything that it will point at is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Descriptor, Digest, Document, RepositoryName};
@@ -11,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::error::RepositoryError;
 use crate::repository::{Condition, Page, RawManifest, Repository, Target, Written};
-use crate::stream::verified;
+use crate::stream::{ByteStream, verified};
 
 /// How deep indexes may be nested. Real ones have one level.
 pub const DEPTH_LIMIT: usize = 4;
@@ -126,8 +127,18 @@ pub enum TransferError {
     },
 }
 
+/// Is told how far a transfer is. Bytes are those of blobs; manifests are too small to count.
+pub trait Watch: Send + Sync {
+    /// Blobs of so many bytes are looked at next.
+    fn planned(&self, bytes: u64);
+    /// So many of them need not be moved.
+    fn reused(&self, bytes: u64);
+    /// So many of them were read from the source.
+    fn moved(&self, bytes: u64);
+}
+
 /// From where to where.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Transfer<'a> {
     /// The source.
     pub from: &'a dyn Repository,
@@ -136,9 +147,40 @@ pub struct Transfer<'a> {
     /// Repositories beside the destination, in the same store or registry, that may have the blobs: what they have is
     /// mounted, not moved.
     pub mount: &'a [RepositoryName],
+    /// Who is told how far it is.
+    pub watch: Option<&'a Arc<dyn Watch>>,
 }
 
-impl Transfer<'_> {
+impl<'a> Transfer<'a> {
+    /// One that mounts nothing, and tells nobody how far it is.
+    #[must_use]
+    pub const fn between(from: &'a dyn Repository, to: &'a dyn Repository) -> Self {
+        Self {
+            from,
+            to,
+            mount: &[],
+            watch: None,
+        }
+    }
+
+    /// The same, told to `watch`.
+    #[must_use]
+    pub const fn told_to(self, watch: &'a Arc<dyn Watch>) -> Self {
+        Self {
+            watch: Some(watch),
+            ..self
+        }
+    }
+
+    /// The same, which mounts what `siblings` have.
+    #[must_use]
+    pub const fn mounting(self, siblings: &'a [RepositoryName]) -> Self {
+        Self {
+            mount: siblings,
+            ..self
+        }
+    }
+
     /// Moves `manifest` and everything it is made of.
     ///
     /// # Errors
@@ -251,8 +293,14 @@ impl Transfer<'_> {
     }
 
     async fn blobs(&self, blobs: Vec<(Descriptor, Digest)>) -> Result<Transferred, TransferError> {
+        if let Some(watch) = self.watch {
+            watch.planned(blobs.iter().map(|(blob, _)| blob.size).sum());
+        }
         let moves = blobs.into_iter().map(|(blob, parent)| async move {
             let written = self.blob(&blob, parent).await?;
+            if let (Some(watch), Written::Present) = (self.watch, written) {
+                watch.reused(blob.size);
+            }
             Ok((blob.size, written))
         });
         stream::iter(moves)
@@ -300,11 +348,20 @@ impl Transfer<'_> {
                 parent,
             });
         };
-        let content = verified(found.content, blob.digest, blob.size);
+        let content = verified(self.watched(found.content), blob.digest, blob.size);
         self.to
             .write_blob(&blob.digest, blob.size, content)
             .await
             .map_err(write_failed)
+    }
+
+    fn watched(&self, content: ByteStream) -> ByteStream {
+        let Some(watch) = self.watch.map(Arc::clone) else {
+            return content;
+        };
+        content
+            .inspect_ok(move |piece| watch.moved(piece.len() as u64))
+            .boxed()
     }
 
     async fn manifest(&self, raw: &RawManifest, document: &Document) -> Result<Written, TransferError> {
@@ -354,6 +411,8 @@ impl Transfer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use cairn_oci::{Index, Manifest, Platform, json, media_type};
 
     use super::*;
@@ -412,11 +471,7 @@ mod tests {
     async fn an_index_moves_whole_and_a_second_time_moves_nothing() {
         let (from, to) = repositories();
         let raw = index(&from).await;
-        let transfer = Transfer {
-            from: &from,
-            to: &to,
-            mount: &[],
-        };
+        let transfer = Transfer::between(&from, &to);
         let first = transfer.image(&raw).await.unwrap();
         // Three different blobs (both images share their configuration) and three manifests.
         assert_eq!((first.uploaded.blobs, first.reused.blobs), (6, 0));
@@ -452,11 +507,7 @@ mod tests {
             subject = referrer.descriptor();
             referrers.push(referrer);
         }
-        let transfer = Transfer {
-            from: &from,
-            to: &to,
-            mount: &[],
-        };
+        let transfer = Transfer::between(&from, &to);
         transfer.image(&raw).await.unwrap();
         for referrer in &referrers {
             assert!(
@@ -480,19 +531,49 @@ mod tests {
         let (from, to) = repositories();
         let raw = index(&from).await;
         from.delete_blob(&Digest::of(b"two")).await.unwrap();
-        let error = Transfer {
-            from: &from,
-            to: &to,
-            mount: &[],
-        }
-        .image(&raw)
-        .await
-        .unwrap_err();
+        let error = Transfer::between(&from, &to).image(&raw).await.unwrap_err();
         assert!(
             matches!(error, TransferError::Missing { digest, .. } if digest == Digest::of(b"two")),
             "{error}"
         );
         assert!(to.stat_manifest(&raw.digest().into()).await.unwrap().is_none());
+    }
+
+    #[derive(Default)]
+    struct Counts([AtomicU64; 3]);
+
+    impl Watch for Counts {
+        fn planned(&self, bytes: u64) {
+            self.0[0].fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn reused(&self, bytes: u64) {
+            self.0[1].fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn moved(&self, bytes: u64) {
+            self.0[2].fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_watches_is_told_of_every_byte_once() {
+        let (from, to) = repositories();
+        let raw = index(&from).await;
+        // The configuration that both images share, and a layer of each.
+        for expected in [[8, 0, 8], [8, 8, 0]] {
+            let counts = Arc::new(Counts::default());
+            let watch: Arc<dyn Watch> = counts.clone();
+            Transfer::between(&from, &to)
+                .told_to(&watch)
+                .image(&raw)
+                .await
+                .unwrap();
+            assert_eq!(
+                counts.0.each_ref().map(|count| count.load(Ordering::Relaxed)),
+                expected
+            );
+        }
     }
 
     #[tokio::test]
@@ -503,14 +584,11 @@ mod tests {
             store.open(&"b".parse().unwrap()),
         );
         let raw = image(&from, b"one").await;
-        let done = Transfer {
-            from: &from,
-            to: &to,
-            mount: &[from.name().clone()],
-        }
-        .image(&raw)
-        .await
-        .unwrap();
+        let done = Transfer::between(&from, &to)
+            .mounting(&[from.name().clone()])
+            .image(&raw)
+            .await
+            .unwrap();
         assert_eq!((done.uploaded.blobs, done.reused.blobs), (1, 2));
     }
 }

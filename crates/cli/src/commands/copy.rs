@@ -15,6 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::place::{self, Place};
 use crate::program::Cairn;
+use crate::progress::Bar;
 use crate::tagging;
 use crate::terminal::{bytes, counted, moved};
 
@@ -65,15 +66,8 @@ impl Copy {
             (Place::Reference(from), Place::Reference(to)) => place::siblings(&[from], to),
             _ => Vec::new(),
         };
-        let transfer = Transfer {
-            from: &*from,
-            to: &*to,
-            mount: &mount,
-        };
-        let mut transferred = transfer.image(&manifest).await?;
-        if self.referrers {
-            transferred.merge(&transfer.referrers(&manifest).await?);
-        }
+        let transfer = Transfer::between(&*from, &*to).mounting(&mount);
+        let transferred = self.transfer(cairn, transfer, &manifest).await?;
         match self.tag() {
             Some(tag) => place::tag(&*to, &tag, &manifest).await?,
             None => push::keep(&*to, &manifest).await?,
@@ -85,6 +79,21 @@ impl Copy {
             other => other.to_string(),
         };
         self.tell(cairn, reference, manifest.digest(), transferred)
+    }
+
+    async fn transfer(
+        &self,
+        cairn: &Cairn,
+        transfer: Transfer<'_>,
+        manifest: &RawManifest,
+    ) -> Result<Transferred, Failure> {
+        let (_bar, watch) = Bar::moving(&cairn.terminal, "copying");
+        let transfer = transfer.told_to(&watch);
+        let mut transferred = transfer.image(manifest).await?;
+        if self.referrers {
+            transferred.merge(&transfer.referrers(manifest).await?);
+        }
+        Ok(transferred)
     }
 
     async fn to_archive(

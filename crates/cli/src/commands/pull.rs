@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
+use crate::progress::Bar;
 use crate::terminal::moved;
 use crate::{place, tagging};
 
@@ -41,13 +42,11 @@ impl Pull {
         let to = cairn.open(&local).await?;
         let tags: Vec<Tag> = self.reference.tag.iter().cloned().collect();
         tagging::check(cairn, &local, &local, &tags, manifest.digest()).await?;
-        let transferred = Transfer {
-            from: &*from,
-            to: &*to,
-            mount: &[],
-        }
-        .image(&manifest)
-        .await?;
+        let (bar, watch) = Bar::moving(&cairn.terminal, "pulling");
+        let transfer = Transfer::between(&*from, &*to).told_to(&watch);
+        let transferred = transfer.image(&manifest).await;
+        drop(bar);
+        let transferred = transferred?;
         if let Some(tag) = &self.reference.tag {
             place::tag(&*to, tag, &manifest).await?;
         }

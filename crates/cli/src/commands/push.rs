@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::commands::build::{self, BuildOptions, LocalImage, Purpose};
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
+use crate::progress::Bar;
 use crate::project::Project;
 use crate::terminal::moved;
 use crate::{place, tagging};
@@ -101,12 +102,11 @@ pub async fn push(cairn: &Cairn, image: &LocalImage, to: &Reference) -> Result<P
     } else {
         let near: Vec<&Reference> = [&image.reference].into_iter().chain(&image.base).collect();
         let mount = place::siblings(&near, to);
-        let transfer = Transfer {
-            from: &*image.repository,
-            to: &*repository,
-            mount: &mount,
-        };
-        transfer.image(&image.manifest).await?
+        let transfer = Transfer::between(&*image.repository, &*repository).mounting(&mount);
+        let (bar, watch) = Bar::moving(&cairn.terminal, "pushing");
+        let transferred = transfer.told_to(&watch).image(&image.manifest).await;
+        drop(bar);
+        transferred?
     };
     tell(cairn, &transferred, to.host.is_none());
     Ok(Pushed {

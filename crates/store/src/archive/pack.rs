@@ -46,11 +46,7 @@ pub async fn pack(
     format: Format,
     name: &ImageName,
 ) -> Result<Package, PackError> {
-    let transfer = Transfer {
-        from: &*from,
-        to: &*from,
-        mount: &[],
-    };
+    let transfer = Transfer::between(&*from, &*from);
     let manifests = transfer.closure(manifest).await?;
     let mut blobs = BTreeMap::new();
     for (raw, document) in &manifests {

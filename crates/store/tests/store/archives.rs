@@ -171,11 +171,7 @@ async fn what_is_packed_is_read_again_byte_for_byte() {
         let read = archive.read_manifest(&tag).await.unwrap().unwrap();
         assert_eq!(read, raw);
         let to = memory();
-        let transfer = Transfer {
-            from: &archive,
-            to: &*to,
-            mount: &[],
-        };
+        let transfer = Transfer::between(&archive, &*to);
         transfer.image(&read).await.unwrap();
         assert_eq!(to.read_manifest(&raw.digest().into()).await.unwrap(), Some(raw));
     }
@@ -189,11 +185,7 @@ async fn the_same_image_is_the_same_archive() {
     let mut seen = Vec::new();
     for name in ["a.tar", "b.tar"] {
         let other = memory();
-        let transfer = Transfer {
-            from: &*from,
-            to: &*other,
-            mount: &[],
-        };
+        let transfer = Transfer::between(&*from, &*other);
         transfer.image(&raw).await.unwrap();
         let package = pack(other, &raw, Format::Oci, &named("hello:1")).await.unwrap();
         package.write(&place.path(name)).await.unwrap();
@@ -418,11 +410,7 @@ async fn c1_content_without_its_digest_is_not_passed_on() {
     let found = Target::Digest(archive.select(None).unwrap().digest);
     let raw = archive.read_manifest(&found).await.unwrap().unwrap();
     let to = memory();
-    let transfer = Transfer {
-        from: &archive,
-        to: &*to,
-        mount: &[],
-    };
+    let transfer = Transfer::between(&archive, &*to);
     transfer.image(&raw).await.unwrap_err();
     assert!(to.stat_manifest(&found).await.unwrap().is_none());
 
