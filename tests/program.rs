@@ -34,6 +34,7 @@ mod outputs;
 mod peers;
 mod rebuild;
 mod second;
+mod serving;
 mod tampering;
 mod together;
 mod uploads;

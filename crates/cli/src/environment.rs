@@ -40,7 +40,7 @@ pub struct BadSize {
 }
 
 /// Bytes; `K`, `M`, `G` and `T` stand for powers of 1,024.
-fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(end) => text.split_at(end),
         None => (text, ""),
@@ -81,6 +81,14 @@ impl Environment {
     pub fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// The time, in whole milliseconds: for logs.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the clock enters")]
+    pub fn clock() -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
     /// A variable that is set, not empty, and UTF-8.

@@ -26,7 +26,7 @@ use cairn_oci::{Digest, Hasher, RepositoryName};
 
 use crate::blocking::blocking;
 use crate::error::RepositoryError;
-use crate::files::{FileError, Fs, RealFs, Writer};
+use crate::files::{self, FileError, Fs, RealFs, Writer};
 use crate::memory::page_of;
 use crate::repository::{Page, Repository};
 use crate::store::{Store, UploadError, UploadId};
@@ -234,6 +234,16 @@ impl Store for Directory {
     async fn cancel_upload(&self, name: &RepositoryName, id: &UploadId) -> Result<(), UploadError> {
         let (repository, id) = (self.open_repository(name), id.clone());
         blocking(move || repository.cancel_upload(&id)).await
+    }
+
+    async fn open_uploads(&self, name: &RepositoryName, limit: usize) -> Result<usize, RepositoryError> {
+        let repository = self.open_repository(name);
+        Ok(blocking(move || repository.open_uploads(limit)).await?)
+    }
+
+    async fn free_space(&self) -> Result<Option<u64>, RepositoryError> {
+        let path = self.path().to_owned();
+        Ok(blocking(move || files::free_space(&path)).await.map(Some)?)
     }
 
     async fn flush(&self) -> Result<(), RepositoryError> {

@@ -113,6 +113,26 @@ pub fn list(directory: &Path) -> Result<Vec<String>, FileError> {
     Writer::real().list(directory)
 }
 
+/// How many bytes somebody without special rights can still write to the file system of `path`, or of the nearest
+/// directory above it that exists.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn free_space(path: &Path) -> Result<u64, FileError> {
+    let mut place = path;
+    loop {
+        match rustix::fs::statvfs(place) {
+            Ok(found) => return Ok(found.f_bavail.saturating_mul(found.f_frsize)),
+            Err(rustix::io::Errno::NOENT) => match place.parent() {
+                Some(above) if !above.as_os_str().is_empty() => place = above,
+                _ => return Err(FileError::on("look at", path)(io::ErrorKind::NotFound.into())),
+            },
+            Err(errno) => return Err(FileError::on("look at", place)(errno.into())),
+        }
+    }
+}
+
 /// Sets the times of the file `path` to now, without waiting for the disk: it was of use.
 ///
 /// # Errors

@@ -557,6 +557,14 @@ impl Store for Memory {
             .ok_or_else(|| UploadError::Unknown { id: id.clone() })
     }
 
+    async fn open_uploads(&self, name: &RepositoryName, limit: usize) -> Result<usize, RepositoryError> {
+        Ok(self.read(name, |state| state.uploads.len()).min(limit))
+    }
+
+    async fn free_space(&self) -> Result<Option<u64>, RepositoryError> {
+        Ok(None)
+    }
+
     async fn flush(&self) -> Result<(), RepositoryError> {
         Ok(())
     }

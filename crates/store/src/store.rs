@@ -136,6 +136,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Drops an upload.
     async fn cancel_upload(&self, name: &RepositoryName, id: &UploadId) -> Result<(), UploadError>;
 
+    /// How many uploads of a repository are unfinished, counted up to `limit`.
+    async fn open_uploads(&self, name: &RepositoryName, limit: usize) -> Result<usize, RepositoryError>;
+
+    /// How many bytes can still be written, if the store knows.
+    async fn free_space(&self) -> Result<Option<u64>, RepositoryError>;
+
     /// Brings everything that is derived up to date (for a directory: the `index.json` that other tools read).
     async fn flush(&self) -> Result<(), RepositoryError>;
 }

@@ -15,6 +15,7 @@ use oci_spec::distribution::ErrorCode;
 use serde::Serialize;
 
 use super::body::{self, AnswerBody, WrongLength};
+use super::room::Refused;
 use crate::wire::{Code, ConditionError, Detail, ErrorBody, RouteError, header};
 
 /// The answer to one request.
@@ -111,6 +112,30 @@ impl Answer {
             .with(RETRY_AFTER, format!("{seconds:.0}"))
     }
 
+    pub(super) fn overloaded() -> Self {
+        let body = ErrorBody::new(Code::Other("UNAVAILABLE".to_owned()), "too many requests at once");
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, &body).with(RETRY_AFTER, "1")
+    }
+
+    pub(super) fn no_room() -> Self {
+        let body = ErrorBody::new(
+            Code::Other("UNAVAILABLE".to_owned()),
+            "there is no room for pushes on the disk; reading goes on",
+        );
+        Self::error(StatusCode::INSUFFICIENT_STORAGE, &body).with(RETRY_AFTER, "600")
+    }
+
+    pub(super) fn too_long(limit: u64) -> Self {
+        let message = format!("a blob may have at most {limit} bytes here");
+        Self::refuse(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
+    }
+
+    pub(super) fn too_many_open() -> Self {
+        let message = "too many unfinished uploads in this repository; end or cancel some";
+        Self::refuse(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+            .with(RETRY_AFTER, "60")
+    }
+
     pub(super) fn too_many() -> Self {
         let message = "too many uploads at once";
         Self::refuse(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
@@ -179,6 +204,10 @@ impl From<RepositoryError> for Answer {
             RepositoryError::File { ref source, .. } if is_full(source) => {
                 Self::failed(StatusCode::INSUFFICIENT_STORAGE, "the store is full", error)
             }
+            RepositoryError::File { ref source, .. } if is_passing(source) => {
+                Self::failed(StatusCode::SERVICE_UNAVAILABLE, "the store is busy", error)
+                    .with(RETRY_AFTER, "5")
+            }
             other => Self::failed(StatusCode::INTERNAL_SERVER_ERROR, "the store failed", other),
         }
     }
@@ -245,11 +274,23 @@ fn broken_content(error: &io::Error) -> Answer {
     if let Some(wrong) = inner.and_then(|inner| inner.downcast_ref::<WrongLength>()) {
         return Answer::bad(ErrorCode::SizeInvalid, wrong.to_string());
     }
+    match inner.and_then(|inner| inner.downcast_ref::<Refused>()) {
+        Some(Refused::TooLong { limit }) => return Answer::too_long(*limit),
+        Some(Refused::NoRoom) => return Answer::no_room(),
+        None => {}
+    }
     if error.kind() == io::ErrorKind::TimedOut {
         let message = "the body stood still for too long";
         return Answer::refuse(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, message);
     }
     Answer::bad(ErrorCode::BlobUploadInvalid, "the body broke off")
+}
+
+/// Too many open files, no memory: worth another try.
+fn is_passing(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    error.kind() == io::ErrorKind::OutOfMemory || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -14,8 +14,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
-use super::config::{AccessLog, AccessRecord};
+use super::config::AccessRecord;
+use super::dispatch::Begun;
 
 /// The body of an answer.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -37,27 +39,54 @@ pub(super) fn streamed(content: ByteStream) -> AnswerBody {
     StreamBody::new(content.map_ok(Frame::data)).boxed_unsync()
 }
 
-/// The body of a request as content: each piece must come within `idle`.
+/// Fewer bytes than these within the time that a body may stand still count as standing still.
+const TRICKLE: u64 = 1024;
+
+/// The body of a request as content: [`TRICKLE`] bytes, or its end, must come within `idle`, again and again.
 pub(super) fn content(body: Incoming, idle: Duration, received: Arc<AtomicU64>) -> ByteStream {
-    Box::pin(stream::try_unfold(
-        (body, received),
-        move |(mut body, received)| async move {
-            loop {
-                let frame = tokio::time::timeout(idle, body.frame())
-                    .await
-                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-                let Some(frame) = frame.transpose().map_err(io::Error::other)? else {
-                    return Ok(None);
-                };
-                if let Ok(piece) = frame.into_data()
-                    && !piece.is_empty()
-                {
-                    received.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                    return Ok(Some((piece, (body, received))));
-                }
+    let state = Receiving {
+        body,
+        received,
+        idle,
+        left: idle,
+        since: 0,
+    };
+    Box::pin(stream::try_unfold(state, Receiving::step))
+}
+
+struct Receiving {
+    body: Incoming,
+    received: Arc<AtomicU64>,
+    idle: Duration,
+    /// How long may still be waited; what this side takes its time for does not count.
+    left: Duration,
+    /// Bytes that came since the waiting began.
+    since: u64,
+}
+
+impl Receiving {
+    async fn step(mut self) -> io::Result<Option<(Bytes, Self)>> {
+        loop {
+            let begun = Instant::now();
+            let frame = tokio::time::timeout(self.left, self.body.frame())
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+            self.left = self.left.saturating_sub(begun.elapsed());
+            let Some(frame) = frame.transpose().map_err(io::Error::other)? else {
+                return Ok(None);
+            };
+            let Ok(piece) = frame.into_data() else { continue };
+            if piece.is_empty() {
+                continue;
             }
-        },
-    ))
+            self.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            self.since += piece.len() as u64;
+            if self.since >= TRICKLE {
+                (self.since, self.left) = (0, self.idle);
+            }
+            return Ok(Some((piece, self)));
+        }
+    }
 }
 
 /// Content that ends in an error unless it has exactly `length` bytes.
@@ -101,23 +130,12 @@ pub(super) async fn discard(mut content: ByteStream, limit: u64) {
 pub(super) struct Logged {
     body: AnswerBody,
     record: AccessRecord,
-    received: Arc<AtomicU64>,
-    log: Arc<dyn AccessLog>,
+    begun: Begun,
 }
 
 impl Logged {
-    pub(super) fn new(
-        body: AnswerBody,
-        record: AccessRecord,
-        received: Arc<AtomicU64>,
-        log: Arc<dyn AccessLog>,
-    ) -> Self {
-        Self {
-            body,
-            record,
-            received,
-            log,
-        }
+    pub(super) const fn new(body: AnswerBody, record: AccessRecord, begun: Begun) -> Self {
+        Self { body, record, begun }
     }
 }
 
@@ -147,7 +165,9 @@ impl Body for Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        self.record.received = self.received.load(Ordering::Relaxed);
-        self.log.request(&self.record);
+        self.record.received = self.begun.received.load(Ordering::Relaxed);
+        self.record.elapsed = self.begun.since.elapsed();
+        self.begun.shared.metrics.count_request(&self.record);
+        self.begun.shared.config.log.request(&self.record);
     }
 }

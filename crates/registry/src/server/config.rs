@@ -66,12 +66,21 @@ pub struct Limits {
     pub header: usize,
     /// Within which time a request's head must have come, counted also between two requests.
     pub header_timeout: Duration,
-    /// How long a connection may stand still in the middle of a body, in either direction.
+    /// How long a connection may stand still in the middle of a body, in either direction. Fewer than 1,024 bytes of a
+    /// request's body within this time count as standing still.
     pub body_timeout: Duration,
     /// Most connections at once. Further ones wait.
     pub connections: usize,
+    /// Most requests at once. Further ones get 503.
+    pub requests: usize,
     /// Most requests at once that write a blob. Further ones get 429.
     pub uploads: usize,
+    /// Most unfinished uploads in one repository. Further ones get 429.
+    pub open_uploads: usize,
+    /// Largest blob, in bytes. Larger ones get 413.
+    pub blob: u64,
+    /// Free bytes below which nothing is written any more (507).
+    pub free_space: u64,
     /// Most entries of one page of a list.
     pub page: usize,
     /// How long requests in flight have when the server stops.
@@ -86,7 +95,11 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             connections: 4096,
+            requests: 1024,
             uploads: 256,
+            open_uploads: 1000,
+            blob: 64 << 30,
+            free_space: 64 << 20,
             page: 1000,
             drain: Duration::from_secs(20),
         }
@@ -287,6 +300,8 @@ pub struct AccessRecord {
     pub method: String,
     /// The path, as it came, without the query.
     pub path: String,
+    /// Which kind of endpoint: `manifest`, `blob`, `upload`, …, or `other`.
+    pub endpoint: &'static str,
     /// Who asked, if the password was right.
     pub user: Option<String>,
     /// From where.
@@ -297,6 +312,8 @@ pub struct AccessRecord {
     pub received: u64,
     /// Bytes of the answer's body that were sent.
     pub sent: u64,
+    /// From the head of the request to the end of the answer.
+    pub elapsed: Duration,
 }
 
 /// Hears of every request.

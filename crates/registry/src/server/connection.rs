@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,13 +35,17 @@ pub(super) async fn accept(shared: &Arc<Shared>, listener: TcpListener, shutdown
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut shutdown => {
+                shared.stopping.store(true, Ordering::Relaxed);
+                break;
+            }
             Some(_) = connections.join_next() => {}
             // Not a pattern: one that fails would switch this branch off, and with it the server.
             accepted = next(&slots, &listener) => {
                 let Some((stream, peer, slot)) = accepted else { continue };
                 let (shared, watcher) = (Arc::clone(shared), graceful.watcher());
                 connections.spawn(async move {
+                    let _counted = shared.metrics.connections.enter();
                     begin(&shared, stream, peer, watcher).await;
                     drop(slot);
                 });
@@ -101,7 +106,7 @@ where
 }
 
 /// The next connection, as soon as there is room for it. `None`: try again.
-async fn next(
+pub(super) async fn next(
     slots: &Arc<Semaphore>,
     listener: &TcpListener,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {

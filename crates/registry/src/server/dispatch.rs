@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use cairn_oci::RepositoryName;
 use cairn_store::{ByteStream, Repository};
@@ -14,14 +15,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use oci_spec::distribution::ErrorCode;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::access::{Action, Identity, Scope};
 use super::answer::{Answer, Outcome};
 use super::body::{self, Logged};
 use super::config::{AccessRecord, ServerConfig};
-use super::{Shared, blobs, discovery, identity, lists, manifests, uploads};
+use super::{Shared, blobs, discovery, identity, lists, manifests, operation, uploads};
 use crate::wire::route::{BlobAction, ManifestAction, UploadAction};
-use crate::wire::{Query, Route, header};
+use crate::wire::{Query, Route, RouteError, header};
 
 /// Longest unread rest of a request that is read before an error is answered, in bytes (16 MiB).
 pub(super) const DISCARD_LIMIT: u64 = 16 << 20;
@@ -46,27 +49,44 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (shared, peer) = (Arc::clone(&self.shared), self.peer);
         Box::pin(async move {
-            let received = Arc::new(AtomicU64::new(0));
-            let mut call = Call::new(&shared, peer, request, &received);
+            let mut call = Call::new(&shared, peer, request);
+            let begun = Begun {
+                received: Arc::clone(&call.received),
+                permit: Arc::clone(&shared.requests).try_acquire_owned().ok(),
+                shared: Arc::clone(&shared),
+                since: Instant::now(),
+            };
+            let health = operation::health(&shared, call.parts.uri.path()).await;
+            if let Some(answer) = health {
+                return Ok(logged(answer, call.record(), begun));
+            }
+            if begun.permit.is_none() {
+                return Ok(logged(Answer::overloaded(), call.record(), begun));
+            }
             let identified = call.identify().await;
             let record = call.record();
-            let log = Arc::clone(&shared.config.log);
             let answer = call.run(identified).await;
-            if let Some(failure) = answer.failure {
-                log.failure(failure.as_ref());
-            }
-            Ok(logged(*answer.response, record, received, log))
+            Ok(logged(answer, record, begun))
         })
     }
 }
 
-fn logged(
-    response: Response<body::AnswerBody>,
-    record: AccessRecord,
-    received: Arc<AtomicU64>,
-    log: Arc<dyn super::AccessLog>,
-) -> Response<Logged> {
-    let (mut parts, body) = response.into_parts();
+/// What a request holds until its answer has gone out.
+pub(super) struct Begun {
+    pub(super) shared: Arc<Shared>,
+    pub(super) since: Instant,
+    /// Bytes of the body that were read.
+    pub(super) received: Arc<AtomicU64>,
+    /// None: there was no room for it.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+fn logged(answer: Answer, record: AccessRecord, begun: Begun) -> Response<Logged> {
+    if let Some(failure) = answer.failure {
+        begun.shared.metrics.count_failure();
+        begun.shared.config.log.failure(failure.as_ref());
+    }
+    let (mut parts, body) = answer.response.into_parts();
     parts
         .headers
         .insert(header::API_VERSION, HeaderValue::from_static("registry/2.0"));
@@ -74,7 +94,7 @@ fn logged(
         status: parts.status.as_u16(),
         ..record
     };
-    Response::from_parts(parts, Logged::new(body, record, received, log))
+    Response::from_parts(parts, Logged::new(body, record, begun))
 }
 
 /// A request, taken apart.
@@ -82,6 +102,7 @@ pub(super) struct Call {
     shared: Arc<Shared>,
     peer: SocketAddr,
     who: Identity,
+    route: Result<Route, RouteError>,
     parts: Parts,
     query: Option<Query>,
     incoming: Option<Incoming>,
@@ -89,12 +110,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn new(
-        shared: &Arc<Shared>,
-        peer: SocketAddr,
-        request: Request<Incoming>,
-        received: &Arc<AtomicU64>,
-    ) -> Self {
+    fn new(shared: &Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Self {
         let (parts, incoming) = request.into_parts();
         Self {
             shared: Arc::clone(shared),
@@ -102,7 +118,8 @@ impl Call {
             who: Identity::Anonymous,
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             incoming: Some(incoming),
-            received: Arc::clone(received),
+            received: Arc::default(),
+            route: Route::parse(&parts.method, parts.uri.path()),
             parts,
         }
     }
@@ -111,6 +128,7 @@ impl Call {
         AccessRecord {
             method: self.parts.method.to_string(),
             path: self.parts.uri.path().to_owned(),
+            endpoint: self.route.as_ref().map_or("other", Route::kind),
             user: match &self.who {
                 Identity::User(user) => Some(user.clone()),
                 Identity::Anonymous => None,
@@ -119,6 +137,7 @@ impl Call {
             status: 0,
             received: 0,
             sent: 0,
+            elapsed: Duration::ZERO,
         }
     }
 
@@ -153,7 +172,7 @@ impl Call {
     }
 
     fn route(&self) -> Result<Route, Answer> {
-        let route = Route::parse(&self.parts.method, self.parts.uri.path());
+        let route = self.route.clone();
         if route.is_err() && self.who == Identity::Anonymous {
             // Strangers are challenged wherever they knock.
             self.config().check_route(&self.who, &Route::Ping)?;
@@ -209,6 +228,10 @@ impl Call {
     }
 
     pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) const fn shared_arc(&self) -> &Arc<Shared> {
         &self.shared
     }
 

@@ -34,7 +34,9 @@ pub(super) async fn identify(shared: &Shared, headers: &HeaderMap, peer: IpAddr)
         // What skopeo and podman send when they were challenged and have no credentials.
         return Ok(Identity::Anonymous);
     }
-    match basic.accounts.verify(&user, &password, peer).await {
+    let verdict = basic.accounts.verify(&user, &password, peer).await;
+    shared.metrics.count_login(verdict);
+    match verdict {
         Verdict::Allowed => Ok(Identity::User(user)),
         Verdict::Refused => Err(Answer::unauthorized(&basic.realm)),
         Verdict::Wait(time) => Err(Answer::too_many_guesses(time)),

@@ -12,8 +12,8 @@ use oci_spec::distribution::ErrorCode;
 use super::access::{Action, Scope};
 use super::answer::{Answer, Outcome};
 use super::blobs::may_delete;
-use super::body;
 use super::dispatch::{Call, DISCARD_LIMIT};
+use super::{body, room};
 use crate::wire::route::ManifestAction;
 use crate::wire::{ConditionName, Route, condition, header};
 
@@ -70,6 +70,7 @@ pub(super) async fn write(call: &mut Call, name: &RepositoryName, target: &Targe
     let condition = condition::parse(call.headers())?;
     let tags = extra_tags(call, target, &condition)?;
     check_conditional(call, target, &tags, &condition)?;
+    room::check_disk(call).await?;
     let manifest = read_body(call).await?;
     let repository = call.repository(name).await?;
     expect_digest(target, &manifest)?;

@@ -19,6 +19,9 @@ mod htpasswd;
 mod identity;
 mod lists;
 mod manifests;
+mod metrics;
+mod operation;
+mod room;
 mod tls;
 mod uploads;
 
@@ -26,6 +29,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cairn_store::{RepositoryError, Store};
 use tokio::net::TcpListener;
@@ -37,6 +41,8 @@ pub use config::{
     Pattern, PatternError, ServerConfig, Verdict,
 };
 pub use htpasswd::{Htpasswd, HtpasswdError};
+pub use metrics::Metrics;
+pub use operation::Operation;
 pub use tls::{Tls, TlsError};
 
 /// A store and the rules under which it is served.
@@ -51,6 +57,15 @@ struct Shared {
     store: Arc<dyn Store>,
     config: ServerConfig,
     uploads: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a server did not start or did not end well.
@@ -73,15 +88,32 @@ impl Server {
     /// Serves `store` under `config`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, config: ServerConfig) -> Self {
-        let uploads = Arc::new(Semaphore::new(config.limits.uploads));
         let shared = Shared {
             store,
+            uploads: Arc::new(Semaphore::new(config.limits.uploads)),
+            requests: Arc::new(Semaphore::new(config.limits.requests)),
             config,
-            uploads,
+            metrics: Arc::default(),
+            stopping: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// What the server counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.metrics)
+    }
+
+    /// Listens on an address for operators: `/healthz`, `/readyz`, `/metrics`. Plain HTTP, and no password.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Bind`].
+    pub async fn bind_operation(&self, address: SocketAddr) -> Result<Operation, ServerError> {
+        Operation::bind(Arc::clone(&self.shared), address).await
     }
 
     /// Listens on `address`. Port 0 takes a free one: see [`Bound::local_addr`].

@@ -11,8 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::access::{Action, Scope};
 use super::answer::{Answer, Outcome};
-use super::body;
 use super::dispatch::Call;
+use super::{body, room};
 use crate::wire::route::{BlobAction, UploadAction};
 use crate::wire::{Route, header, range};
 
@@ -49,14 +49,18 @@ pub(super) async fn begin(call: &mut Call, name: &RepositoryName) -> Outcome {
     if let Some(answer) = mount(call, name).await? {
         return Ok(answer);
     }
+    room::check_disk(call).await?;
+    room::check_open_uploads(call, name).await?;
     let digest = call.query()?.get("digest").map(parse_digest).transpose()?;
     let Some(digest) = digest else {
         let id = call.shared().store.begin_upload(name).await?;
         return Ok(progress(StatusCode::ACCEPTED, name, &id, 0));
     };
     let _slot = slot(call)?;
+    room::check_length(call, 0)?;
     let id = call.shared().store.begin_upload(name).await?;
     let content = call.take_content();
+    let content = room::bounded(call, 0, content);
     let store = &call.shared().store;
     if let Err(error) = store.append_upload(name, &id, 0, content).await {
         // The client has not heard of this upload, so nobody will go on with it.
@@ -121,13 +125,16 @@ pub(super) async fn cancel(call: &Call, name: &RepositoryName, id: &UploadId) ->
 /// Appends the body to the upload, where its `Content-Range` says, or at the end.
 async fn take_piece(call: &mut Call, name: &RepositoryName, id: &UploadId) -> Result<u64, Answer> {
     let _slot = slot(call)?;
+    room::check_disk(call).await?;
     let (offset, content) = piece(call, name, id).await?;
+    let content = room::bounded(call, offset, content);
     let store = &call.shared().store;
     Ok(store.append_upload(name, id, offset, content).await?)
 }
 
 async fn piece(call: &mut Call, name: &RepositoryName, id: &UploadId) -> Result<(u64, ByteStream), Answer> {
     let at = call.shared().store.upload_offset(name, id).await?;
+    room::check_length(call, at)?;
     let Some(header) = call.headers().get(CONTENT_RANGE) else {
         return Ok((at, call.take_content()));
     };

@@ -134,6 +134,21 @@ impl Route {
         }
     }
 
+    /// What kind of endpoint it is, in one word: for logs and counters.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Catalog => "catalog",
+            Self::Discover(_) => "discover",
+            Self::Tags(_) => "tags",
+            Self::Referrers(..) => "referrers",
+            Self::Blob(..) => "blob",
+            Self::BeginUpload(_) | Self::Upload(..) => "upload",
+            Self::Manifest(..) => "manifest",
+        }
+    }
+
     /// The method of the endpoint.
     #[must_use]
     pub fn method(&self) -> Method {

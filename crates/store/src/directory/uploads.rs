@@ -59,6 +59,13 @@ impl DirectoryRepository {
         Ok(id)
     }
 
+    /// How many uploads there are, up to `limit`.
+    pub(super) fn open_uploads(&self, limit: usize) -> Result<usize, FileError> {
+        let is_upload = |name: &str| name.parse::<UploadId>().is_ok();
+        let names = self.writer().list_part(&self.uploads(), None, limit, is_upload)?;
+        Ok(names.len())
+    }
+
     pub(super) fn upload_offset(&self, id: &UploadId) -> Result<u64, UploadError> {
         let path = self.upload(id);
         length(&path)?.ok_or_else(|| UploadError::Unknown { id: id.clone() })

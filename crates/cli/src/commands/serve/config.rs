@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use cairn_build::Finding;
-use cairn_registry::server::{Challenge, Pattern, Rule, Who};
+use cairn_registry::server::{Challenge, Limits, Pattern, Rule, Who};
+use clap::ValueEnum;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::log::Format;
 use super::tls::Files;
 use crate::diagnostic;
+use crate::environment::parse_size;
 use crate::failure::{Classify, Exit, Failure};
 use crate::terminal::Terminal;
 
@@ -29,6 +33,32 @@ struct Document {
     #[serde(default)]
     access: Access,
     tls: Option<TlsTable>,
+    #[serde(default)]
+    limits: LimitsTable,
+    #[serde(default)]
+    operation: OperationTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct LimitsTable {
+    connections: Option<Spanned<i64>>,
+    requests: Option<Spanned<i64>>,
+    uploads: Option<Spanned<i64>>,
+    open_uploads: Option<Spanned<i64>>,
+    blob: Option<Spanned<String>>,
+    free_space: Option<Spanned<String>>,
+    head_time: Option<Spanned<String>>,
+    still_time: Option<Spanned<String>>,
+    drain_time: Option<Spanned<String>>,
+    upload_life: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct OperationTable {
+    metrics: Option<Spanned<String>>,
+    access_log: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,6 +107,14 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// The certificate and its key.
     pub tls: Option<Files>,
+    /// Sizes, counts and times; the defaults where nothing is said.
+    pub limits: Limits,
+    /// How long an upload waits for whoever began it.
+    pub upload_life: Option<Duration>,
+    /// Where to answer operators.
+    pub metrics: Option<SocketAddr>,
+    /// How requests are written down.
+    pub access_log: Option<Format>,
 }
 
 /// The file cannot be read at all.
@@ -158,7 +196,7 @@ struct Reader {
 
 impl Reader {
     fn config(&mut self, document: Document, directory: &Path) -> Config {
-        let access = document.access;
+        let (access, limits, operation) = (document.access, document.limits, document.operation);
         let config = Config {
             listen: document.listen.and_then(|text| self.address(&text)),
             delete: document.delete,
@@ -166,6 +204,10 @@ impl Reader {
             htpasswd: access.htpasswd.map(|path| directory.join(path)),
             realm: access.realm.and_then(|realm| self.realm(&realm)),
             challenge: access.challenge.and_then(|text| self.challenge(&text)),
+            upload_life: limits.upload_life.as_ref().and_then(|text| self.time(text)),
+            limits: self.limits(&limits),
+            metrics: operation.metrics.and_then(|text| self.address(&text)),
+            access_log: operation.access_log.and_then(|text| self.format(&text)),
             tls: document.tls.map(|tls| Files {
                 certificate: directory.join(tls.cert),
                 key: directory.join(tls.key),
@@ -189,6 +231,76 @@ impl Reader {
                 .push(finding.with_hint("such as 127.0.0.1:5000 or [::1]:5000"));
         }
         address
+    }
+
+    fn limits(&mut self, table: &LimitsTable) -> Limits {
+        let mut limits = Limits::default();
+        for (given, limit) in [
+            (&table.connections, &mut limits.connections),
+            (&table.requests, &mut limits.requests),
+            (&table.uploads, &mut limits.uploads),
+            (&table.open_uploads, &mut limits.open_uploads),
+        ] {
+            if let Some(given) = given {
+                *limit = self.count(given).unwrap_or(*limit);
+            }
+        }
+        for (given, limit) in [
+            (&table.blob, &mut limits.blob),
+            (&table.free_space, &mut limits.free_space),
+        ] {
+            if let Some(given) = given {
+                *limit = self.size(given).unwrap_or(*limit);
+            }
+        }
+        for (given, limit) in [
+            (&table.head_time, &mut limits.header_timeout),
+            (&table.still_time, &mut limits.body_timeout),
+            (&table.drain_time, &mut limits.drain),
+        ] {
+            if let Some(given) = given {
+                *limit = self.time(given).unwrap_or(*limit);
+            }
+        }
+        limits
+    }
+
+    fn count(&mut self, number: &Spanned<i64>) -> Option<usize> {
+        // More than a million of anything is a mistake, and more than tokio's semaphores hold is a panic.
+        let count = usize::try_from(*number.get_ref()).ok();
+        let count = count.filter(|count| (1..=1_000_000).contains(count));
+        if count.is_none() {
+            let message = "a limit is a number from 1 to 1000000";
+            self.findings.push(Finding::new(message, number.span()));
+        }
+        count
+    }
+
+    fn size(&mut self, text: &Spanned<String>) -> Option<u64> {
+        let size = parse_size(text.get_ref());
+        if size.is_none() {
+            let message = "not a number of bytes, alone or followed by K, M, G or T";
+            self.findings.push(Finding::new(message, text.span()));
+        }
+        size
+    }
+
+    fn time(&mut self, text: &Spanned<String>) -> Option<Duration> {
+        let time = parse_time(text.get_ref());
+        if time.is_none() {
+            let message = "not a time: a number from 1 on, followed by s, m, h or d, of at most ten years";
+            self.findings.push(Finding::new(message, text.span()));
+        }
+        time
+    }
+
+    fn format(&mut self, text: &Spanned<String>) -> Option<Format> {
+        let format = Format::from_str(text.get_ref(), false).ok();
+        if format.is_none() {
+            let message = "`access-log` is \"off\", \"text\" or \"json\"";
+            self.findings.push(Finding::new(message, text.span()));
+        }
+        format
     }
 
     fn realm(&mut self, text: &Spanned<String>) -> Option<String> {
@@ -253,6 +365,23 @@ impl Reader {
     }
 }
 
+/// A time such as `30s` or `24h`.
+pub fn parse_time(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return None,
+    };
+    let digits = text.strip_suffix(unit)?;
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|number| is_number && *number > 0)?;
+    let seconds = number.checked_mul(seconds)?;
+    (seconds <= 10 * 366 * 24 * 3600).then(|| Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use cairn_registry::server::Action;
@@ -301,6 +430,45 @@ mod tests {
             Config::parse("", Path::new(""), false).unwrap(),
             Config::default()
         );
+    }
+
+    #[test]
+    fn limits_have_units_and_bounds() {
+        let text = "[limits]\nblob = \"2G\"\nuploads = 3\nstill-time = \"2m\"\nupload-life = \"1d\"\n";
+        let config = Config::parse(text, Path::new(""), false).unwrap();
+        let expected = Limits {
+            blob: 2 << 30,
+            uploads: 3,
+            body_timeout: Duration::from_secs(120),
+            ..Limits::default()
+        };
+        assert_eq!(config.limits, expected);
+        assert_eq!(config.upload_life, Some(Duration::from_secs(24 * 3600)));
+        for text in [
+            "0s",
+            "s",
+            "",
+            "1",
+            "1.5h",
+            "+1s",
+            "99999999999999999999s",
+            "4000d",
+            "1ä",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+        for bad in [
+            "uploads = 0",
+            "requests = -1",
+            "blob = \"x\"",
+            "drain-time = \"0s\"",
+        ] {
+            let shown = shown(&format!("[limits]\n{bad}\n"));
+            assert!(
+                shown.contains("serve.toml:2:") && shown.contains("1 error;"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]

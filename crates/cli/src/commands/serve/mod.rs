@@ -1,6 +1,7 @@
 //! `cairn serve`
 
 mod config;
+mod log;
 mod reload;
 mod tls;
 mod users;
@@ -10,15 +11,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cairn_registry::server::{AccessLog, AccessRecord, BasicAuth, Server, ServerConfig};
+use cairn_registry::server::{BasicAuth, Metrics, Server, ServerConfig};
 use cairn_store::{Directory, Page, Store};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::escape::escape;
+use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use config::Config;
+use log::{Format, Log};
 use reload::Watched;
 
 /// Where the server listens if nothing says otherwise.
@@ -47,6 +49,12 @@ pub struct Serve {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Answers /healthz, /readyz and /metrics on an address of their own, over plain HTTP and without a password
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// Writes a line to stderr for each request [default: off; with -v: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub access_log: Option<Format>,
     /// Refuses to delete tags, manifests and blobs
     #[arg(long)]
     pub no_delete: bool,
@@ -70,6 +78,15 @@ impl Serve {
                 "--tls-cert FILE --tls-key FILE; or a proxy with TLS before a loopback address; or, in a network that you trust, --plain-http".to_owned(),
             ));
         }
+        let metrics = self.metrics.or(file.metrics);
+        if let Some(address) = metrics.filter(|address| !address.ip().is_loopback())
+            && !cairn.global.plain_http
+        {
+            let text = format!("{address}, where metrics are to be had, is not on this machine alone");
+            return Err(Failure::new(Exit::Input, text)
+                .with_hint("a loopback address; or, in a network that you trust, --plain-http".to_owned()));
+        }
+        let upload_life = file.upload_life.unwrap_or(UPLOAD_LIFE);
         let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -84,8 +101,16 @@ impl Serve {
         let store = cairn.store().await?.clone();
         // Whoever was ended before may have left what other tools read behind what is true.
         store.flush_all().await?;
-        expire_uploads(cairn, &store).await?;
         let server = Server::new(Arc::new(store.clone()) as Arc<dyn Store>, config);
+        let counted = server.metrics();
+        expire_uploads(cairn, &store, upload_life, &counted).await?;
+        let operation = async {
+            match metrics {
+                Some(address) => Ok(Some(server.bind_operation(address).await?)),
+                None => Ok::<_, Failure>(None),
+            }
+        };
+        let operation = operation.await?;
         let bound = server.bind(listen).await?;
         cairn
             .terminal
@@ -96,9 +121,20 @@ impl Serve {
                 _ = terminate.recv() => {}
             }
         };
+        if let Some(operation) = &operation {
+            let address = operation.local_addr();
+            cairn.terminal.say(format!("metrics at http://{address}/metrics"));
+        }
+        let operate = async {
+            match operation {
+                Some(operation) => match operation.serve().await {},
+                None => std::future::pending::<()>().await,
+            }
+        };
         tokio::select! {
             served = bound.serve(stop) => Ok(served?),
-            failure = keep_expiring(cairn, &store) => Err(failure),
+            () = operate => Ok(()),
+            failure = keep_expiring(cairn, &store, upload_life, &counted) => Err(failure),
             () = reload::keep_fresh(&cairn.terminal, watched, hangup) => Ok(()),
         }
     }
@@ -116,17 +152,20 @@ impl Serve {
     fn server_config(&self, cairn: &Cairn, file: Config) -> Result<(ServerConfig, Vec<Watched>), Failure> {
         let users = self.htpasswd.as_ref().map(|path| cairn.directory().join(path));
         let defaults = ServerConfig::default();
+        let verbose = cairn.terminal.verbose.then_some(Format::Text);
+        let format = self
+            .access_log
+            .or(file.access_log)
+            .or(verbose)
+            .unwrap_or_default();
         let mut config = ServerConfig {
             delete: !self.no_delete && file.delete.unwrap_or(true),
             conditional_tags: file.conditional_tags.unwrap_or(defaults.conditional_tags),
             rules: file.rules,
             challenge: file.challenge.unwrap_or(defaults.challenge),
-            log: if cairn.terminal.verbose {
-                Arc::new(Log)
-            } else {
-                Arc::new(Failures)
-            },
-            ..ServerConfig::default()
+            limits: file.limits,
+            log: Arc::new(Log::new(format, Environment::clock)),
+            ..defaults
         };
         let mut watched = Vec::new();
         if let Some(path) = users.or(file.htpasswd) {
@@ -142,19 +181,24 @@ impl Serve {
 }
 
 /// Removes abandoned uploads again and again; ends only when the store fails.
-async fn keep_expiring(cairn: &Cairn, store: &Directory) -> Failure {
+async fn keep_expiring(cairn: &Cairn, store: &Directory, life: Duration, metrics: &Metrics) -> Failure {
     loop {
-        tokio::time::sleep(EXPIRY_PAUSE).await;
-        if let Err(failure) = expire_uploads(cairn, store).await {
+        tokio::time::sleep(EXPIRY_PAUSE.min(life)).await;
+        if let Err(failure) = expire_uploads(cairn, store, life, metrics).await {
             return failure;
         }
     }
 }
 
-/// Removes uploads, and what interrupted writes left, that nobody has touched for [`UPLOAD_LIFE`].
-async fn expire_uploads(cairn: &Cairn, store: &Directory) -> Result<(), Failure> {
+/// Removes uploads, and what interrupted writes left, that nobody has touched for `life`.
+async fn expire_uploads(
+    cairn: &Cairn,
+    store: &Directory,
+    life: Duration,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
     let now = u64::try_from(cairn.environment.now().as_second()).unwrap_or(0);
-    let before = SystemTime::UNIX_EPOCH + Duration::from_secs(now).saturating_sub(UPLOAD_LIFE);
+    let before = SystemTime::UNIX_EPOCH + Duration::from_secs(now).saturating_sub(life);
     let mut page = Page::first();
     loop {
         let names = store.repositories(&page).await?;
@@ -162,6 +206,7 @@ async fn expire_uploads(cairn: &Cairn, store: &Directory) -> Result<(), Failure>
         page.after = Some(last.as_str().to_owned());
         for name in &names {
             let removed = store.remove_uploads_before(name, before).await?;
+            metrics.count_expired(removed as u64);
             if removed > 0 {
                 cairn
                     .terminal
@@ -169,49 +214,4 @@ async fn expire_uploads(cairn: &Cairn, store: &Directory) -> Result<(), Failure>
             }
         }
     }
-}
-
-/// One line for each request, on stderr.
-#[derive(Debug)]
-struct Log;
-
-impl AccessLog for Log {
-    fn request(&self, record: &AccessRecord) {
-        let AccessRecord {
-            method,
-            path,
-            status,
-            received,
-            sent,
-            ..
-        } = record;
-        line(&format!(
-            "{} {} {status} in={received} out={sent}",
-            escape(method),
-            escape(path)
-        ));
-    }
-
-    fn failure(&self, error: &(dyn std::error::Error + 'static)) {
-        let failure = Failure::of(Exit::Environment, error);
-        line(failure.to_string().trim_end());
-    }
-}
-
-/// The store's failures without the requests: what an operator must see.
-#[derive(Debug)]
-struct Failures;
-
-impl AccessLog for Failures {
-    fn request(&self, _: &AccessRecord) {}
-
-    fn failure(&self, error: &(dyn std::error::Error + 'static)) {
-        Log.failure(error);
-    }
-}
-
-fn line(text: &str) {
-    use std::io::Write;
-    // A log that cannot be written must not stop the server.
-    let _unheard = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
