@@ -129,7 +129,7 @@ pub enum RepositoryError {
         source: Cause,
     },
     /// The registry answered with an error of its own.
-    #[error("{repository} answered {status} to {operation}{}", bracketed(detail))]
+    #[error("{repository} answered {status} to {operation}{}{}", repeated(*attempts), bracketed(detail))]
     Refused {
         /// Which repository.
         repository: String,
@@ -139,6 +139,8 @@ pub enum RepositoryError {
         operation: String,
         /// Its own words, bounded; untrusted text.
         detail: String,
+        /// How often it was asked before this counted as its answer, at least once.
+        attempts: u32,
     },
     /// The registry broke the protocol.
     #[error("{repository} broke the protocol: {detail}")]
@@ -254,6 +256,14 @@ fn condition_failed(condition: &Condition, found: Option<&Digest>) -> String {
         Condition::Always => format!("points at {found}"),
         Condition::IfAbsent | Condition::Seal => format!("expected nothing there, found {found}"),
         Condition::IfMatch(expected) => format!("expected {expected}, found {found}"),
+    }
+}
+
+fn repeated(attempts: u32) -> String {
+    if attempts > 1 {
+        format!(", tried {attempts} times")
+    } else {
+        String::new()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a registry answered, and which error that is.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_oci::{Digest, Tag};
@@ -12,10 +13,15 @@ use http::header::{CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, StatusCode};
 use oci_spec::distribution::ErrorCode;
 use reqwest::Response;
+use tokio::time::timeout;
 
 use super::auth::{self, Sent, Standing};
 use super::host::text;
+use super::transport::Course;
 use crate::wire::{ErrorBody, error, header};
+
+/// How long the body of a refusal is read, if nobody said.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer that is no success, read.
 #[derive(Debug)]
@@ -28,6 +34,7 @@ pub(super) struct Refusal {
     sent: Option<Sent>,
     /// Whose answer it is.
     host: String,
+    course: Option<Course>,
 }
 
 /// The body of an answer as content.
@@ -44,14 +51,15 @@ pub(super) fn length(answer: &Response) -> Option<u64> {
 }
 
 impl Refusal {
-    /// Reads at most 64 KiB of the answer's body; a longer one, or one that breaks off, counts as none.
+    /// Reads at most 64 KiB of the answer's body, for a short time; a longer one, or one that breaks off, counts as none.
     pub(super) async fn read(answer: Response) -> Self {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let sent = answer.extensions().get().cloned();
         let host = answer.url().host_str().unwrap_or_default().to_owned();
-        let raw = collect(content(answer), error::LIMIT as u64)
-            .await
-            .unwrap_or_default();
+        let course: Option<Course> = answer.extensions().get().copied();
+        let patience = course.map_or(PATIENCE, |course| course.refusal);
+        let raw = timeout(patience, collect(content(answer), error::LIMIT as u64)).await;
+        let raw = raw.ok().and_then(Result::ok).unwrap_or_default();
         Self {
             status,
             headers,
@@ -59,6 +67,7 @@ impl Refusal {
             raw,
             sent,
             host,
+            course,
         }
     }
 
@@ -96,7 +105,11 @@ impl Refusal {
 
     /// The error of a request that is about nothing in particular.
     pub(super) fn into_error(self, repository: String, operation: String) -> RepositoryError {
-        let detail = self.words();
+        let detail = match self.course.and_then(|course| course.asked) {
+            // More words could push this one out.
+            Some(asked) => format!("it asks to wait for {} seconds", asked.as_secs()),
+            None => self.words(),
+        };
         match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RepositoryError::Denied {
                 denial: self.denial(),
@@ -108,6 +121,7 @@ impl Refusal {
                 status: status.as_u16(),
                 operation,
                 detail,
+                attempts: self.course.map_or(1, |course| course.attempts),
             },
         }
     }
@@ -188,24 +202,27 @@ impl Refusal {
     }
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(super) async fn bounded(
-    answer: Response,
-    limit: usize,
-    repository: &str,
-    subject: impl Into<String>,
-) -> Result<Bytes, RepositoryError> {
-    let (subject, limit) = (subject.into(), limit as u64);
+/// Why the body of an answer was not read whole.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It is longer than it may be.
+    TooLarge,
+    /// It broke off.
+    Broken(io::Error),
+    /// It did not come to its end in this time.
+    Endless(Duration),
+}
+
+/// Reads a body of at most `limit` bytes within `time`.
+pub(super) async fn bounded(answer: Response, limit: usize, time: Duration) -> Result<Bytes, Unread> {
+    let limit = limit as u64;
     if length(&answer).is_some_and(|length| length > limit) {
-        return Err(RepositoryError::TooLarge { subject, limit });
+        return Err(Unread::TooLarge);
     }
-    collect(content(answer), limit)
-        .await
-        .map_err(|error| match error {
-            ReadBytes::TooLarge { limit } => RepositoryError::TooLarge { subject, limit },
-            ReadBytes::Broken(source) => RepositoryError::Unreachable {
-                repository: repository.to_owned(),
-                source: Box::new(source),
-            },
-        })
+    match timeout(time, collect(content(answer), limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(ReadBytes::TooLarge { .. })) => Err(Unread::TooLarge),
+        Ok(Err(ReadBytes::Broken(source))) => Err(Unread::Broken(source)),
+        Err(_) => Err(Unread::Endless(time)),
+    }
 }

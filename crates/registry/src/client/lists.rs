@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::answer;
 use super::auth::Access;
 use super::host::text;
-use super::remote::Remote;
+use super::remote::{Remote, Whole};
 use super::transport::Request;
 use crate::wire::{Query, Route, link};
 
@@ -63,14 +63,15 @@ impl Remote {
     ) -> Result<Fetched, RepositoryError> {
         let url = self.page_url(route, query, page)?;
         let request = Request::new(Method::GET, url).to(Access::to(route));
-        let answer = self.ask(&request).await?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(Fetched::Missing(answer::Refusal::read(answer).await)),
-            _ => return Err(self.refused(&request, answer).await),
-        }
-        let next = self.next_page(route, &request.url, answer.headers())?;
-        let bytes = answer::bounded(answer, PAGE_LIMIT, &self.label, "a page of a list").await?;
+        let whole = self.ask_whole(&request, PAGE_LIMIT, "a page of a list");
+        let (headers, bytes) = match whole.await? {
+            Whole::Document(headers, bytes) => (headers, bytes),
+            Whole::Other(answer) if answer.status() == StatusCode::NOT_FOUND => {
+                return Ok(Fetched::Missing(answer::Refusal::read(answer).await));
+            }
+            Whole::Other(answer) => return Err(self.refused(&request, answer).await),
+        };
+        let next = self.next_page(route, &request.url, &headers)?;
         self.meter.downloaded(bytes.len() as u64);
         Ok(Fetched::Page(bytes, next))
     }

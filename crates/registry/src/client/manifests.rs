@@ -1,14 +1,14 @@
 //! Manifests and tags of a registry.
 
+use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest, Document, MediaType, Tag, manifest, media_type};
 use cairn_store::{Condition, RawManifest, RepositoryError, Target};
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use reqwest::Response;
 
 use super::answer::{self, Refusal};
 use super::host::{self, text};
-use super::remote::Remote;
+use super::remote::{Remote, Whole};
 use super::transport::{Repeat, Request};
 use crate::wire::route::ManifestAction;
 use crate::wire::{Route, condition, header};
@@ -45,29 +45,30 @@ impl Remote {
 
     pub(super) async fn get_manifest(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
         let request = self.manifest(ManifestAction::Read, target);
-        let answer = self.ask(&request).await?;
+        let subject = format!("the manifest {target}");
+        let answer = match self.ask_whole(&request, manifest::LIMIT, &subject).await? {
+            Whole::Document(headers, bytes) => return self.received(target, &headers, bytes).map(Some),
+            Whole::Other(answer) => answer,
+        };
         match answer.status() {
-            StatusCode::OK => self.read_manifest_body(target, answer).await.map(Some),
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(self.refused(&request, answer).await),
         }
     }
 
-    async fn read_manifest_body(
+    fn received(
         &self,
         target: &Target,
-        answer: Response,
+        headers: &HeaderMap,
+        bytes: Bytes,
     ) -> Result<RawManifest, RepositoryError> {
-        let headers = answer.headers().clone();
-        let subject = format!("the manifest {target}");
-        let bytes = answer::bounded(answer, manifest::LIMIT, &self.label, subject).await?;
         self.meter.downloaded(bytes.len() as u64);
-        let media_type = content_type(&headers);
+        let media_type = content_type(headers);
         let media_type =
             media_type.ok_or_else(|| self.protocol(format!("the manifest {target} came without a type")))?;
         let manifest = RawManifest::new(media_type, bytes);
         check_target(target, manifest.digest())?;
-        let stated = text(&headers, &header::CONTENT_DIGEST).and_then(|text| text.parse().ok());
+        let stated = text(headers, &header::CONTENT_DIGEST).and_then(|text| text.parse().ok());
         match stated {
             Some(expected) if expected != manifest.digest() => Err(RepositoryError::Digest {
                 expected,

@@ -23,6 +23,7 @@ mod origin;
 mod referrers;
 mod remote;
 mod replay;
+mod retry;
 mod traffic;
 mod transport;
 
@@ -36,6 +37,7 @@ pub use auth::{Basic, Credential, Credentials, CredentialsError, Identity, NoCre
 pub use download::DownloadError;
 pub use origin::PlainHttp;
 pub use remote::Remote;
+pub use retry::{Pauses, Retries, SystemPauses};
 pub use traffic::Traffic;
 
 use host::Host;
@@ -55,6 +57,8 @@ pub struct ClientConfig {
     pub timeouts: Timeouts,
     /// When and how often to ask again.
     pub retries: Retries,
+    /// How to wait before that.
+    pub pauses: Arc<dyn Pauses>,
 }
 
 impl Default for ClientConfig {
@@ -65,17 +69,23 @@ impl Default for ClientConfig {
             user_agent: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),
+            pauses: Arc::new(SystemPauses),
         }
     }
 }
 
-/// When to give up waiting. There is no limit on the whole of a transfer: slow is not dead.
+/// When to give up waiting. There is no limit on the whole of a blob's transfer: slow is not dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection.
     pub connect: Duration,
     /// While nothing at all moves.
     pub idle: Duration,
+    /// For the whole of what is read into memory: a manifest, a page of a list. A server that sends a byte now and then is never
+    /// idle.
+    pub document: Duration,
+    /// For the body of a refusal, which is good for a message only.
+    pub refusal: Duration,
 }
 
 impl Default for Timeouts {
@@ -83,28 +93,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(60),
-        }
-    }
-}
-
-/// When and how often to ask again: after 429, 500, 502, 503, 504 and broken connections, where asking twice is the same as
-/// asking once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retries {
-    /// Most attempts in all, at least 1.
-    pub attempts: u32,
-    /// Before the second attempt; doubled before each further one. A `Retry-After` in seconds counts instead.
-    pub first: Duration,
-    /// Longest pause, whatever the registry asks for.
-    pub longest: Duration,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            first: Duration::from_millis(200),
-            longest: Duration::from_secs(30),
+            document: Duration::from_secs(300),
+            refusal: Duration::from_secs(10),
         }
     }
 }

@@ -1,25 +1,52 @@
 //! One repository of a registry.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest, RepositoryName, Tag, json};
 use cairn_store::{
     Blob, ByteStream, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository,
     RepositoryError, TagPage, Target, Written,
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest::{Response, Url};
 
-use super::answer::{self, Refusal};
+use super::answer::{self, Refusal, Unread};
 use super::auth::Access;
 use super::host::{self, Host};
 use super::traffic::{Meter, Traffic};
 use super::transport::Request;
 use crate::wire::Route;
 use crate::wire::extension::{self, Extensions};
+
+/// What came of a request for something that is read into memory.
+#[derive(Debug)]
+pub(super) enum Whole {
+    /// 200, with headers and body.
+    Document(HeaderMap, Bytes),
+    /// Any other status.
+    Other(Response),
+}
+
+/// Only a part of an answer came.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer to {operation} is not whole")]
+struct Incomplete {
+    operation: String,
+    source: Unfinished,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("it broke off, tried {attempts} times")]
+    Broken { attempts: u32, source: io::Error },
+    #[error("it did not come to its end within {0} seconds")]
+    Endless(u64),
+}
 
 /// One repository of a registry. Clones share their connections and counters.
 #[derive(Clone)]
@@ -68,6 +95,51 @@ impl Remote {
         answer.map_err(|error| host::unreachable(&self.label, error))
     }
 
+    /// Sends a request for what is read into memory: at most `limit` bytes of a success. What breaks off is asked for again.
+    pub(super) async fn ask_whole(
+        &self,
+        request: &Request,
+        limit: usize,
+        subject: &str,
+    ) -> Result<Whole, RepositoryError> {
+        let transport = &self.host.transport;
+        let (timeouts, attempts) = (transport.config().timeouts, transport.config().retries.attempts);
+        let mut attempt = 1;
+        loop {
+            let answer = self.ask(request).await?;
+            if answer.status() != StatusCode::OK {
+                return Ok(Whole::Other(answer));
+            }
+            let headers = answer.headers().clone();
+            let why = match answer::bounded(answer, limit, timeouts.document).await {
+                Ok(bytes) => return Ok(Whole::Document(headers, bytes)),
+                Err(Unread::TooLarge) => {
+                    return Err(RepositoryError::TooLarge {
+                        subject: subject.to_owned(),
+                        limit: limit as u64,
+                    });
+                }
+                Err(Unread::Broken(_)) if attempt < attempts => {
+                    transport.wait(attempt).await;
+                    attempt += 1;
+                    continue;
+                }
+                Err(Unread::Broken(source)) => Unfinished::Broken {
+                    attempts: attempt,
+                    source,
+                },
+                Err(Unread::Endless(time)) => Unfinished::Endless(time.as_secs()),
+            };
+            return Err(RepositoryError::Unreachable {
+                repository: self.label.to_string(),
+                source: Box::new(Incomplete {
+                    operation: host::operation(&request.method, &request.url),
+                    source: why,
+                }),
+            });
+        }
+    }
+
     pub(super) async fn refused(&self, request: &Request, answer: Response) -> RepositoryError {
         let operation = host::operation(&request.method, &request.url);
         let refusal = Refusal::read(answer).await;
@@ -100,14 +172,13 @@ impl Remote {
             .host
             .request(&Route::Discover(None))
             .to(Access::pull(&self.name));
-        let answer = self.ask(&request).await?;
+        let whole = self.ask_whole(&request, extension::LIMIT, "the list of extensions");
+        let answer = match whole.await? {
+            // Some registries answer any path with a page of their own.
+            Whole::Document(_, bytes) => return Ok(json::parse(&bytes, extension::LIMIT).unwrap_or_default()),
+            Whole::Other(answer) => answer,
+        };
         match answer.status() {
-            StatusCode::OK => {
-                let bytes =
-                    answer::bounded(answer, extension::LIMIT, &self.label, "the list of extensions").await?;
-                // Some registries answer any path with a page of their own.
-                Ok(json::parse(&bytes, extension::LIMIT).unwrap_or_default())
-            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
                 Err(self.refused(&request, answer).await)
             }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use http::{Method, StatusCode};
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Response, Url};
 
 use super::ClientConfig;
 use super::auth::Access;
 use super::content::Progress;
+use super::host;
 use super::origin::{self, UrlError};
+use super::retry::{self, Pause};
 
 /// Most redirects of one request.
 const REDIRECT_LIMIT: usize = 5;
@@ -87,6 +89,27 @@ pub(super) enum TransportError {
     /// The answer pointed somewhere else once too often.
     #[error("more than {REDIRECT_LIMIT} redirects")]
     Redirects,
+    /// All attempts ended without an answer, the last one so.
+    #[error("no answer to {operation}, tried {attempts} times")]
+    Repeated {
+        operation: String,
+        attempts: u32,
+        /// Whether none of them had an effect.
+        unsent: bool,
+        #[source]
+        last: Box<TransportError>,
+    },
+}
+
+/// How an answer was come by; kept among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Course {
+    /// How often the request was sent.
+    pub(super) attempts: u32,
+    /// It was not sent again because the registry asked for so long a pause.
+    pub(super) asked: Option<Duration>,
+    /// How long the body of a refusal is read.
+    pub(super) refusal: Duration,
 }
 
 impl TransportError {
@@ -102,7 +125,7 @@ impl TransportError {
 
     /// Whether the request surely had no effect.
     pub(super) const fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect(_))
+        matches!(self, Self::Connect(_) | Self::Repeated { unsent: true, .. })
     }
 }
 
@@ -140,22 +163,56 @@ impl Transport {
         request: &Request,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, TransportError> {
-        let mut attempt = 1;
+        let (mut attempt, mut unsent) = (1, true);
         loop {
-            let last = attempt >= self.config.retries.attempts;
-            let outcome = self.redirected(request, authorization).await;
-            let pause = match &outcome {
-                Ok(answer) if !last && is_worth_repeating(answer.status(), request.repeat) => {
-                    self.pause(attempt, answer.headers())
+            let is_last = attempt >= self.config.retries.attempts;
+            match self.redirected(request, authorization).await {
+                Ok(answer) => match self.after(request, attempt, is_last, &answer) {
+                    Some(Pause::For(pause)) => self.config.pauses.wait(pause).await,
+                    asked => return Ok(self.note(answer, attempt, asked)),
+                },
+                Err(error) => {
+                    unsent &= error.is_unsent();
+                    if is_last || !may_repeat(&error, request.repeat) {
+                        return Err(repeated(error, request, attempt, unsent));
+                    }
+                    self.wait(attempt).await;
                 }
-                Err(error) if !last && may_repeat(error, request.repeat) => {
-                    self.pause(attempt, &HeaderMap::new())
-                }
-                _ => return outcome,
-            };
-            tokio::time::sleep(pause).await;
+            }
             attempt += 1;
         }
+    }
+
+    /// What goes before the next attempt; `None`: there is none.
+    fn after(&self, request: &Request, attempt: u32, is_last: bool, answer: &Response) -> Option<Pause> {
+        let (status, headers) = (answer.status(), answer.headers());
+        let again = retry::is_postponed(status, headers)
+            || (request.repeat == Repeat::Safe && retry::is_trouble(status));
+        if is_last || !again {
+            return None;
+        }
+        let random = self.config.pauses.random();
+        Some(self.config.retries.pause(attempt, headers, random))
+    }
+
+    /// Waits after attempt number `attempt` (from 1), which ended in no answer, or in a part of one.
+    pub(super) async fn wait(&self, attempt: u32) {
+        let pauses = &self.config.pauses;
+        let pause = self.config.retries.back_off(attempt, pauses.random());
+        pauses.wait(pause).await;
+    }
+
+    fn note(&self, mut answer: Response, attempts: u32, pause: Option<Pause>) -> Response {
+        let asked = match pause {
+            Some(Pause::TooLong(asked)) => Some(asked),
+            _ => None,
+        };
+        answer.extensions_mut().insert(Course {
+            attempts,
+            asked,
+            refusal: self.config.timeouts.refusal,
+        });
+        answer
     }
 
     /// Sends a body of which there is only one, once, to a URL that is followed nowhere.
@@ -177,7 +234,10 @@ impl Transport {
             sent = sent.header(AUTHORIZATION, authorization);
         }
         tokio::select! {
-            outcome = sent.send() => outcome.map_err(TransportError::of),
+            outcome = sent.send() => {
+                let answer = outcome.map_err(TransportError::of)?;
+                Ok(self.note(answer, 1, None))
+            }
             stalled = self.watch(progress) => Err(stalled),
         }
     }
@@ -238,16 +298,6 @@ impl Transport {
         }
         sent.send().await.map_err(TransportError::of)
     }
-
-    fn pause(&self, attempt: u32, headers: &HeaderMap) -> Duration {
-        let retries = &self.config.retries;
-        let asked = headers
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let doubled = || retries.first.saturating_mul(1 << (attempt - 1).min(16));
-        asked.unwrap_or_else(doubled).min(retries.longest)
-    }
 }
 
 fn builder(config: &ClientConfig, base: &Url) -> reqwest::ClientBuilder {
@@ -278,13 +328,24 @@ const fn may_repeat(error: &TransportError, repeat: Repeat) -> bool {
     match error {
         TransportError::Connect(_) => true,
         TransportError::Lost(_) | TransportError::Stalled(_) => matches!(repeat, Repeat::Safe),
-        TransportError::Redirect(_) | TransportError::Elsewhere | TransportError::Redirects => false,
+        TransportError::Redirect(_)
+        | TransportError::Elsewhere
+        | TransportError::Redirects
+        | TransportError::Repeated { .. } => false,
     }
 }
 
-fn is_worth_repeating(status: StatusCode, repeat: Repeat) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS
-        || (repeat == Repeat::Safe && matches!(status.as_u16(), 500 | 502 | 503 | 504))
+/// The error of the last attempt, with how many there were.
+fn repeated(error: TransportError, request: &Request, attempts: u32, unsent: bool) -> TransportError {
+    if attempts == 1 || !may_repeat(&error, Repeat::Safe) {
+        return error;
+    }
+    TransportError::Repeated {
+        operation: host::operation(&request.method, &request.url),
+        attempts,
+        unsent,
+        last: Box::new(error),
+    }
 }
 
 /// Where an answer to a read points.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Manifest, RepositoryName, Tag, json, media_type};
 use cairn_registry::client::{
-    Basic, Client, ClientConfig, Credential, Credentials, CredentialsError, Remote, Retries, Timeouts,
+    Basic, Client, ClientConfig, Credential, Credentials, CredentialsError, Pauses, Remote, Retries, Timeouts,
 };
 use cairn_registry::server::{Server, ServerConfig, ServerError};
 use cairn_store::{Memory, RawManifest, Repository, Store, Target, from_bytes};
@@ -91,6 +91,7 @@ pub(crate) fn config() -> ClientConfig {
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(20),
+            ..Timeouts::default()
         },
         retries: Retries {
             attempts: 3,
@@ -98,6 +99,28 @@ pub(crate) fn config() -> ClientConfig {
             longest: Duration::from_millis(5),
         },
         ..ClientConfig::default()
+    }
+}
+
+/// Notes the pauses that it is told to make, and makes none. All of them are as long as they may be.
+#[derive(Debug, Default)]
+pub(crate) struct Noted(Mutex<Vec<Duration>>);
+
+impl Noted {
+    /// In milliseconds.
+    pub(crate) fn pauses(&self) -> Vec<u128> {
+        self.0.lock().unwrap().iter().map(Duration::as_millis).collect()
+    }
+}
+
+#[async_trait::async_trait]
+impl Pauses for Noted {
+    async fn wait(&self, pause: Duration) {
+        self.0.lock().unwrap().push(pause);
+    }
+
+    fn random(&self) -> u32 {
+        u32::MAX
     }
 }
 
@@ -231,6 +254,35 @@ pub(crate) fn endless(status: u16, headers: &[(&str, &str)]) -> FakeAnswer {
     let pieces = futures_util::stream::repeat_with(move || Ok(Frame::data(piece.clone())));
     let (parts, _) = answer(status, headers, "").into_parts();
     http::Response::from_parts(parts, StreamBody::new(pieces).boxed_unsync())
+}
+
+/// An answer whose body breaks off after these bytes.
+pub(crate) fn broken(status: u16, headers: &[(&str, &str)], bytes: impl Into<Bytes>) -> FakeAnswer {
+    let pieces = [
+        Ok(Frame::data(bytes.into())),
+        Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+    ];
+    // A pause for what was sent: hyper throws away what is still in its buffer when the body fails.
+    let pieces = futures_util::StreamExt::then(futures_util::stream::iter(pieces), |piece| async {
+        if piece.is_err() {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        }
+        piece
+    });
+    let (parts, _) = answer(status, headers, "").into_parts();
+    http::Response::from_parts(parts, StreamBody::new(pieces).boxed_unsync())
+}
+
+/// An answer whose body begins with these bytes, and then gives a space now and then, for ever.
+pub(crate) fn dripping(status: u16, headers: &[(&str, &str)], bytes: impl Into<Bytes>) -> FakeAnswer {
+    let drops = futures_util::stream::unfold(bytes.into(), |next| async move {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Some((Ok(Frame::data(next)), Bytes::from_static(b" ")))
+    });
+    let (parts, _) = answer(status, headers, "").into_parts();
+    http::Response::from_parts(parts, StreamBody::new(drops).boxed_unsync())
 }
 
 /// A plain HTTP client that follows and repeats nothing.
