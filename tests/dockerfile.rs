@@ -10,10 +10,12 @@ fn a_dockerfile_becomes_a_spec_that_builds() {
         "FROM scratch\n# The agent\nCOPY bin /opt/\nUSER 7\nENTRYPOINT [\"/opt/agent\"]\n",
     );
     sandbox.write("bin/agent", "x");
+    sandbox.write(".dockerignore", "target\n");
     sandbox
         .cairn(["init", "--name", "agent", "--from", "Dockerfile"])
         .ok()
-        .says("nothing in it is marked CHECK");
+        .says("nothing in it is marked CHECK")
+        .says(".dockerignore is not read: write .cairnignore");
     let spec = std::fs::read_to_string(sandbox.project().join("cairn.toml")).unwrap();
     assert!(
         spec.contains("# The agent") && spec.contains("from = \"bin/\", to = \"/opt/\""),

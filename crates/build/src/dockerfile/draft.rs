@@ -10,6 +10,7 @@ pub(super) struct Draft {
     pub(super) platforms: Vec<String>,
     pub(super) base: Entry<Option<String>>,
     pub(super) inherit: Vec<&'static str>,
+    pub(super) groups: Vec<Group>,
     pub(super) users: Vec<User>,
     pub(super) blocks: Vec<Block>,
     /// Plain keys of `[config]`, each as TOML.
@@ -73,8 +74,16 @@ pub(super) struct User {
     pub(super) name: String,
     pub(super) uid: u32,
     pub(super) gid: Option<u32>,
+    pub(super) groups: Vec<String>,
     pub(super) home: Option<String>,
     pub(super) shell: Option<String>,
+}
+
+/// `[[group]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) gid: u32,
 }
 
 /// What stands between users and configuration.
@@ -91,6 +100,7 @@ pub(super) struct Layer {
     pub(super) name: String,
     pub(super) copies: Vec<Copy>,
     pub(super) writes: Vec<Write>,
+    pub(super) fetches: Vec<Fetch>,
     pub(super) links: Vec<(String, String)>,
     pub(super) directories: Vec<Directory>,
 }
@@ -108,6 +118,15 @@ pub(super) struct Copy {
 pub(super) struct Write {
     pub(super) to: String,
     pub(super) text: String,
+    pub(super) mode: Option<String>,
+    pub(super) owner: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fetch {
+    pub(super) url: String,
+    pub(super) to: String,
+    pub(super) sha256: String,
     pub(super) mode: Option<String>,
     pub(super) owner: Option<String>,
 }

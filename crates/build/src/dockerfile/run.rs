@@ -1,6 +1,6 @@
 //! What the commands of a `RUN` do, and what to do instead.
 
-use super::draft::User;
+use super::draft::{Group, User};
 use super::words::{self, Variables};
 use crate::spec::ID_LIMIT;
 use crate::spec::values::{account_name, account_path};
@@ -12,8 +12,10 @@ pub(super) enum Step {
     Say(String),
     /// It has no meaning in a build without containers.
     Nothing(String),
-    /// `useradd`, with a number.
-    User(User),
+    /// `useradd`, with a number, and the name of its group.
+    User { user: User, group: Option<String> },
+    /// `groupadd`, with a number.
+    Group(Group),
     /// `mkdir`
     Directory { to: String, mode: Option<String> },
     /// `ln -s`
@@ -318,23 +320,47 @@ fn user(command: &Command) -> Vec<Step> {
     let path = |flags: &[&str]| command.flag(flags).and_then(|text| account_path(text).ok());
     let without_home = command.has(&["--no-create-home", "-M", "-H"]);
     let home = path(home_flags).or_else(|| (!without_home).then(|| format!("/home/{name}")));
-    vec![Step::User(User {
+    let names = |flags: &[&str]| {
+        let listed = command.flag(flags).unwrap_or_default().split(',');
+        listed
+            .filter_map(|name| account_name(name).ok())
+            .collect::<Vec<_>>()
+    };
+    // To BusyBox's `adduser`, `-G` is the group; to `useradd`, what else the user is in.
+    let (group, groups) = if is_adduser {
+        (names(&["-G", "--ingroup"]), Vec::new())
+    } else {
+        (names(&["-g", "--gid"]), names(&["-G", "--groups"]))
+    };
+    let user = User {
         comments: Vec::new(),
         name,
         uid,
         gid: id(&["-g", "--gid"]),
+        groups,
         home: home.filter(|home| home != "/"),
         shell: path(&["-s", "--shell"]),
-    })]
+    };
+    vec![Step::User {
+        user,
+        group: group.into_iter().next(),
+    }]
 }
 
 fn group(command: &Command) -> Vec<Step> {
-    let operands = command.operands(&["-g", "--gid"]);
-    vec![match operands[..] {
-        [name] => Step::Nothing(format!(
+    let operands = command.operands(&["-g", "--gid", "-K", "--key"]);
+    let [name] = operands[..] else {
+        return vec![Step::Say("say it with [[group]] or [[user]]".to_owned())];
+    };
+    let gid = command
+        .flag(&["-g", "--gid"])
+        .and_then(|text| text.parse().ok())
+        .filter(|gid| *gid < ID_LIMIT);
+    vec![match (account_name(name), gid) {
+        (Ok(name), Some(gid)) => Step::Group(Group { name, gid }),
+        _ => Step::Nothing(format!(
             "a [[user]] brings a group of its name; `{name}` needs no line if it is that, else write a [[group]]"
         )),
-        _ => Step::Say("say it with [[group]] or [[user]]".to_owned()),
     }]
 }
 

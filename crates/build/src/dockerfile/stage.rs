@@ -1,5 +1,6 @@
 //! Goes through the last stage of a Dockerfile, instruction by instruction.
 
+mod accounts;
 mod copy;
 mod settings;
 
@@ -336,18 +337,8 @@ impl State<'_> {
         match step {
             Step::Say(text) => Some(text),
             Step::Nothing(text) => Some(format!("nothing to do: {text}")),
-            Step::User(user) => {
-                let clash = |other: &super::draft::User| other.name == user.name || other.uid == user.uid;
-                if self.draft.users.iter().any(clash) {
-                    return Some(format!(
-                        "CHECK: the user {} is there already, or its number is",
-                        user.name
-                    ));
-                }
-                let said = format!("[[user]] {}", user.name);
-                self.draft.users.push(user);
-                Some(said)
-            }
+            Step::User { user, group } => Some(self.add_user(user, group)),
+            Step::Group(group) => Some(self.add_group(group)),
             Step::Directory { to, mode } => {
                 let to = to.trim_end_matches('/').to_owned();
                 let fits = values::image_path(&to).is_ok() && is_free(layer, &to, false);

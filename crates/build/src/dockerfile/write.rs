@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::draft::{Block, Copy, Directory, Draft, Layer, User, Write};
+use super::draft::{Block, Copy, Directory, Draft, Fetch, Group, Layer, User, Write};
 
 /// A text as TOML's basic string: nothing in it can end it or reach a terminal.
 pub(super) fn quoted(text: &str) -> String {
@@ -97,6 +97,9 @@ pub(super) fn spec(draft: &Draft) -> String {
         ],
     );
     base(&mut out, draft);
+    for group in &draft.groups {
+        write_group(&mut out, group);
+    }
     for user in &draft.users {
         write_user(&mut out, user);
     }
@@ -130,6 +133,17 @@ fn base(out: &mut String, draft: &Draft) {
     }
 }
 
+fn write_group(out: &mut String, group: &Group) {
+    out.push_str("\n[[group]]\n");
+    pairs(
+        out,
+        &[
+            pair("name", quoted(&group.name)),
+            pair("gid", group.gid.to_string()),
+        ],
+    );
+}
+
 fn write_user(out: &mut String, user: &User) {
     out.push('\n');
     comments(out, &user.comments);
@@ -139,6 +153,9 @@ fn write_user(out: &mut String, user: &User) {
         pair("uid", user.uid.to_string()),
     ];
     lines.extend(user.gid.map(|gid| pair("gid", gid.to_string())));
+    if !user.groups.is_empty() {
+        lines.push(pair("groups", list(&user.groups)));
+    }
     lines.extend(user.home.as_ref().map(|home| pair("home", quoted(home))));
     lines.extend(user.shell.as_ref().map(|shell| pair("shell", quoted(shell))));
     pairs(out, &lines);
@@ -148,9 +165,10 @@ fn write_layer(out: &mut String, layer: &Layer) {
     comments(out, &layer.comments);
     out.push_str("[[layer]]\n");
     let mut lines = vec![pair("name", quoted(&layer.name))];
-    let tables: [(&str, Vec<String>); 4] = [
+    let tables: [(&str, Vec<String>); 5] = [
         ("copy", layer.copies.iter().map(copy).collect()),
         ("write", layer.writes.iter().map(write).collect()),
+        ("fetch", layer.fetches.iter().map(fetch).collect()),
         (
             "link",
             layer
@@ -188,6 +206,16 @@ pub(super) fn copy(copy: &Copy) -> String {
         ("mode", copy.mode.as_deref().map(quoted)),
         ("owner", copy.owner.as_deref().map(quoted)),
         ("exclude", exclude),
+    ])
+}
+
+pub(super) fn fetch(fetch: &Fetch) -> String {
+    inline(&[
+        ("url", Some(quoted(&fetch.url))),
+        ("to", Some(quoted(&fetch.to))),
+        ("mode", fetch.mode.as_deref().map(quoted)),
+        ("owner", fetch.owner.as_deref().map(quoted)),
+        ("sha256", Some(quoted(&fetch.sha256))),
     ])
 }
 

@@ -52,7 +52,10 @@ impl Init {
             );
         }
         match &translation {
-            Some(translation) => tell(cairn, &text, translation),
+            Some(translation) => {
+                tell(cairn, &text, translation);
+                tell_ignored(cairn, &directory);
+            }
             None => cairn.terminal.say(format!(
                 "wrote {SPEC} (one layer from ./dist; edit [config] entrypoint)"
             )),
@@ -96,6 +99,18 @@ fn tell(cairn: &Cairn, text: &str, translation: &Translation) {
         cairn.terminal.say(format!(
             "{SPEC}:{line}:{column}: to be mended by hand: {}",
             finding.message
+        ));
+    }
+}
+
+/// Docker's file of exclusions anchors its patterns and may take back what is below an excluded directory: copied as it is,
+/// it would mean something else.
+fn tell_ignored(cairn: &Cairn, directory: &Path) {
+    const THEIRS: &str = ".dockerignore";
+    const OURS: &str = ".cairnignore";
+    if directory.join(THEIRS).exists() && !directory.join(OURS).exists() {
+        cairn.terminal.say(format!(
+            "{THEIRS} is not read: write {OURS}, with the rules of .gitignore (`x` is at any depth, `/x` only at the top)"
         ));
     }
 }

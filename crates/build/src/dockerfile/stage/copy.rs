@@ -2,7 +2,7 @@
 
 use cairn_layer::GlobFilter;
 
-use super::super::draft::{Block, Copy, Write};
+use super::super::draft::{Block, Copy, Fetch, Write};
 use super::super::lines::Instruction;
 use super::super::words::{self, Word};
 use super::super::{DockerfileError, run, write};
@@ -48,6 +48,7 @@ struct Options {
 struct Copied {
     copies: Vec<Copy>,
     writes: Vec<Write>,
+    fetches: Vec<Fetch>,
     said: Vec<String>,
 }
 
@@ -161,8 +162,7 @@ impl State<'_> {
         if instruction.keyword == "ADD"
             && (is_url || source.starts_with("git@") || source.starts_with("git://"))
         {
-            fetch(instruction, source, options, result);
-            return Ok(());
+            return self.fetch(instruction, source, options, result);
         }
         let path = join("/", source);
         let path = path.trim_start_matches('/');
@@ -258,6 +258,45 @@ impl State<'_> {
         self.push(from, options, result);
     }
 
+    /// `ADD URL`. With `--checksum` a `fetch` says the same.
+    fn fetch(
+        &self,
+        instruction: &Instruction,
+        url: &str,
+        options: &Options,
+        result: &mut Copied,
+    ) -> Result<(), DockerfileError> {
+        if !url.starts_with("http") || url.ends_with(".git") {
+            let said = &mut result.said;
+            said.push(format!("CHECK: check {url} out in CI, and copy it"));
+            return Ok(());
+        }
+        let checksum = match instruction.flag("checksum") {
+            Some(checksum) => Some(self.expand(instruction, checksum)?),
+            None => None,
+        };
+        let sha256 = checksum
+            .filter(|word| word.unknown.is_empty())
+            .and_then(|word| Some(word.text.strip_prefix("sha256:")?.to_owned()));
+        let fetch = Fetch {
+            url: url.to_owned(),
+            to: options.to.clone(),
+            sha256: sha256.unwrap_or_else(|| "…".to_owned()),
+            // What ADD takes from a URL is its owner's alone.
+            mode: options.mode.clone().or_else(|| Some("0600".to_owned())),
+            owner: options.owner.clone(),
+        };
+        let element = format!("fetch = [{}]", write::fetch(&fetch));
+        if is_spec(&element) {
+            result.fetches.push(fetch);
+        } else {
+            let said = &mut result.said;
+            said.push("CHECK: it needs its SHA-256 (curl -L URL | sha256sum), in a layer:".to_owned());
+            said.push(element);
+        }
+        Ok(())
+    }
+
     fn context(&self, options: &Options, result: &mut Copied) {
         result
             .said
@@ -338,13 +377,14 @@ impl State<'_> {
         lines.extend(result.said.into_iter().map(|line| format!("  -> {line}")));
         let comments = self.comments(lines);
         let wish = match &result.copies[..] {
-            [] if result.writes.is_empty() => return self.draft.note(comments),
+            [] if result.writes.is_empty() && result.fetches.is_empty() => return self.draft.note(comments),
             [copy] if last(&copy.from) != "." => last(&copy.from).to_owned(),
             _ => last(&options.to).to_owned(),
         };
         let layer = self.draft.layer(&wish, comments);
         layer.copies = result.copies;
         layer.writes = result.writes;
+        layer.fetches = result.fetches;
     }
 
     /// Takes out what a later copy of the whole context brings as well: it was there early for the sake of a `RUN`.
@@ -379,7 +419,7 @@ impl State<'_> {
                         .any(|(_, to)| target(copy) == format!("{to}{}", copy.from))
             };
             layer.copies.retain(|copy| !covered(copy));
-            let is_empty = layer.copies.is_empty() && layer.writes.is_empty();
+            let is_empty = layer.copies.is_empty() && layer.writes.is_empty() && layer.fetches.is_empty();
             if is_empty && layer.links.is_empty() && layer.directories.is_empty() {
                 let mut lines = std::mem::take(&mut layer.comments);
                 lines.push("  -> nothing to do: the copy of everything below has it".to_owned());
@@ -391,10 +431,12 @@ impl State<'_> {
 
 /// Whether a spec takes the copy: the reader of specs knows best, and so it is asked.
 fn is_possible(copy: &Copy) -> bool {
-    let copy = write::copy(copy);
-    let spec = format!(
-        "[image]\nname = \"a\"\nplatforms = [\"linux/amd64\"]\n[[layer]]\nname = \"a\"\ncopy = [{copy}]\n"
-    );
+    is_spec(&format!("copy = [{}]", write::copy(copy)))
+}
+
+fn is_spec(element: &str) -> bool {
+    let spec =
+        format!("[image]\nname = \"a\"\nplatforms = [\"linux/amd64\"]\n[[layer]]\nname = \"a\"\n{element}\n");
     Spec::parse(&spec).is_ok()
 }
 
@@ -406,25 +448,4 @@ fn clashes(result: &Copied, copy: &Copy) -> bool {
     let copied = result.copies.iter().filter(|other| !other.from.ends_with('/'));
     copied.into_iter().any(|other| target(other) == path)
         || result.writes.iter().any(|write| write.to == path)
-}
-
-fn fetch(instruction: &Instruction, url: &str, options: &Options, result: &mut Copied) {
-    if !url.starts_with("http") || url.ends_with(".git") {
-        result
-            .said
-            .push(format!("CHECK: check {url} out in CI, and copy it"));
-        return;
-    }
-    let sha256 = instruction
-        .flag("checksum")
-        .and_then(|sum| sum.strip_prefix("sha256:"));
-    let url = write::quoted(url);
-    let to = write::quoted(&options.to);
-    let sha256 = write::quoted(sha256.unwrap_or("…"));
-    result
-        .said
-        .push("CHECK: it needs its SHA-256 (curl -L URL | sha256sum), in a layer:".to_owned());
-    result.said.push(format!(
-        "fetch = [{{ url = {url}, to = {to}, sha256 = {sha256} }}]"
-    ));
 }
