@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use cairn_oci::{Descriptor, Digest, Index, json, media_type};
+use cairn_store::transfer::Transfer;
 use cairn_store::{Condition, Page, RawManifest, Repository, RepositoryError, Target, layout};
 
 use crate::content::{image, points_at, push, tag, write_blob};
@@ -177,5 +178,45 @@ async fn what_is_no_file_is_no_blob() {
     for digest in [pipe, directory] {
         assert_eq!(layout.stat_blob(&digest).await.unwrap(), None);
         assert!(layout.read_blob(&digest, None).await.is_err());
+    }
+}
+
+/// Nobody but the one who writes verifies what is moved.
+#[tokio::test]
+async fn c1_c2_a_blob_that_was_changed_is_not_passed_on() {
+    let place = tempfile::tempdir().unwrap();
+    let (source, image) = (place.path().join("in"), image("one"));
+    let from = layout::create(&source).unwrap();
+    push(&from, "1.0", &image).await.unwrap();
+    let layer = Digest::of(&image.blobs[1]);
+    let sound = image.blobs[1].clone();
+    let changed = [&b"X"[..], &sound[1..]].concat();
+    let longer = [&sound[..], b"X"].concat();
+    for (what, bytes) in [
+        ("changed", &changed[..]),
+        ("longer", &longer[..]),
+        ("shorter", &sound[1..]),
+        ("empty", &[][..]),
+    ] {
+        fs::write(source.join("blobs/sha256").join(layer.hex()), bytes).unwrap();
+        let to = layout::create(place.path().join(what)).unwrap();
+        let transfer = Transfer {
+            from: &from,
+            to: &to,
+            mount: &[],
+            watch: None,
+        };
+        let error = transfer.image(&image.manifest).await.unwrap_err();
+        let why = std::error::Error::source(&error).and_then(|why| why.downcast_ref::<RepositoryError>());
+        match what {
+            "changed" => assert!(matches!(why, Some(RepositoryError::Digest { .. })), "{why:?}"),
+            _ => assert!(
+                matches!(why, Some(RepositoryError::Size { .. })),
+                "{what}: {why:?}"
+            ),
+        }
+        assert_eq!(to.stat_blob(&layer).await.unwrap(), None, "{what}");
+        let manifest = Target::Digest(image.manifest.digest());
+        assert_eq!(to.stat_manifest(&manifest).await.unwrap(), None, "{what}");
     }
 }
