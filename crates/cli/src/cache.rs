@@ -4,12 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_oci::{Descriptor, Digest, RepositoryName, Tag};
-use cairn_store::files::TemporaryFile;
-use cairn_store::{
-    Blob, ByteStream, Capabilities, Condition, Directory, Page, RawManifest, ReferrersPage, Repository,
-    RepositoryError, TagPage, Target, Written,
-};
+use cairn_oci::Digest;
+use cairn_store::{Blob, Directory, Overlay, Repository, RepositoryError};
 use futures_util::TryStreamExt;
 
 /// A repository, and the local store's cache in front of it.
@@ -56,21 +52,9 @@ pub async fn kept(store: &Directory, digest: &Digest) -> Result<Option<Blob>, Re
 }
 
 #[async_trait]
-impl Repository for Cached {
-    fn name(&self) -> &RepositoryName {
-        self.repository.name()
-    }
-
-    fn label(&self) -> String {
-        self.repository.label()
-    }
-
-    async fn capabilities(&self) -> Result<Capabilities, RepositoryError> {
-        self.repository.capabilities().await
-    }
-
-    async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
-        self.repository.stat_blob(digest).await
+impl Overlay for Cached {
+    fn below(&self) -> &dyn Repository {
+        &*self.repository
     }
 
     async fn read_blob(
@@ -91,65 +75,6 @@ impl Repository for Cached {
         self.store.cache_write(digest, found.size, found.content).await?;
         self.kept(digest).await
     }
-
-    async fn write_blob(
-        &self,
-        digest: &Digest,
-        size: u64,
-        content: ByteStream,
-    ) -> Result<Written, RepositoryError> {
-        self.repository.write_blob(digest, size, content).await
-    }
-
-    async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
-        self.repository.write_spooled(digest, file).await
-    }
-
-    async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
-        self.repository.mount_blob(digest, from).await
-    }
-
-    async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
-        self.repository.stat_manifest(target).await
-    }
-
-    async fn read_manifest(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
-        self.repository.read_manifest(target).await
-    }
-
-    async fn write_manifest(
-        &self,
-        target: &Target,
-        manifest: &RawManifest,
-        condition: &Condition,
-    ) -> Result<(), RepositoryError> {
-        self.repository.write_manifest(target, manifest, condition).await
-    }
-
-    async fn list_tags(&self, page: &Page) -> Result<TagPage, RepositoryError> {
-        self.repository.list_tags(page).await
-    }
-
-    async fn list_referrers(
-        &self,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        page: &Page,
-    ) -> Result<ReferrersPage, RepositoryError> {
-        self.repository.list_referrers(subject, artifact_type, page).await
-    }
-
-    async fn delete_tag(&self, tag: &Tag) -> Result<bool, RepositoryError> {
-        self.repository.delete_tag(tag).await
-    }
-
-    async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        self.repository.delete_manifest(digest).await
-    }
-
-    async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        self.repository.delete_blob(digest).await
-    }
 }
 
 #[cfg(test)]
@@ -158,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(repository: &Cached, digest: &Digest) -> Option<bytes::Bytes> {
+    async fn read(repository: &dyn Repository, digest: &Digest) -> Option<bytes::Bytes> {
         let blob = repository.read_blob(digest, None).await.unwrap()?;
         Some(collect(blob.content, 100).await.unwrap())
     }

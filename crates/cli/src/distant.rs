@@ -10,11 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use cairn_build::Lock;
-use cairn_oci::{Descriptor, Digest, Platform, RepositoryName, Tag};
-use cairn_store::{
-    Blob, ByteStream, Capabilities, Condition, Page, RawManifest, ReferrersPage, Repository, RepositoryError,
-    TagPage, Target, Written,
-};
+use cairn_oci::{Descriptor, Digest, Platform};
+use cairn_store::{Blob, Condition, Overlay, RawManifest, Repository, RepositoryError, Target};
 
 use crate::failure::Failure;
 use crate::program::Cairn;
@@ -111,17 +108,13 @@ impl Distant {
 }
 
 #[async_trait]
-impl Repository for Distant {
-    fn name(&self) -> &RepositoryName {
-        self.local.name()
+impl Overlay for Distant {
+    fn below(&self) -> &dyn Repository {
+        &*self.local
     }
 
     fn label(&self) -> String {
         format!("{} or {}", self.local.label(), self.base.label())
-    }
-
-    async fn capabilities(&self) -> Result<Capabilities, RepositoryError> {
-        self.local.capabilities().await
     }
 
     /// A layer that is elsewhere counts as present: the lock says that it is there, and whoever needs it finds out.
@@ -143,19 +136,6 @@ impl Repository for Distant {
             &self.local
         };
         from.read_blob(digest, range).await
-    }
-
-    async fn write_blob(
-        &self,
-        digest: &Digest,
-        size: u64,
-        content: ByteStream,
-    ) -> Result<Written, RepositoryError> {
-        self.local.write_blob(digest, size, content).await
-    }
-
-    async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
-        self.local.mount_blob(digest, from).await
     }
 
     async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
@@ -183,30 +163,5 @@ impl Repository for Distant {
             return Ok(());
         }
         self.local.write_manifest(target, manifest, condition).await
-    }
-
-    async fn list_tags(&self, page: &Page) -> Result<TagPage, RepositoryError> {
-        self.local.list_tags(page).await
-    }
-
-    async fn list_referrers(
-        &self,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        page: &Page,
-    ) -> Result<ReferrersPage, RepositoryError> {
-        self.local.list_referrers(subject, artifact_type, page).await
-    }
-
-    async fn delete_tag(&self, tag: &Tag) -> Result<bool, RepositoryError> {
-        self.local.delete_tag(tag).await
-    }
-
-    async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        self.local.delete_manifest(digest).await
-    }
-
-    async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        self.local.delete_blob(digest).await
     }
 }

@@ -25,6 +25,7 @@ pub mod error;
 pub mod files;
 pub mod layout;
 pub mod memory;
+pub mod overlay;
 pub mod repository;
 pub mod store;
 pub mod stream;
@@ -35,6 +36,7 @@ pub use directory::{Directory, DirectoryRepository};
 pub use error::RepositoryError;
 pub use layout::Layout;
 pub use memory::Memory;
+pub use overlay::Overlay;
 pub use repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
     Written,

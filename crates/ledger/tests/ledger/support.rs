@@ -19,7 +19,7 @@ use cairn_ledger::pack;
 use cairn_ledger::trust::TrustPolicy;
 use cairn_oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, json, media_type};
 use cairn_store::{
-    Blob, ByteStream, Capabilities, Condition, Memory, Page, RawManifest, Referrers, ReferrersPage,
+    Blob, ByteStream, Capabilities, Condition, Memory, Overlay, Page, RawManifest, Referrers, ReferrersPage,
     Repository, RepositoryError, TagPage, Target, Written, from_bytes,
 };
 
@@ -546,7 +546,7 @@ impl Repository for Faulty {
 }
 
 /// A registry as many are: conditions are ignored, tags come unsorted, referrers are the writer's business. It can also hide tags
-/// (a late list), give other bytes (damage), and refuse deletes.
+/// (a late list), give other bytes (damage) or none (loss), and refuse deletes.
 #[derive(Debug)]
 pub(crate) struct Plain {
     pub(crate) inner: Repo,
@@ -554,6 +554,7 @@ pub(crate) struct Plain {
     pub(crate) conditions: bool,
     pub(crate) hidden: Mutex<BTreeSet<Tag>>,
     pub(crate) damaged: Mutex<BTreeMap<Digest, Bytes>>,
+    pub(crate) lost: Mutex<BTreeSet<Digest>>,
 }
 
 impl Plain {
@@ -564,6 +565,7 @@ impl Plain {
             conditions: false,
             hidden: Mutex::default(),
             damaged: Mutex::default(),
+            lost: Mutex::default(),
         })
     }
 
@@ -586,9 +588,9 @@ impl Plain {
 }
 
 #[async_trait]
-impl Repository for Plain {
-    fn name(&self) -> &RepositoryName {
-        self.inner.name()
+impl Overlay for Plain {
+    fn below(&self) -> &dyn Repository {
+        &*self.inner
     }
 
     async fn capabilities(&self) -> Result<Capabilities, RepositoryError> {
@@ -604,6 +606,9 @@ impl Repository for Plain {
     }
 
     async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
+        if self.lost.lock().unwrap().contains(digest) {
+            return Ok(None);
+        }
         self.inner.stat_blob(digest).await
     }
 
@@ -612,6 +617,9 @@ impl Repository for Plain {
         digest: &Digest,
         range: Option<Range<u64>>,
     ) -> Result<Option<Blob>, RepositoryError> {
+        if self.lost.lock().unwrap().contains(digest) {
+            return Ok(None);
+        }
         let damaged = self.damaged.lock().unwrap().get(digest).cloned();
         match damaged {
             Some(bytes) => Ok(Some(Blob {
@@ -620,23 +628,6 @@ impl Repository for Plain {
             })),
             None => self.inner.read_blob(digest, range).await,
         }
-    }
-
-    async fn write_blob(
-        &self,
-        digest: &Digest,
-        size: u64,
-        content: ByteStream,
-    ) -> Result<Written, RepositoryError> {
-        self.inner.write_blob(digest, size, content).await
-    }
-
-    async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
-        self.inner.mount_blob(digest, from).await
-    }
-
-    async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
-        self.inner.stat_manifest(target).await
     }
 
     async fn read_manifest(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
@@ -690,16 +681,8 @@ impl Repository for Plain {
             return self.inner.delete_tag(tag).await;
         }
         Err(RepositoryError::Unsupported {
-            repository: self.label(),
+            repository: self.below().label(),
             operation: "deleting tags",
         })
-    }
-
-    async fn delete_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        self.inner.delete_manifest(digest).await
-    }
-
-    async fn delete_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
-        self.inner.delete_blob(digest).await
     }
 }
