@@ -28,6 +28,7 @@ mod harness;
 mod json;
 mod life;
 mod locks;
+mod login;
 mod matrix;
 mod moving_tag;
 mod outputs;

@@ -8,6 +8,7 @@
 
 mod binary;
 mod golden;
+mod guard;
 mod normalise;
 mod output;
 mod process;
@@ -22,9 +23,10 @@ mod web;
 
 pub(crate) use binary::{binary, workspace};
 pub(crate) use golden::golden;
+pub(crate) use guard::{Guard, PASSWORD, USER};
 pub(crate) use normalise::Normaliser;
 pub(crate) use output::Output;
-pub(crate) use process::{LIMIT, run, spawn, wait};
+pub(crate) use process::{LIMIT, run, run_with, spawn, wait};
 pub(crate) use project::{APP, Project};
 pub(crate) use proxy::{Cut, Exchange, Interrupted, Proxy};
 pub(crate) use random::Random;

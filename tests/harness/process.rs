@@ -1,6 +1,6 @@
 //! Running a program to its end, with a limit instead of a hope.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -14,6 +14,22 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Runs `command` to its end.
 pub(crate) fn run(command: &mut Command) -> Output {
     let child = spawn(command);
+    wait(command, child)
+}
+
+/// Runs `command` to its end, with `input` on its stdin.
+pub(crate) fn run_with(command: &mut Command, input: &str) -> Output {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // Who does not want to know closes its end.
+    let _unread = stdin.write_all(input.as_bytes());
+    drop(stdin);
     wait(command, child)
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    audit, build, completions, copy, diff, history, init, inspect, key, ledger, lock, promote, pull, push,
-    release, resume, rollback, serve, show, status, tags, verify,
+    audit, build, completions, copy, diff, history, init, inspect, key, ledger, lock, login, logout, promote,
+    pull, push, release, resume, rollback, serve, show, status, tags, verify,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -116,6 +116,10 @@ pub enum Command {
     Ledger(ledger::LedgerCommand),
     /// Shows or makes the signing key
     Key(key::Key),
+    /// Signs in to a registry: checks a password or token, and keeps it where docker and podman do
+    Login(login::Login),
+    /// Signs out of a registry: forgets the password or token
+    Logout(logout::Logout),
     /// Prints completions for a shell
     Completions(completions::Completions),
 }

@@ -9,7 +9,7 @@ use cairn_ledger::query::QueryError;
 use cairn_ledger::{Class, OpenError, OperationError};
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::reference::ReferenceError;
-use cairn_registry::client::ClientError;
+use cairn_registry::client::{ClientError, LoginError};
 use cairn_registry::server::ServerError;
 use cairn_store::RepositoryError;
 use cairn_store::archive::PackError;
@@ -17,6 +17,7 @@ use cairn_store::error::Denial;
 use cairn_store::files::FileError;
 use cairn_store::transfer::TransferError;
 
+use crate::credentials::{DocumentError as CredentialFileError, HelperError, KeepError};
 use crate::environment::{BadSize, NoHome};
 use crate::failure::{Classify, Exit};
 
@@ -315,7 +316,56 @@ impl Classify for DocumentError {
 
 impl Classify for ClientError {
     fn exit(&self) -> Exit {
+        match self {
+            Self::Host { .. } => Exit::Input,
+            Self::Setup(_) => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Host { .. } => Some("name the host alone: registry.example.org, localhost:5000".to_owned()),
+            Self::Setup(_) => None,
+        }
+    }
+}
+
+impl Classify for LoginError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Client(error) => error.exit(),
+            Self::Registry(_) | Self::NotARegistry { .. } => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(error) => error.hint(),
+            Self::Registry(RepositoryError::Denied { .. }) => Some(
+                "nothing was kept; registries whose users sign in with a second factor want an access token here"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for KeepError {
+    fn exit(&self) -> Exit {
         Exit::Environment
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Document(CredentialFileError::Invalid { .. } | CredentialFileError::Entry { .. }) => {
+                Some("put the file right or move it away; nothing in it was changed".to_owned())
+            }
+            Self::Helper(HelperError::Missing { .. }) => Some(
+                "install it, or take its name out of credsStore and credHelpers of the file with credentials"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     }
 }
 

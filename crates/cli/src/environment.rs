@@ -19,6 +19,8 @@ pub struct Environment {
     pub directory: PathBuf,
     /// Whether stderr is a terminal.
     pub stderr_is_terminal: bool,
+    /// Whether stdin is a terminal.
+    pub stdin_is_terminal: bool,
 }
 
 /// No directory for data, configuration or state can be found.
@@ -72,6 +74,7 @@ impl Environment {
             variables: std::env::vars_os().filter_map(text).collect(),
             directory: std::env::current_dir()?,
             stderr_is_terminal: std::io::stderr().is_terminal(),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
         })
     }
 
@@ -215,6 +218,7 @@ impl Environment {
             variables: variables.iter().map(own).collect(),
             directory: PathBuf::from("/"),
             stderr_is_terminal: false,
+            stdin_is_terminal: false,
         }
     }
 }

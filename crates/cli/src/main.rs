@@ -35,6 +35,7 @@ mod place;
 mod program;
 mod progress;
 mod project;
+mod prompt;
 mod signing;
 mod source;
 mod tagging;

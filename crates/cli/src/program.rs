@@ -165,11 +165,11 @@ impl Cairn {
     ///
     /// # Errors
     ///
-    /// When the files with credentials cannot be read.
+    /// None yet.
     pub async fn client(&self) -> Result<&Arc<Client>, Failure> {
         self.shared
             .client
-            .get_or_try_init(|| async { Ok(Arc::new(credentials::client(self)?)) })
+            .get_or_try_init(|| async { Ok(Arc::new(credentials::client(self))) })
             .await
     }
 

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_oci::{Digest, RepositoryName};
 use cairn_registry::client::{
-    Basic, Client, ClientConfig, Credential, Credentials, CredentialsError, Identity, Remote, Secret,
+    Basic, Client, ClientConfig, Credential, Credentials, CredentialsError, Identity, Login, LoginError,
+    Remote, Secret,
 };
 use cairn_store::error::Denial;
 use cairn_store::{Condition, Repository, RepositoryError, Written, from_bytes};
@@ -883,4 +884,70 @@ async fn h6_what_servers_repeat_of_secrets_is_not_shown() {
         assert!(text.contains('…'), "{text}");
     }
     assert!(!format!("{remote:?}").contains("sentinel"));
+}
+
+async fn sign_in(host: &str) -> Result<Login, LoginError> {
+    Client::new(config()).login(host, password()).await
+}
+
+#[tokio::test]
+async fn a_login_asks_whether_the_credentials_are_good() {
+    let pong = |seen: &Seen| {
+        assert_eq!(seen.line(), "GET /v2/");
+        answer(200, &[], "{}")
+    };
+    let open = fake(move |seen| Some(pong(seen))).await;
+    assert_eq!(sign_in(&open.host()).await.unwrap(), Login::NotAsked);
+    assert!(!open.seen()[0].is_authorized());
+
+    let locked = fake(move |seen| {
+        Some(match basic(seen).as_deref() {
+            Some("ann:pass-sentinel") => pong(seen),
+            _ => unauthorized("Basic realm=\"x\""),
+        })
+    })
+    .await;
+    assert_eq!(sign_in(&locked.host()).await.unwrap(), Login::Accepted);
+
+    let realm = numbering(300).await;
+    let challenge = format!("Bearer realm=\"{}\",service=\"reg\"", realm.url("/token"));
+    let guarded = fake(move |seen| {
+        Some(match bearer(seen) {
+            Some(_) => pong(seen),
+            None => unauthorized(&challenge),
+        })
+    })
+    .await;
+    assert_eq!(sign_in(&guarded.host()).await.unwrap(), Login::Accepted);
+    assert_eq!(query(&realm.seen()[0]), ["account=ann", "service=reg"]);
+}
+
+#[tokio::test]
+async fn a_login_that_is_none_says_why() {
+    let locked = fake(|_| Some(unauthorized("Basic realm=\"x\""))).await;
+    match sign_in(&locked.host()).await {
+        Err(LoginError::Registry(error)) => assert_denied(&error, Denial::NotAccepted, "401"),
+        other => panic!("{other:?}"),
+    }
+    let strict = fake(|_| {
+        Some(answer(
+            401,
+            &[],
+            r#"{"details":"incorrect username or password"}"#,
+        ))
+    })
+    .await;
+    let server = guarded(&strict, |_| true).await;
+    match sign_in(&server.host()).await {
+        Err(LoginError::Registry(error)) => assert_denied(&error, Denial::NotAccepted, "incorrect username"),
+        other => panic!("{other:?}"),
+    }
+    let site = fake(|_| Some(answer(404, &[], "<html>"))).await;
+    let outcome = sign_in(&site.host()).await;
+    assert!(
+        matches!(outcome, Err(LoginError::NotARegistry { status: 404, .. })),
+        "{outcome:?}"
+    );
+    let outcome = sign_in("https://registry.example.org").await;
+    assert!(matches!(outcome, Err(LoginError::Client(_))), "{outcome:?}");
 }

@@ -12,6 +12,8 @@ pub mod inspect;
 pub mod key;
 pub mod ledger;
 pub mod lock;
+pub mod login;
+pub mod logout;
 pub mod moves;
 pub mod promote;
 pub mod pull;
@@ -66,6 +68,8 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Serve(verb) => verb.run(cairn).await,
         Command::Ledger(verb) => verb.run(cairn).await,
         Command::Key(verb) => verb.run(cairn).await,
+        Command::Login(verb) => verb.run(cairn).await,
+        Command::Logout(verb) => verb.run(cairn).await,
         Command::Completions(verb) => verb.run(cairn),
     }
 }

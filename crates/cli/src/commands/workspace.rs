@@ -116,6 +116,8 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Copy(_)
         | Command::Inspect(_)
         | Command::Serve(_)
+        | Command::Login(_)
+        | Command::Logout(_)
         | Command::Completions(_) => {
             let text = "-p and --workspace choose specs, and this verb takes none";
             Err(Failure::new(Exit::Usage, text))

@@ -18,6 +18,7 @@ mod content;
 mod download;
 mod host;
 mod lists;
+mod login;
 mod manifests;
 mod origin;
 mod referrers;
@@ -35,6 +36,7 @@ use cairn_oci::RepositoryName;
 
 pub use auth::{Basic, Credential, Credentials, CredentialsError, Identity, NoCredentials, Secret};
 pub use download::DownloadError;
+pub use login::{Login, LoginError};
 pub use origin::PlainHttp;
 pub use remote::Remote;
 pub use retry::{Pauses, Retries, SystemPauses};
@@ -135,7 +137,8 @@ impl Client {
     }
 
     /// The repository `name` at `host`, which is a name or an address with or without a port, as in a
-    /// reference. Nothing is connected yet.
+    /// reference. Nothing is connected yet. `docker.io` is where Docker Hub's registry is not: it is asked at
+    /// `registry-1.docker.io`, and names of one part are below `library/` there.
     ///
     /// # Errors
     ///
@@ -150,6 +153,7 @@ impl Client {
                 new
             }
         };
+        let name = origin::name_at(host.name(), name);
         Ok(Remote::new(host, name, Arc::clone(&self.total)))
     }
 

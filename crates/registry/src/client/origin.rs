@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use cairn_oci::Reference;
+use cairn_oci::{Reference, RepositoryName};
 use reqwest::Url;
 
 /// Whether hosts other than loopback may be spoken to without TLS.
@@ -14,12 +14,30 @@ pub enum PlainHttp {
     Allow,
 }
 
+/// Where Docker Hub's registry is.
+const HUB: &str = "registry-1.docker.io";
+
+/// Whether references mean Docker Hub by this host.
+fn is_hub(host: &str) -> bool {
+    matches!(host, "docker.io" | "index.docker.io")
+}
+
+/// What a repository is called at a host.
+pub(super) fn name_at(host: &str, name: RepositoryName) -> RepositoryName {
+    if !is_hub(host) || name.as_str().contains('/') {
+        return name;
+    }
+    // A name that is too long with the prefix is left alone: the registry says that it has none of it.
+    format!("library/{name}").parse().unwrap_or(name)
+}
+
 /// The root of a registry. `None` if `host` is not what a reference may name.
 pub(super) fn base(host: &str, plain: PlainHttp) -> Option<Url> {
     let reference: Reference = format!("{host}/x").parse().ok()?;
     if reference.host.as_deref() != Some(host) {
         return None;
     }
+    let host = if is_hub(host) { HUB } else { host };
     let clear = Url::parse(&format!("http://{host}/")).ok()?;
     if is_loopback(&clear) || plain == PlainHttp::Allow {
         return Some(clear);
@@ -101,6 +119,17 @@ mod tests {
         }
         let allowed = base("registry.example.org", PlainHttp::Allow).unwrap();
         assert_eq!(allowed.scheme(), "http");
+    }
+
+    #[test]
+    fn docker_hub_is_elsewhere_than_it_says() {
+        let base = |host| base(host, PlainHttp::LoopbackOnly).unwrap().to_string();
+        assert_eq!(base("docker.io"), "https://registry-1.docker.io/");
+        assert_eq!(base("docker.io.example.org"), "https://docker.io.example.org/");
+        let name = |host: &str, name: &str| name_at(host, name.parse().unwrap()).to_string();
+        assert_eq!(name("docker.io", "debian"), "library/debian");
+        assert_eq!(name("docker.io", "team/web"), "team/web");
+        assert_eq!(name("registry.example.org", "debian"), "debian");
     }
 
     #[test]
