@@ -17,8 +17,10 @@ mod podman;
 mod registry;
 mod root_file_system;
 mod run;
+mod sign_in;
 mod skopeo;
 mod tls;
+mod token_server;
 
 use serde_json::Value;
 

@@ -19,17 +19,22 @@ pub(super) struct DockerRegistry {
 impl DockerRegistry {
     /// Starts one with an empty directory in the sandbox; none if it is not installed.
     pub(super) fn start(sandbox: &Sandbox) -> Option<Self> {
+        Self::start_with(sandbox, "")
+    }
+
+    /// The same, with more in its configuration, such as who may enter.
+    pub(super) fn start_with(sandbox: &Sandbox, configuration: &str) -> Option<Self> {
         let peer = Peer::find("docker-registry", sandbox)?;
         // It cannot choose a port itself, so somebody else may take the one that was free.
-        let started = (0..10).find_map(|_| Self::start_on(&free_host(), &peer, sandbox));
+        let started = (0..10).find_map(|_| Self::start_on(&free_host(), &peer, sandbox, configuration));
         Some(started.expect("docker-registry starts on one of ten free ports"))
     }
 
-    fn start_on(host: &str, peer: &Peer, sandbox: &Sandbox) -> Option<Self> {
+    fn start_on(host: &str, peer: &Peer, sandbox: &Sandbox, more: &str) -> Option<Self> {
         let directory = sandbox.root().join("docker-registry");
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    \
-             enabled: true\nhttp:\n  addr: {host}\n",
+             enabled: true\nhttp:\n  addr: {host}\n{more}",
             directory.display()
         );
         let config = sandbox.write("../docker-registry.yml", config);
@@ -54,7 +59,7 @@ impl DockerRegistry {
             if ended.is_some() {
                 return false;
             }
-            if http::try_get(&self.host, "/v2/").is_some_and(|answer| answer.status == 200) {
+            if http::try_get(&self.host, "/v2/").is_some_and(|answer| matches!(answer.status, 200 | 401)) {
                 return true;
             }
             thread::sleep(Duration::from_millis(10));

@@ -61,6 +61,18 @@ impl Classify for RepositoryError {
     }
 }
 
+/// The hint of the repository's error behind `error`, whatever lies between.
+fn hint_behind(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<RepositoryError>() {
+            return found.hint();
+        }
+        next = error.source();
+    }
+    None
+}
+
 /// What to do when a registry refuses. `repository` begins with its host.
 fn denied(repository: &str, denial: Denial) -> Option<String> {
     let host = repository.split('/').next().unwrap_or(repository);
@@ -254,7 +266,7 @@ impl Classify for OperationError {
     }
 
     fn hint(&self) -> Option<String> {
-        Self::hint(self)
+        Self::hint(self).or_else(|| hint_behind(self))
     }
 }
 
@@ -264,7 +276,7 @@ impl Classify for OpenError {
     }
 
     fn hint(&self) -> Option<String> {
-        Self::hint(self)
+        Self::hint(self).or_else(|| hint_behind(self))
     }
 }
 
@@ -272,11 +284,19 @@ impl Classify for QueryError {
     fn exit(&self) -> Exit {
         self.class().into()
     }
+
+    fn hint(&self) -> Option<String> {
+        hint_behind(self)
+    }
 }
 
 impl Classify for AuditError {
     fn exit(&self) -> Exit {
         self.class().into()
+    }
+
+    fn hint(&self) -> Option<String> {
+        hint_behind(self)
     }
 }
 

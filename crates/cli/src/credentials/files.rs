@@ -22,7 +22,7 @@ pub struct Place {
     pub owner: Owner,
 }
 
-/// The files in the order in which they count, as podman and skopeo have it: `REGISTRY_AUTH_FILE` alone, else
+/// The files in the order in which they count, as podman has it: `REGISTRY_AUTH_FILE` alone, else
 /// `DOCKER_CONFIG` alone, else podman's two, then Docker's.
 #[must_use]
 pub fn places(environment: &Environment) -> Vec<Place> {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_podman_and_skopeo() {
+    fn the_order_is_that_of_podman() {
         let home = ("HOME", "/h");
         assert_eq!(
             paths(&[home, ("XDG_RUNTIME_DIR", "/run/user/1")]),

@@ -86,6 +86,11 @@ impl Refusal {
         error::bounded(&words)
     }
 
+    /// The body as it came, as far as it was read.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     pub(super) fn has(&self, code: &ErrorCode) -> bool {
         self.body.has(code)
     }

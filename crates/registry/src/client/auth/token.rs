@@ -17,13 +17,15 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, Url};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::credentials::{Basic, Credential, Identity, Secret, header, redact};
 use super::scope::Scopes;
 use crate::client::answer::{self, Refusal};
 use crate::client::transport::{Request, Transport, TransportError};
 use crate::wire::Query;
+use crate::wire::error::bounded;
 
 /// Longest answer of a token server, in bytes (64 KiB).
 const LIMIT: usize = 64 << 10;
@@ -242,7 +244,8 @@ impl TokenRequest<'_> {
 
     async fn refused(&self, answer: Response) -> TokenError {
         let status = answer.status();
-        let words = Refusal::read(answer).await.words();
+        let refusal = Refusal::read(answer).await;
+        let words = reason(refusal.raw()).unwrap_or_else(|| refusal.words());
         let secrets = self.credential.map(Credential::secrets).unwrap_or_default();
         TokenError::Refused {
             host: self.server.host(),
@@ -257,8 +260,16 @@ impl TokenRequest<'_> {
             host: self.server.host(),
             detail,
         };
-        let bytes = collect(answer::content(answer), LIMIT as u64).await;
-        let bytes = bytes.map_err(|error| invalid(error.to_string()))?;
+        let patience = self.transport.config().timeouts.refusal;
+        let read = timeout(patience, collect(answer::content(answer), LIMIT as u64)).await;
+        let bytes = read
+            .map_err(|_| {
+                invalid(format!(
+                    "its answer takes longer than {} seconds",
+                    patience.as_secs()
+                ))
+            })?
+            .map_err(|error| invalid(error.to_string()))?;
         // The cause is not shown: it would quote what came, and what came are secrets.
         let document: Document = json::parse(&bytes, LIMIT)
             .map_err(|_| invalid("its answer is not the document of one".to_owned()))?;
@@ -280,6 +291,15 @@ impl TokenRequest<'_> {
             secret: Secret::new(token),
         })
     }
+}
+
+/// What a token server's refusal says for people: an OAuth error, or what Docker Hub writes.
+fn reason(body: &[u8]) -> Option<String> {
+    let members: Map<String, Value> = json::parse(body, LIMIT).ok()?;
+    let text = |name: &&str| members.get(*name)?.as_str().filter(|text| !text.is_empty());
+    let named = ["error_description", "details", "message", "error"];
+    let found = named.iter().find_map(text)?;
+    Some(bounded(found))
 }
 
 /// The answer of a token server. `issued_at` is not read: only our own clock counts here.
@@ -313,6 +333,26 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_say_why_in_several_ways() {
+        for (body, expected) in [
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                Some("incorrect username or password"),
+            ),
+            (
+                r#"{"error":"invalid_grant","error_description":"too old"}"#,
+                Some("too old"),
+            ),
+            (r#"{"error":"invalid_grant"}"#, Some("invalid_grant")),
+            (r#"{"errors":[{"code":"DENIED"}]}"#, None),
+            (r#"{"details":""}"#, None),
+            ("no", None),
+        ] {
+            assert_eq!(reason(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
 
     #[test]
     fn a_life_is_what_the_server_says_within_reason() {
