@@ -17,6 +17,7 @@
 mod arrows;
 mod bad_input;
 mod catalogue;
+mod collecting;
 mod crash;
 mod determinism;
 mod diff;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     audit, build, completions, copy, diff, history, init, inspect, key, ledger, lock, login, logout, promote,
-    pull, push, release, resume, rollback, serve, show, status, tags, verify,
+    pull, push, release, resume, rollback, serve, show, status, store, tags, verify,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -112,6 +112,8 @@ pub enum Command {
     Audit(audit::Audit),
     /// Serves the local store as an OCI registry
     Serve(serve::Serve),
+    /// Looks after the local store
+    Store(store::StoreCommand),
     /// Starts a ledger, or shows its head
     Ledger(ledger::LedgerCommand),
     /// Shows or makes the signing key

@@ -19,6 +19,7 @@
 mod args;
 mod cache;
 mod classify;
+mod collecting;
 mod commands;
 mod credentials;
 mod diagnostic;

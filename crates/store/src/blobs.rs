@@ -11,7 +11,7 @@ use futures_util::stream;
 
 use crate::blocking::{Piece, Pieces, blocking, pump};
 use crate::error::RepositoryError;
-use crate::files::{FileError, Linked, PUBLIC, TemporaryFile, Writer};
+use crate::files::{FileError, Linked, Lock, PUBLIC, TemporaryFile, Writer};
 use crate::repository::{Blob, Written};
 use crate::stream::{ByteStream, unwrap_verified};
 
@@ -24,6 +24,8 @@ pub(crate) struct Blobs {
     writer: Writer,
     directory: PathBuf,
     staging: PathBuf,
+    /// Locked while it is said that a blob is there, where garbage is collected meanwhile.
+    leases: Option<PathBuf>,
 }
 
 impl Blobs {
@@ -34,7 +36,58 @@ impl Blobs {
             writer,
             directory,
             staging,
+            leases: None,
         }
+    }
+
+    /// The same directory, from which garbage collection may remove what nobody has touched for long. It holds an exclusive
+    /// lock on the file `leases` for that.
+    pub(crate) fn with_leases(self, leases: PathBuf) -> Self {
+        Self {
+            leases: Some(leases),
+            ..self
+        }
+    }
+
+    /// Keeps blobs from being removed until the lock is dropped. None where nobody may write: nobody collects there.
+    fn lease(&self) -> Result<Option<Lock>, FileError> {
+        let Some(path) = &self.leases else {
+            return Ok(None);
+        };
+        match Lock::shared(path) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if is_not_ours(&error.source) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins the grace period of a blob anew: somebody relies on it. The caller holds a lease.
+    fn keep(&self, digest: &Digest) -> Result<(), FileError> {
+        if self.leases.is_none() {
+            return Ok(());
+        }
+        match self.writer.touch(&self.path(digest)) {
+            Err(error) if !is_not_ours(&error.source) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Self::stat`], after which the blob stays for the grace period.
+    pub(crate) fn stat_and_keep(&self, digest: &Digest) -> Result<Option<u64>, FileError> {
+        if self.stat(digest)?.is_none() {
+            return Ok(None);
+        }
+        let _lease = self.lease()?;
+        let size = self.stat(digest)?;
+        if size.is_some() {
+            self.keep(digest)?;
+        }
+        Ok(size)
+    }
+
+    /// The first `limit` names after `after`, sorted.
+    pub(crate) fn names_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, FileError> {
+        self.writer.list_part(&self.directory, after, limit, |_| true)
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
@@ -85,6 +138,7 @@ impl Blobs {
         if self.stat(digest)? == Some(bytes.len() as u64)
             && self.read_whole(digest, bytes.len())?.as_deref() == Some(bytes)
         {
+            self.keep(digest)?;
             return Ok(self.writer.ensure_durable([path.as_path()])?);
         }
         self.prepare()?;
@@ -99,6 +153,7 @@ impl Blobs {
 
     /// Makes the file `from` the blob `digest`; the caller has checked its content.
     pub(crate) fn adopt(&self, digest: &Digest, from: &Path) -> Result<(), FileError> {
+        let _lease = self.lease()?;
         self.writer.publish(from, &self.path(digest), PUBLIC)
     }
 
@@ -108,7 +163,12 @@ impl Blobs {
             return Ok(false);
         }
         self.prepare()?;
-        match self.writer.link(&source.path(digest), &self.path(digest))? {
+        let _lease = self.lease()?;
+        let linked = self.writer.link(&source.path(digest), &self.path(digest))?;
+        if matches!(linked, Linked::Present) {
+            self.keep(digest)?;
+        }
+        match linked {
             Linked::New | Linked::Present => Ok(true),
             Linked::Missing => Ok(false),
             Linked::Impossible => self.copy_from(source, digest),
@@ -204,6 +264,7 @@ impl Blobs {
         before()?;
         self.prepare()?;
         let path = self.path(digest);
+        let _lease = self.lease()?;
         Ok(match self.writer.publish_temporary(file, &path, PUBLIC)? {
             None => Taken::Done(Written::New),
             Some(file) => Taken::Elsewhere(file),
@@ -215,6 +276,11 @@ impl Blobs {
         if self.stat(digest)? != Some(size) {
             return Ok(false);
         }
+        let _lease = self.lease()?;
+        if self.stat(digest)? != Some(size) {
+            return Ok(false);
+        }
+        self.keep(digest)?;
         self.writer.ensure_durable([self.path(digest).as_path()])?;
         Ok(true)
     }
@@ -245,8 +311,15 @@ impl Blobs {
             return Err(wrong_size(hasher.length()));
         }
         expect_digest(*digest, hasher.finish())?;
+        let _lease = self.lease()?;
         Ok(file.publish(&self.path(digest), PUBLIC)?)
     }
+}
+
+/// Whoever may only read holds no leases, and nothing is there to be held if the file is gone.
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// What became of a spooled file.

@@ -3,6 +3,7 @@
 //! ```text
 //! <store>/version                              format version
 //! <store>/repos/<name>/_layout/                an OCI image layout: see [`repository`]
+//! <store>/repos/<name>/_gc                     a lock: see [`Directory::collect`]
 //! <store>/repos/<name>/_uploads/<id>           resumable uploads, and files being written (`.tmp-…`)
 //! <store>/cache/sha256/<hex>                   fetched inputs: see [`Directory::cache_read`]
 //! ```
@@ -11,6 +12,7 @@
 //! whole by a rename, and a lock on `_layout/oci-layout` for everything that reads, compares and then writes.
 
 mod cache;
+mod collect;
 mod guard;
 mod projection;
 mod refs;
@@ -32,8 +34,12 @@ use crate::repository::{Page, Repository};
 use crate::store::{Store, UploadError, UploadId};
 use crate::stream::ByteStream;
 
+pub use collect::{Collected, Collection};
 pub use guard::VERSION;
 pub use repository::DirectoryRepository;
+
+/// The file of a repository that is locked by whoever says that a blob is there, and by whoever removes one.
+const LEASES: &str = "_gc";
 
 /// A store in a directory. Clones share what they know.
 #[derive(Debug, Clone)]

@@ -139,17 +139,7 @@ pub fn free_space(path: &Path) -> Result<u64, FileError> {
 ///
 /// [`FileError`].
 pub fn touch(path: &Path) -> Result<(), FileError> {
-    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_NOW,
-    };
-    let times = Timestamps {
-        last_access: now,
-        last_modification: now,
-    };
-    let touched = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
-    touched.map_err(|errno| FileError::on("touch", path)(errno.into()))
+    Writer::real().touch(path)
 }
 
 /// Removes the file `path` without waiting for the disk; `false` if it was not there.

@@ -32,7 +32,7 @@ pub mod stream;
 pub mod transfer;
 
 pub use archive::Archive;
-pub use directory::{Directory, DirectoryRepository};
+pub use directory::{Collected, Collection, Directory, DirectoryRepository};
 pub use error::RepositoryError;
 pub use layout::Layout;
 pub use memory::Memory;

@@ -24,6 +24,7 @@ pub mod rollback;
 pub mod serve;
 pub mod show;
 pub mod status;
+pub mod store;
 pub mod tags;
 pub mod verify;
 pub mod workspace;
@@ -66,6 +67,7 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Verify(verb) => verb.run(cairn).await,
         Command::Audit(verb) => verb.run(cairn).await,
         Command::Serve(verb) => verb.run(cairn).await,
+        Command::Store(verb) => verb.run(cairn).await,
         Command::Ledger(verb) => verb.run(cairn).await,
         Command::Key(verb) => verb.run(cairn).await,
         Command::Login(verb) => verb.run(cairn).await,

@@ -118,6 +118,7 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Serve(_)
         | Command::Login(_)
         | Command::Logout(_)
+        | Command::Store(_)
         | Command::Completions(_) => {
             let text = "-p and --workspace choose specs, and this verb takes none";
             Err(Failure::new(Exit::Usage, text))

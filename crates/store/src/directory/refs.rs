@@ -103,6 +103,28 @@ impl Refs {
         self.read(&self.manifests.join(digest.hex()))
     }
 
+    /// All manifests, sorted by digest.
+    pub(super) fn manifests(&self) -> Result<Vec<Digest>, FileError> {
+        let names = self.writer.list(&self.manifests)?;
+        Ok(names
+            .iter()
+            .filter_map(|name| Digest::from_hex(name).ok())
+            .collect())
+    }
+
+    /// The digests of the manifests about `subject`, sorted.
+    pub(super) fn referrer_digests(&self, subject: &Digest) -> Result<Vec<Digest>, FileError> {
+        let names = self.writer.list(&self.referrers.join(subject.hex()))?;
+        Ok(names
+            .iter()
+            .filter_map(|name| Digest::from_hex(name).ok())
+            .collect())
+    }
+
+    pub(super) fn manifest_path(&self, digest: &Digest) -> PathBuf {
+        self.manifests.join(digest.hex())
+    }
+
     pub(super) fn has_manifest(&self, digest: &Digest) -> bool {
         self.manifests.join(digest.hex()).exists()
     }

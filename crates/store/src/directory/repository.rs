@@ -46,7 +46,8 @@ impl DirectoryRepository {
         let layout = path.join("_layout");
         let writer = store.writer().clone();
         Self {
-            blobs: Blobs::new(writer.clone(), layout.join("blobs/sha256"), path.join("_uploads")),
+            blobs: Blobs::new(writer.clone(), layout.join("blobs/sha256"), path.join("_uploads"))
+                .with_leases(path.join(super::LEASES)),
             refs: Refs::new(writer, &layout),
             store,
             name,
@@ -107,7 +108,7 @@ impl DirectoryRepository {
         })
     }
 
-    fn read(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
+    pub(super) fn read(&self, target: &Target) -> Result<Option<RawManifest>, RepositoryError> {
         self.resolve(target, |found| {
             let Some(bytes) = self.blobs.read_whole(&found.digest, manifest::LIMIT)? else {
                 return Ok(None);
@@ -258,16 +259,30 @@ impl DirectoryRepository {
         };
         self.refuse_sealed_content(digest)?;
         let tags = self.tags_of(digest)?;
-        self.store.mark_dirty(&self.name);
         for tag in &tags {
             self.refs.remove_tag(tag)?;
         }
+        self.forget(&found)?;
+        Ok(true)
+    }
+
+    /// Removes a manifest that no tag points at. The caller holds the lock.
+    pub(super) fn forget_manifest(&self, digest: &Digest) -> Result<(), RepositoryError> {
+        match self.refs.manifest(digest)? {
+            Some(found) => self.forget(&found),
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&self, found: &ManifestRef) -> Result<(), RepositoryError> {
+        let digest = &found.descriptor.digest;
+        self.store.mark_dirty(&self.name);
         if let Some(subject) = found.subject {
             self.refs.remove_referrer(&subject, digest)?;
         }
         self.refs.remove_manifest(digest)?;
         self.blobs.remove(digest)?;
-        Ok(true)
+        Ok(())
     }
 
     /// The tags that point at `digest`.
@@ -329,7 +344,7 @@ impl Repository for DirectoryRepository {
 
     async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
         let digest = *digest;
-        Ok(self.run(move |this| this.blobs.stat(&digest)).await?)
+        Ok(self.run(move |this| this.blobs.stat_and_keep(&digest)).await?)
     }
 
     async fn read_blob(

@@ -185,7 +185,7 @@ impl DirectoryRepository {
         }
     }
 
-    fn uploads(&self) -> PathBuf {
+    pub(super) fn uploads(&self) -> PathBuf {
         self.store()
             .repository_path(crate::Repository::name(self))
             .join("_uploads")

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, utimensat};
 use rustix::io::Errno;
 
 /// The operations that this crate does on a file system, each as small as the operating system's own.
@@ -52,6 +52,19 @@ pub trait Fs: Send + Sync + fmt::Debug {
 
     /// Removes a name of a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Sets the times of a file to now. It promises nothing about the disk, and so nothing need be recorded of it.
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
 
     /// Makes one directory.
     fn create_directory(&self, path: &Path) -> io::Result<()>;

@@ -236,11 +236,17 @@ impl Writer {
 
     /// Removes such a file; `false` if it was not there.
     pub(crate) fn discard(&self, path: &Path) -> Result<bool, FileError> {
+        self.forget(path);
         match self.fs().remove(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(FileError::on("remove", path)(error)),
         }
+    }
+
+    /// Sets the times of a file to now.
+    pub(crate) fn touch(&self, path: &Path) -> Result<(), FileError> {
+        self.fs().touch(path).map_err(FileError::on("touch", path))
     }
 
     /// Opens a file to read, if it is there.

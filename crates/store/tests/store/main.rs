@@ -9,6 +9,7 @@
 
 mod archives;
 mod attacks;
+mod collect;
 mod conformance;
 mod content;
 mod faults;

@@ -13,8 +13,10 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::housekeeping::Schedule;
 use super::log::Format;
 use super::tls::Files;
+use crate::collecting::DAY;
 use crate::diagnostic;
 use crate::environment::parse_size;
 use crate::failure::{Classify, Exit, Failure};
@@ -37,6 +39,14 @@ struct Document {
     limits: LimitsTable,
     #[serde(default)]
     operation: OperationTable,
+    gc: Option<GcTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct GcTable {
+    every: Spanned<String>,
+    grace: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,6 +125,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How requests are written down.
     pub access_log: Option<Format>,
+    /// When to collect garbage; never, if nothing is said.
+    pub collect: Option<Schedule>,
 }
 
 /// The file cannot be read at all.
@@ -208,6 +220,12 @@ impl Reader {
             limits: self.limits(&limits),
             metrics: operation.metrics.and_then(|text| self.address(&text)),
             access_log: operation.access_log.and_then(|text| self.format(&text)),
+            collect: document.gc.and_then(|gc| {
+                let grace = gc.grace.map_or(Some(DAY), |text| self.time(&text));
+                self.time(&gc.every)
+                    .zip(grace)
+                    .map(|(every, grace)| Schedule { every, grace })
+            }),
             tls: document.tls.map(|tls| Files {
                 certificate: directory.join(tls.cert),
                 key: directory.join(tls.key),

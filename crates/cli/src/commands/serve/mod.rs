@@ -1,6 +1,7 @@
 //! `cairn serve`
 
 mod config;
+mod housekeeping;
 mod log;
 mod reload;
 mod tls;
@@ -9,27 +10,23 @@ mod users;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use cairn_registry::server::{BasicAuth, Metrics, Server, ServerConfig};
-use cairn_store::{Directory, Page, Store};
+use cairn_registry::server::{BasicAuth, Server, ServerConfig};
+use cairn_store::Store;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::collecting::DAY;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use config::Config;
+pub use config::parse_time;
 use log::{Format, Log};
 use reload::Watched;
 
 /// Where the server listens if nothing says otherwise.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
-
-/// How long an upload waits for whoever began it.
-const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// How often abandoned uploads are looked for.
-const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What `cairn serve` takes. What is said here goes before what the configuration file says.
 #[derive(Debug, Args)]
@@ -86,7 +83,7 @@ impl Serve {
             return Err(Failure::new(Exit::Input, text)
                 .with_hint("a loopback address; or, in a network that you trust, --plain-http".to_owned()));
         }
-        let upload_life = file.upload_life.unwrap_or(UPLOAD_LIFE);
+        let (upload_life, schedule) = (file.upload_life.unwrap_or(DAY), file.collect);
         let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -103,7 +100,7 @@ impl Serve {
         store.flush_all().await?;
         let server = Server::new(Arc::new(store.clone()) as Arc<dyn Store>, config);
         let counted = server.metrics();
-        expire_uploads(cairn, &store, upload_life, &counted).await?;
+        housekeeping::expire_uploads(cairn, &store, upload_life, &counted).await?;
         let operation = async {
             match metrics {
                 Some(address) => Ok(Some(server.bind_operation(address).await?)),
@@ -134,7 +131,8 @@ impl Serve {
         tokio::select! {
             served = bound.serve(stop) => Ok(served?),
             () = operate => Ok(()),
-            failure = keep_expiring(cairn, &store, upload_life, &counted) => Err(failure),
+            () = housekeeping::keep_expiring(cairn, &store, upload_life, &counted) => Ok(()),
+            () = housekeeping::keep_collecting(cairn, &store, schedule, &counted) => Ok(()),
             () = reload::keep_fresh(&cairn.terminal, watched, hangup) => Ok(()),
         }
     }
@@ -177,41 +175,5 @@ impl Serve {
             });
         }
         Ok((config, watched))
-    }
-}
-
-/// Removes abandoned uploads again and again; ends only when the store fails.
-async fn keep_expiring(cairn: &Cairn, store: &Directory, life: Duration, metrics: &Metrics) -> Failure {
-    loop {
-        tokio::time::sleep(EXPIRY_PAUSE.min(life)).await;
-        if let Err(failure) = expire_uploads(cairn, store, life, metrics).await {
-            return failure;
-        }
-    }
-}
-
-/// Removes uploads, and what interrupted writes left, that nobody has touched for `life`.
-async fn expire_uploads(
-    cairn: &Cairn,
-    store: &Directory,
-    life: Duration,
-    metrics: &Metrics,
-) -> Result<(), Failure> {
-    let now = u64::try_from(cairn.environment.now().as_second()).unwrap_or(0);
-    let before = SystemTime::UNIX_EPOCH + Duration::from_secs(now).saturating_sub(life);
-    let mut page = Page::first();
-    loop {
-        let names = store.repositories(&page).await?;
-        let Some(last) = names.last() else { return Ok(()) };
-        page.after = Some(last.as_str().to_owned());
-        for name in &names {
-            let removed = store.remove_uploads_before(name, before).await?;
-            metrics.count_expired(removed as u64);
-            if removed > 0 {
-                cairn
-                    .terminal
-                    .detail(format!("{name}: {removed} abandoned uploads removed"));
-            }
-        }
     }
 }

@@ -1,0 +1,114 @@
+//! `cairn store`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::collecting::{self, Row};
+use crate::commands::serve::parse_time;
+use crate::failure::Failure;
+use crate::program::Cairn;
+use crate::terminal::{bytes, counted};
+
+/// What `cairn store` takes.
+#[derive(Debug, Args)]
+pub struct StoreCommand {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What is done with the store.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Removes what no tag and no ledger reaches; safe while others use the store
+    Gc(Gc),
+}
+
+/// What `cairn store gc` takes.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Keeps what was written or asked for within TIME, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
+    pub grace: Duration,
+    /// Says what would be removed, and removes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_time(text).ok_or_else(|| "a number from 1 on, followed by s, m, h or d".to_owned())
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    dry_run: bool,
+    repositories: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    manifests: u64,
+    blobs: u64,
+    bytes: u64,
+    uploads: u64,
+}
+
+impl From<&Row> for Entry {
+    fn from(row: &Row) -> Self {
+        Self {
+            name: row.name.to_string(),
+            manifests: row.collected.manifests,
+            blobs: row.collected.blobs,
+            bytes: row.collected.bytes,
+            uploads: row.uploads,
+        }
+    }
+}
+
+impl StoreCommand {
+    /// Does it.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        match &self.verb {
+            Verb::Gc(gc) => gc.run(cairn).await,
+        }
+    }
+}
+
+impl Gc {
+    async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let rows = collecting::collect(cairn, self.grace, self.dry_run).await?;
+        cairn.flush().await?;
+        if cairn.terminal.json {
+            return cairn.terminal.document(&Document {
+                dry_run: self.dry_run,
+                repositories: rows.iter().map(Entry::from).collect(),
+            });
+        }
+        let verb = if self.dry_run { "would remove" } else { "removed" };
+        let mut total = 0;
+        for Row {
+            name,
+            collected,
+            uploads,
+        } in &rows
+        {
+            total += collected.bytes;
+            if collected.manifests + collected.blobs + uploads > 0 {
+                cairn.terminal.say(format!(
+                    "  {name}: {verb} {}, {}, {}, {}",
+                    counted(collected.manifests, "manifest", "manifests"),
+                    counted(collected.blobs, "blob", "blobs"),
+                    counted(*uploads, "abandoned upload", "abandoned uploads"),
+                    bytes(collected.bytes),
+                ));
+            }
+        }
+        let count = counted(rows.len() as u64, "repository", "repositories");
+        cairn.terminal.say(format!("{verb} {} in {count}", bytes(total)));
+        Ok(())
+    }
+}

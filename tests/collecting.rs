@@ -1,0 +1,83 @@
+//! Garbage: `cairn store gc`, and the server's own.
+
+use std::time::Instant;
+
+use crate::harness::{LIMIT, Project, Sandbox, Server};
+
+/// Collects until something was removed: the grace period has to pass.
+fn collect(sandbox: &Sandbox) -> serde_json::Value {
+    let begun = Instant::now();
+    loop {
+        let done = sandbox
+            .cairn(["--json", "store", "gc", "--grace", "1s"])
+            .ok()
+            .json();
+        let blobs = done["repositories"][0]["blobs"].as_u64().expect("a number");
+        if blobs > 0 {
+            return done;
+        }
+        assert!(begun.elapsed() < LIMIT, "nothing is ever removed: {done}");
+    }
+}
+
+#[test]
+fn what_was_released_is_kept_and_what_was_only_built_goes() {
+    let sandbox = Sandbox::new();
+    sandbox.write_project(&Project::new(), "1");
+    let released = sandbox.cairn(["release", "1.0.0", "--channel", "prod"]).ok();
+    let released = released.line().to_owned();
+    sandbox.write_app("2");
+    let built = sandbox.cairn(["build"]).ok().digest();
+    sandbox.write_app("3");
+    sandbox.cairn(["release", "3.0.0", "--channel", "prod"]).ok();
+    let dry = sandbox.cairn(["store", "gc", "--dry-run"]).ok();
+    dry.says("would remove 0 B in 1 repository");
+    // Superseded heads of the ledger go too: the newest has all of it.
+    collect(&sandbox);
+    assert!(!sandbox.blob("hello", &built).exists());
+    sandbox.cairn(["verify", &released]).ok().prints("whole");
+    sandbox.cairn(["verify", "hello:built"]).ok().prints("whole");
+    sandbox.cairn(["rollback", "prod"]).ok();
+    sandbox.cairn(["audit"]).ok().prints("no finding");
+}
+
+/// The tag of a version can be deleted, and the ledger still leads back there.
+#[test]
+fn g13_the_ledger_keeps_what_it_names() {
+    let sandbox = Sandbox::new();
+    sandbox.write_project(&Project::new(), "1");
+    let first = sandbox
+        .cairn(["release", "1.0.0", "--channel", "prod"])
+        .ok()
+        .digest();
+    sandbox.write_app("2");
+    sandbox.cairn(["build"]).ok();
+    sandbox.write_app("3");
+    sandbox.cairn(["release", "3.0.0", "--channel", "prod"]).ok();
+    let tag = sandbox.store().join("repos/hello/_layout/refs/tags/1.0.0");
+    std::fs::remove_file(tag).expect("a tag of an own store");
+    collect(&sandbox);
+    assert!(sandbox.blob("hello", &first).exists());
+    sandbox.cairn(["rollback", "prod", "1.0.0"]).ok();
+}
+
+#[test]
+fn e7_a_server_collects_while_it_serves() {
+    let (sandbox, registry) = (Sandbox::new(), Sandbox::new());
+    registry.write("serve.toml", "[gc]\nevery = \"1s\"\ngrace = \"2s\"\n");
+    let options = ["-v", "serve", "--listen", "127.0.0.1:0", "--config", "serve.toml"];
+    let server = Server::start(registry.command(options));
+    sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "1");
+    let first = sandbox.cairn(["push", "--tag", "latest"]).ok().digest();
+    let gone = registry.blob("team/hello", &first);
+    let begun = Instant::now();
+    let mut version = 1;
+    while gone.exists() {
+        assert!(begun.elapsed() < LIMIT, "nothing is ever removed");
+        version += 1;
+        sandbox.write_app(&version.to_string());
+        sandbox.cairn(["push", "--tag", "latest"]).ok();
+    }
+    let latest = server.repository("team/hello:latest");
+    sandbox.cairn(["verify", &latest]).ok().prints("whole");
+}
