@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_oci::{Digest, Hasher};
 use futures_util::stream;
@@ -13,7 +14,7 @@ use crate::blocking::{Piece, Pieces, blocking, pump};
 use crate::error::RepositoryError;
 use crate::files::{FileError, Linked, Lock, PUBLIC, TemporaryFile, Writer};
 use crate::repository::{Blob, Written};
-use crate::stream::{ByteStream, unwrap_verified};
+use crate::stream::{BlobSource, ByteStream, unwrap_verified};
 
 /// Bytes read from the disk at once.
 const PIECE: u64 = 256 << 10;
@@ -248,7 +249,7 @@ impl Blobs {
             Taken::Done(written) => return Ok(written),
             Taken::Elsewhere(file) => file,
         };
-        let (size, content) = (file.length(), stream_file(file.path()).await?);
+        let (size, content) = (file.length(), FileSource(file.path()).open(0).await?);
         self.write(digest, size, content, || Ok(())).await
     }
 
@@ -329,15 +330,20 @@ enum Taken {
     Elsewhere(TemporaryFile),
 }
 
-/// The content of the file at `path`.
-pub(crate) async fn stream_file(path: &Path) -> Result<ByteStream, RepositoryError> {
-    let path = path.to_owned();
-    blocking(move || {
-        let read_error = FileError::on("read", &path);
-        let blob = File::open(&path).and_then(|file| Reader::begin(file, None));
-        Ok(blob.map_err(read_error)?.content)
-    })
-    .await
+/// The content of a file.
+pub(crate) struct FileSource<'a>(pub(crate) &'a Path);
+
+#[async_trait]
+impl BlobSource for FileSource<'_> {
+    async fn open(&self, offset: u64) -> Result<ByteStream, RepositoryError> {
+        let path = self.0.to_owned();
+        blocking(move || {
+            let read_error = FileError::on("read", &path);
+            let blob = File::open(&path).and_then(|file| Reader::begin(file, Some(offset..u64::MAX)));
+            Ok(blob.map_err(read_error)?.content)
+        })
+        .await
+    }
 }
 
 fn broken_off(digest: Digest) -> RepositoryError {

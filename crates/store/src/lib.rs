@@ -42,4 +42,4 @@ pub use repository::{
     Written,
 };
 pub use store::{Store, UploadError, UploadId};
-pub use stream::{ByteStream, ReadBytes, collect, from_bytes, verified};
+pub use stream::{BlobSource, ByteStream, ReadBytes, collect, from_bytes, verified};

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Descriptor, Digest, Document, MediaType, RepositoryName, Tag};
 
-use crate::blobs::stream_file;
+use crate::blobs::FileSource;
 use crate::error::RepositoryError;
 use crate::files::TemporaryFile;
-use crate::stream::ByteStream;
+use crate::stream::{BlobSource, ByteStream};
 
 /// What a manifest is read or written by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -251,14 +251,25 @@ pub trait Repository: Send + Sync + fmt::Debug {
         content: ByteStream,
     ) -> Result<Written, RepositoryError>;
 
+    /// Writes a blob whose content can be had again, as [`Self::write_blob`] does. A repository that is far away goes on from
+    /// where the connection broke, as far as it can; with a mere stream it can only begin.
+    async fn write_blob_from(
+        &self,
+        digest: &Digest,
+        size: u64,
+        source: &dyn BlobSource,
+    ) -> Result<Written, RepositoryError> {
+        self.write_blob(digest, size, source.open(0).await?).await
+    }
+
     /// Writes a blob that waits in `file`, as [`Self::write_blob`] does. The file is gone afterwards.
     ///
     /// The caller has hashed the bytes while it appended them: they **are** `digest`, and the file's length is the
     /// blob's. A repository in the same file system takes the file as it is, flushed and renamed, and does not read it
     /// again; every other is given its content, and verifies it.
     async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
-        let (size, content) = (file.length(), stream_file(file.path()).await?);
-        self.write_blob(digest, size, content).await
+        let source = FileSource(file.path());
+        self.write_blob_from(digest, file.length(), &source).await
     }
 
     /// Makes a blob of the repository `from`, in the same store or registry, available here without moving it.

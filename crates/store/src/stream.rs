@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use cairn_oci::{Digest, Hasher};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -11,6 +12,17 @@ use crate::error::RepositoryError;
 
 /// Content in pieces. A piece is never empty and seldom larger than 1 MiB.
 pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Content that can be had again: what broke off on its way out goes on from where it broke off.
+#[async_trait]
+pub trait BlobSource: Send + Sync {
+    /// The content from the byte at `offset`, which is not beyond its end, to its end. It is not verified here.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is not there any more.
+    async fn open(&self, offset: u64) -> Result<ByteStream, RepositoryError>;
+}
 
 /// One piece.
 pub fn from_bytes(bytes: impl Into<Bytes>) -> ByteStream {

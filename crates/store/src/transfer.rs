@@ -4,15 +4,18 @@
 //! is moved last, when everything that it will point at is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Descriptor, Digest, Document, RepositoryName};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::error::RepositoryError;
 use crate::repository::{Condition, Page, RawManifest, Repository, Target, Written};
-use crate::stream::ByteStream;
+use crate::stream::{BlobSource, ByteStream};
 
 /// How deep indexes may be nested. Real ones have one level.
 pub const DEPTH_LIMIT: usize = 4;
@@ -348,21 +351,26 @@ impl<'a> Transfer<'a> {
                 parent,
             });
         };
-        // Whoever writes verifies size and digest: hashing it here too would only take longer.
-        let content = self.watched(found.content);
+        if found.size != blob.size {
+            let (digest, expected, found) = (blob.digest, blob.size, found.size);
+            let source = RepositoryError::Size {
+                digest,
+                expected,
+                found,
+            };
+            return Err(self.read_failed(digest, source));
+        }
+        let source = Source {
+            from: self.from,
+            blob,
+            first: Mutex::new(Some(found.content)),
+            watch: self.watch,
+            furthest: Arc::default(),
+        };
         self.to
-            .write_blob(&blob.digest, blob.size, content)
+            .write_blob_from(&blob.digest, blob.size, &source)
             .await
             .map_err(write_failed)
-    }
-
-    fn watched(&self, content: ByteStream) -> ByteStream {
-        let Some(watch) = self.watch.map(Arc::clone) else {
-            return content;
-        };
-        content
-            .inspect_ok(move |piece| watch.moved(piece.len() as u64))
-            .boxed()
     }
 
     async fn manifest(&self, raw: &RawManifest, document: &Document) -> Result<Written, TransferError> {
@@ -410,10 +418,53 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// A blob of the source. Whoever writes verifies size and digest: hashing it here too would only take longer.
+struct Source<'a> {
+    from: &'a dyn Repository,
+    blob: &'a Descriptor,
+    /// Begun already, in order to know that it is there.
+    first: Mutex<Option<ByteStream>>,
+    watch: Option<&'a Arc<dyn Watch>>,
+    /// Up to where it was read at most: what is read again is not moved again.
+    furthest: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl BlobSource for Source<'_> {
+    async fn open(&self, offset: u64) -> Result<ByteStream, RepositoryError> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(first) = first.filter(|_| offset == 0) {
+            return Ok(self.watched(first, 0));
+        }
+        let (digest, size) = (self.blob.digest, self.blob.size);
+        let range = (offset > 0).then_some(offset..size);
+        let found = self.from.read_blob(&digest, range).await?;
+        let missing = || RepositoryError::Content {
+            digest,
+            source: io::ErrorKind::NotFound.into(),
+        };
+        Ok(self.watched(found.ok_or_else(missing)?.content, offset))
+    }
+}
+
+impl Source<'_> {
+    fn watched(&self, content: ByteStream, offset: u64) -> ByteStream {
+        let Some(watch) = self.watch.map(Arc::clone) else {
+            return content;
+        };
+        let (furthest, mut at) = (Arc::clone(&self.furthest), offset);
+        content
+            .inspect_ok(move |piece| {
+                at += piece.len() as u64;
+                let before = furthest.fetch_max(at, Ordering::Relaxed);
+                watch.moved(at.saturating_sub(before));
+            })
+            .boxed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use cairn_oci::{Index, Manifest, Platform, json, media_type};
 
     use super::*;

@@ -71,6 +71,16 @@ impl Refusal {
         }
     }
 
+    /// The same after so many attempts, the last of which was so because it `asked` for too long a pause.
+    pub(super) fn repeated(mut self, attempts: u32, asked: Option<Duration>) -> Self {
+        self.course = Some(Course {
+            attempts,
+            asked,
+            refusal: PATIENCE,
+        });
+        self
+    }
+
     /// The registry's own words, cut to 200 characters.
     pub(super) fn words(&self) -> String {
         let mut words = self.body.text();

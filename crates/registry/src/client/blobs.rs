@@ -1,23 +1,24 @@
 //! Blobs of a registry.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use cairn_oci::{Digest, RepositoryName};
-use cairn_store::stream::unwrap_verified;
-use cairn_store::{Blob, ByteStream, RepositoryError, Written, from_bytes};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use http::{Method, StatusCode};
-use reqwest::{Body, Response, Url};
+use cairn_store::error::MissingBlob;
+use cairn_store::{Blob, RawManifest, RepositoryError, from_bytes};
+use http::StatusCode;
+use http::header::{CONTENT_RANGE, RANGE};
+use reqwest::Response;
 
-use super::answer::{self, Refusal};
-use super::auth::{Access, AuthError};
-use super::content::{self, Progress};
+use super::answer;
+use super::auth::AuthError;
+use super::content;
 use super::host::{self, SendError, text};
 use super::remote::Remote;
-use super::replay::Replay;
 use super::transport::Request;
+use super::upload::Session;
 use crate::wire::route::BlobAction;
 use crate::wire::{Query, Route, header, range};
 
@@ -153,6 +154,9 @@ impl Remote {
         digest: &Digest,
         from: &RepositoryName,
     ) -> Result<bool, RepositoryError> {
+        if self.doubted().contains(digest) {
+            return Ok(false);
+        }
         let mut request = self.begin_request();
         let query = Query::default()
             .with("mount", &digest.to_string())
@@ -167,7 +171,7 @@ impl Remote {
         match answer.status() {
             StatusCode::CREATED => Ok(true),
             StatusCode::ACCEPTED => {
-                self.remember(*digest, self.location(&request.url, &answer)?);
+                self.remember(*digest, self.begun(&request.url, &answer)?);
                 Ok(false)
             }
             status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Ok(false),
@@ -175,157 +179,51 @@ impl Remote {
         }
     }
 
-    fn remember(&self, digest: Digest, url: Url) {
+    fn remember(&self, digest: Digest, session: Session) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if begun.len() < BEGUN_LIMIT {
-            begun.push((digest, url));
+            begun.push((digest, session));
         }
     }
 
-    fn recall(&self, digest: &Digest) -> Option<Url> {
+    /// The upload of this blob that the registry began instead of mounting it.
+    pub(super) fn recall(&self, digest: &Digest) -> Option<Session> {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let position = begun.iter().position(|(known, _)| known == digest)?;
         Some(begun.swap_remove(position).1)
     }
 
-    fn begin_request(&self) -> Request {
-        let request = self.host.request(&Route::BeginUpload(self.name.clone()));
-        request.with(CONTENT_LENGTH, "0")
-    }
-
-    /// Where an upload goes on: `Location`, relative to what was asked.
-    fn location(&self, from: &Url, answer: &Response) -> Result<Url, RepositoryError> {
-        let missing = || self.protocol("an upload was accepted without saying where");
-        let location = text(answer.headers(), &LOCATION).ok_or_else(missing)?;
-        self.host
-            .follow(from, location)
-            .map_err(|error| self.protocol(format!("the location of an upload is not followed: {error}")))
-    }
-
-    async fn begin(&self) -> Result<Url, RepositoryError> {
-        let request = self.begin_request();
-        let answer = self.ask(&request).await?;
-        if answer.status() == StatusCode::ACCEPTED {
-            return self.location(&request.url, &answer);
+    /// The size of a blob that is there, unless the registry has just said that a manifest lacks it: some say to `HEAD` what
+    /// they remember, and not what they have.
+    pub(super) async fn known_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
+        if self.doubted().contains(digest) {
+            return Ok(None);
         }
-        Err(self.refused(&request, answer).await)
+        self.head_blob(digest).await
     }
 
-    pub(super) async fn upload(
-        &self,
-        digest: &Digest,
-        size: u64,
-        content: ByteStream,
-    ) -> Result<Written, RepositoryError> {
-        if let Some(found) = self.head_blob(digest).await? {
-            return self.present(digest, size, found);
-        }
-        let location = match self.recall(digest) {
-            Some(location) => location,
-            None => self.begin().await?,
-        };
-        let progress = Arc::new(Progress::default());
-        let meter = Arc::clone(&self.meter);
-        let content = content::outgoing(content, *digest, size, Arc::clone(&progress), meter);
-        let outcome = self.put_stream(&location, digest, size, content, &progress).await;
-        if let Some(broken) = progress.failure() {
-            self.abandon(location).await;
-            return Err(unwrap_verified(broken, |source| RepositoryError::Content {
-                digest: *digest,
-                source,
-            }));
-        }
-        self.uploaded(digest, &location, outcome).await
-    }
-
-    fn present(&self, digest: &Digest, expected: u64, found: u64) -> Result<Written, RepositoryError> {
-        if found == expected {
-            return Ok(Written::Present);
-        }
-        Err(RepositoryError::Size {
-            digest: *digest,
-            expected,
-            found,
-        })
-    }
-
-    async fn put_stream(
-        &self,
-        location: &Url,
-        digest: &Digest,
-        size: u64,
-        content: ByteStream,
-        progress: &Progress,
-    ) -> Result<Response, SendError> {
-        let mut url = location.clone();
-        url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let (authorizer, transport) = (&self.host.authorizer, &self.host.transport);
-        let mut attempt = authorizer.begin(&Access::push(&self.name), &url).await?;
-        let request = Request::new(Method::PUT, url).with(CONTENT_TYPE, "application/octet-stream");
-        // An empty stream with a length of 0 is sent as no body at all.
-        let content = if size == 0 {
-            drained(content).await
-        } else {
-            content
-        };
-        let replay = Replay::new(content);
-        while let Some(body) = replay.body() {
-            let body = match size {
-                0 => Body::from(Bytes::new()),
-                _ => Body::wrap_stream(body),
-            };
-            let sent = transport.send_stream(request.clone(), attempt.header(), body, size, progress);
-            let mut answer = sent.await?;
-            if !authorizer.again(&mut attempt, &answer).await? {
-                authorizer.sign(&attempt, &mut answer);
-                return Ok(answer);
-            }
-        }
-        Err(AuthError::Late.into())
-    }
-
-    async fn uploaded(
-        &self,
-        digest: &Digest,
-        location: &Url,
-        outcome: Result<Response, SendError>,
-    ) -> Result<Written, RepositoryError> {
-        let operation = host::operation(&Method::PUT, location);
-        match outcome {
-            Ok(answer) if answer.status().is_success() => {
-                self.check_digest(&answer, digest)?;
-                self.meter.uploaded_blob();
-                Ok(Written::New)
-            }
-            Ok(answer) => {
-                let refusal = Refusal::read(answer).await;
-                Err(refusal.into_error(self.label.to_string(), operation))
-            }
-            Err(error) => {
-                // Blobs are named by their content: if it is there now, it was this upload or one just like it.
-                if !error.is_unsent() && matches!(self.head_blob(digest).await, Ok(Some(_))) {
-                    self.meter.uploaded_blob();
-                    return Ok(Written::New);
-                }
-                Err(host::unknown(&self.label, operation, error))
-            }
+    /// Believes no more that the blob is there, or any blob of the manifest if it is not known which one is missing.
+    pub(super) fn doubt(&self, manifest: &RawManifest, blob: MissingBlob) {
+        let named = manifest.document().map(|document| {
+            let blobs = document.blobs().into_iter();
+            blobs.map(|blob| blob.digest).collect::<BTreeSet<_>>()
+        });
+        let named = named.unwrap_or_default();
+        let mut doubted = self.doubted();
+        match blob {
+            MissingBlob::Known(digest) if named.contains(&digest) => drop(doubted.insert(digest)),
+            _ => doubted.extend(named),
         }
     }
 
-    /// Tells the registry that nobody goes on with this upload. If it does not hear it, it will find out.
-    async fn abandon(&self, location: Url) {
-        if self.host.owns(&location) {
-            let request = Request::new(Method::DELETE, location).to(Access::push(&self.name));
-            drop(self.host.send(&request).await);
-        }
+    /// The blob was uploaded.
+    pub(super) fn trust(&self, digest: &Digest) {
+        self.doubted().remove(digest);
     }
-}
 
-/// Runs content that must be empty to its end, where it is verified.
-async fn drained(mut content: ByteStream) -> ByteStream {
-    use futures_util::TryStreamExt;
-    while let Ok(Some(_)) = content.try_next().await {}
-    from_bytes(Bytes::new())
+    fn doubted(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn cut(blob: Blob, wanted: &Range<u64>) -> Blob {

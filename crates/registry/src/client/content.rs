@@ -2,13 +2,10 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use cairn_oci::Digest;
-use cairn_store::{ByteStream, verified};
-use futures_util::{TryStreamExt, stream};
+use cairn_store::ByteStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::traffic::Meter;
 
@@ -67,68 +64,26 @@ pub(super) fn received(content: ByteStream, meter: Arc<Meter>) -> ByteStream {
     Box::pin(content.inspect_ok(move |piece| meter.downloaded(piece.len() as u64)))
 }
 
-/// What an upload's content did, to be asked when the request is over.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    sent: AtomicU64,
-    failure: Mutex<Option<io::Error>>,
-}
-
-impl Progress {
-    /// How many bytes were taken so far.
-    pub(super) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Why the content ended before its end, if it did.
-    pub(super) fn failure(&self) -> Option<io::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn fail(&self, error: io::Error) -> io::Error {
-        let kind = error.kind();
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        kind.into()
-    }
-}
-
-/// Content on its way out, verified against what it is to become.
-///
-/// The last piece is held back until the digest is known to be right: a registry never gets the whole of wrong content.
-pub(super) fn outgoing(
-    content: ByteStream,
-    digest: Digest,
-    size: u64,
-    progress: Arc<Progress>,
-    meter: Arc<Meter>,
-) -> ByteStream {
-    let state = (verified(content, digest, size), None::<Bytes>, progress, meter);
-    Box::pin(stream::try_unfold(
-        state,
-        |(mut content, mut held, progress, meter)| async move {
-            loop {
-                let next = content.try_next().await.map_err(|error| progress.fail(error))?;
-                let ended = next.is_none();
-                if let Some(piece) = std::mem::replace(&mut held, next) {
-                    progress.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                    meter.uploaded(piece.len() as u64);
-                    if ended {
-                        // The stream is over: what comes next is nothing.
-                        content = Box::pin(stream::empty());
-                    }
-                    return Ok(Some((piece, (content, held, progress, meter))));
-                }
-                if ended {
-                    return Ok(None);
-                }
-            }
-        },
-    ))
+/// The same content without its first `count` bytes.
+pub(super) fn skip(content: ByteStream, count: u64) -> ByteStream {
+    Box::pin(
+        content
+            .scan(count, |left, piece| {
+                let piece = piece.map(|mut piece| {
+                    let skipped = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+                    *left -= skipped as u64;
+                    piece.split_off(skipped)
+                });
+                std::future::ready(Some(piece))
+            })
+            .try_filter(|piece| std::future::ready(!piece.is_empty())),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use cairn_store::{RepositoryError, collect, from_bytes};
+    use bytes::Bytes;
+    use cairn_store::collect;
 
     use super::*;
 
@@ -163,26 +118,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_content_never_goes_out_whole() {
-        let send = |content, size| {
-            let progress = Arc::new(Progress::default());
-            let stream = outgoing(
-                content,
-                Digest::of(b"abc"),
-                size,
-                Arc::clone(&progress),
-                Arc::default(),
-            );
-            async move { (collect(stream, 10).await, progress) }
-        };
-        let (sent, progress) = send(pieces(&["ab", "c"]), 3).await;
-        assert_eq!(sent.unwrap(), "abc");
-        assert_eq!(progress.sent(), 3);
-        let (sent, progress) = send(pieces(&["ab", "d"]), 3).await;
-        assert!(sent.is_err() && progress.sent() == 2);
-        let failure = progress.failure().unwrap().downcast::<RepositoryError>().unwrap();
-        assert!(matches!(failure, RepositoryError::Digest { .. }));
-        let (sent, progress) = send(from_bytes(&b""[..]), 3).await;
-        assert!(sent.is_err() && progress.sent() == 0);
+    async fn what_is_skipped_may_span_pieces() {
+        for (count, expected) in [(0, "abcdef"), (1, "bcdef"), (3, "def"), (6, ""), (9, "")] {
+            let rest = collect(skip(pieces(&["ab", "c", "def"]), count), 10).await;
+            assert_eq!(rest.unwrap(), expected, "{count}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::ClientConfig;
 use super::auth::{Access, AuthError, Authorizer};
 use super::origin;
 use super::transport::{Request, Transport, TransportError};
+use super::upload::{Gate, Habits};
 use crate::wire::Route;
 use crate::wire::extension::Extensions;
 
@@ -25,6 +26,7 @@ pub(super) struct Host {
     learned: Mutex<Learned>,
     /// Held while an index of referrers under a fallback tag is read, changed and written.
     pub(super) fallback: tokio::sync::Mutex<()>,
+    pub(super) uploads: Gate,
 }
 
 /// What answers have shown.
@@ -32,6 +34,7 @@ pub(super) struct Host {
 pub(super) struct Learned {
     pub(super) referrers: Option<Referrers>,
     pub(super) delete_tags: Option<bool>,
+    pub(super) habits: Habits,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -41,6 +44,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Host {
     pub(super) fn new(name: String, base: Url, transport: Transport, config: Arc<ClientConfig>) -> Self {
         Self {
+            uploads: Gate::new(config.uploads),
             authorizer: Authorizer::new(name.clone(), base.clone(), config),
             name,
             base,

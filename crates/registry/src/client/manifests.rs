@@ -176,6 +176,7 @@ impl Remote {
             };
         }
         if let Some(blob) = refusal.missing_blob() {
+            self.doubt(manifest, blob);
             return RepositoryError::BlobUnknown {
                 manifest: manifest.digest(),
                 blob,

@@ -27,6 +27,7 @@ mod replay;
 mod retry;
 mod traffic;
 mod transport;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,8 @@ pub struct ClientConfig {
     pub retries: Retries,
     /// How to wait before that.
     pub pauses: Arc<dyn Pauses>,
+    /// Most blobs that are uploaded to one registry at once.
+    pub uploads: usize,
 }
 
 impl Default for ClientConfig {
@@ -72,6 +75,7 @@ impl Default for ClientConfig {
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             pauses: Arc::new(SystemPauses),
+            uploads: 4,
         }
     }
 }
@@ -83,6 +87,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// While nothing at all moves.
     pub idle: Duration,
+    /// For the answer to an upload of which everything was sent.
+    pub answer: Duration,
     /// For the whole of what is read into memory: a manifest, a page of a list. A server that sends a byte now and then is never
     /// idle.
     pub document: Duration,
@@ -95,6 +101,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            answer: Duration::from_secs(600),
             document: Duration::from_secs(300),
             refusal: Duration::from_secs(10),
         }

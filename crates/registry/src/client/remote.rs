@@ -1,5 +1,6 @@
 //! One repository of a registry.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -9,17 +10,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest, RepositoryName, Tag, json};
 use cairn_store::{
-    Blob, ByteStream, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository,
-    RepositoryError, TagPage, Target, Written,
+    Blob, BlobSource, ByteStream, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage,
+    Repository, RepositoryError, TagPage, Target, Written,
 };
 use http::{HeaderMap, StatusCode};
-use reqwest::{Response, Url};
+use reqwest::Response;
 
 use super::answer::{self, Refusal, Unread};
 use super::auth::Access;
 use super::host::{self, Host};
 use super::traffic::{Meter, Traffic};
 use super::transport::Request;
+use super::upload::Session;
 use crate::wire::Route;
 use crate::wire::extension::{self, Extensions};
 
@@ -56,7 +58,9 @@ pub struct Remote {
     pub(super) label: Arc<str>,
     pub(super) meter: Arc<Meter>,
     /// Uploads that the registry began when it could not mount.
-    pub(super) begun: Arc<Mutex<Vec<(Digest, Url)>>>,
+    pub(super) begun: Arc<Mutex<Vec<(Digest, Session)>>>,
+    /// Blobs that the registry missed in a manifest, whatever it says to `HEAD`.
+    pub(super) doubted: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 impl fmt::Debug for Remote {
@@ -74,6 +78,7 @@ impl Remote {
             label,
             meter: Arc::new(Meter::under(total)),
             begun: Arc::default(),
+            doubted: Arc::default(),
         }
     }
 
@@ -120,7 +125,7 @@ impl Remote {
                     });
                 }
                 Err(Unread::Broken(_)) if attempt < attempts => {
-                    transport.wait(attempt).await;
+                    transport.wait(attempt, None).await;
                     attempt += 1;
                     continue;
                 }
@@ -237,7 +242,7 @@ impl Repository for Remote {
     }
 
     async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
-        self.head_blob(digest).await
+        self.known_blob(digest).await
     }
 
     async fn read_blob(
@@ -257,7 +262,16 @@ impl Repository for Remote {
         size: u64,
         content: ByteStream,
     ) -> Result<Written, RepositoryError> {
-        self.upload(digest, size, content).await
+        self.upload_stream(digest, size, content).await
+    }
+
+    async fn write_blob_from(
+        &self,
+        digest: &Digest,
+        size: u64,
+        source: &dyn BlobSource,
+    ) -> Result<Written, RepositoryError> {
+        self.upload_from(digest, size, source).await
     }
 
     async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {

@@ -70,20 +70,19 @@ pub(super) enum Pause {
 impl Retries {
     /// The wait after attempt number `attempt` (from 1), which ended in an answer with `headers`.
     pub(super) fn pause(&self, attempt: u32, headers: &HeaderMap, random: u32) -> Pause {
-        let own = self.back_off(attempt, random);
         match asked(headers) {
             Some(asked) if asked > self.longest => Pause::TooLong(asked),
-            // Not all who were told the same should come at the same moment.
-            Some(asked) => Pause::For((asked + share(self.first, random)).max(own)),
-            None => Pause::For(own),
+            asked => Pause::For(self.back_off(attempt, asked, random)),
         }
     }
 
-    /// The wait after attempt number `attempt` (from 1), which ended in no answer.
-    pub(super) fn back_off(&self, attempt: u32, random: u32) -> Duration {
+    /// The wait after attempt number `attempt` (from 1), if the registry `asked` for one of this length, or for none.
+    pub(super) fn back_off(&self, attempt: u32, asked: Option<Duration>, random: u32) -> Duration {
         let doubled = 1 << attempt.saturating_sub(1).min(16);
         let whole = self.first.saturating_mul(doubled).min(self.longest);
-        whole / 2 + share(whole / 2, random)
+        let own = whole / 2 + share(whole / 2, random);
+        // Not all who were told the same should come at the same moment.
+        asked.map_or(own, |asked| own.max(asked + share(self.first, random)))
     }
 }
 
@@ -165,7 +164,7 @@ mod tests {
             ("99999999999999999999999999", Some(u64::MAX)),
             ("-1", None),
             ("1.5", None),
-            ("880µs", None),
+            ("880us", None),
             ("soon", None),
             ("", None),
         ] {

@@ -10,10 +10,10 @@ use reqwest::{Body, Response, Url};
 
 use super::ClientConfig;
 use super::auth::Access;
-use super::content::Progress;
 use super::host;
 use super::origin::{self, UrlError};
 use super::retry::{self, Pause};
+use super::upload::Progress;
 
 /// Most redirects of one request.
 const REDIRECT_LIMIT: usize = 5;
@@ -176,7 +176,7 @@ impl Transport {
                     if is_last || !may_repeat(&error, request.repeat) {
                         return Err(repeated(error, request, attempt, unsent));
                     }
-                    self.wait(attempt).await;
+                    self.wait(attempt, None).await;
                 }
             }
             attempt += 1;
@@ -195,10 +195,10 @@ impl Transport {
         Some(self.config.retries.pause(attempt, headers, random))
     }
 
-    /// Waits after attempt number `attempt` (from 1), which ended in no answer, or in a part of one.
-    pub(super) async fn wait(&self, attempt: u32) {
+    /// Waits after attempt number `attempt` (from 1), as long as the registry `asked` for at least.
+    pub(super) async fn wait(&self, attempt: u32, asked: Option<Duration>) {
         let pauses = &self.config.pauses;
-        let pause = self.config.retries.back_off(attempt, pauses.random());
+        let pause = self.config.retries.back_off(attempt, asked, pauses.random());
         pauses.wait(pause).await;
     }
 
@@ -238,21 +238,27 @@ impl Transport {
                 let answer = outcome.map_err(TransportError::of)?;
                 Ok(self.note(answer, 1, None))
             }
-            stalled = self.watch(progress) => Err(stalled),
+            stalled = self.watch(progress, size) => Err(stalled),
         }
     }
 
-    /// Ends when nothing was sent for the time of one timeout. After the last byte the registry has that time to answer.
-    async fn watch(&self, progress: &Progress) -> TransportError {
-        let idle = self.config.timeouts.idle;
+    /// Ends when nothing was sent for too long a time, or when no answer came after the last byte: a registry may have to
+    /// put a large blob together before it answers.
+    async fn watch(&self, progress: &Progress, size: u64) -> TransportError {
+        let timeouts = &self.config.timeouts;
         let mut before = None;
         loop {
             let now = progress.sent();
-            if before == Some(now) {
-                return TransportError::Stalled(idle);
+            let patience = if now < size {
+                timeouts.idle
+            } else {
+                timeouts.answer
+            };
+            if before == Some((now, patience)) {
+                return TransportError::Stalled(patience);
             }
-            before = Some(now);
-            tokio::time::sleep(idle).await;
+            before = Some((now, patience));
+            tokio::time::sleep(patience).await;
         }
     }
 
@@ -308,6 +314,9 @@ fn builder(config: &ClientConfig, base: &Url) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(config.timeouts.connect)
+        // A link that is dead shows in this: what is on its way is not confirmed.
+        .tcp_keepalive(config.timeouts.idle / 3)
+        .tcp_keepalive_interval(config.timeouts.idle / 3)
         .pool_idle_timeout(Duration::from_secs(20))
         .resolve_to_addrs(
             "localhost",

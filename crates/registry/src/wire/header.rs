@@ -15,6 +15,8 @@ pub const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 pub const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// A tag that was written beside the digest (distribution-spec, main branch).
 pub const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// Fewest bytes of a piece of an upload that is not the last (distribution-spec, "Pushing a blob in chunks").
+pub const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 /// The condition of a write, and in the answer the condition that was honoured: [`crate::wire::condition`].
 pub const CONDITION: HeaderName = HeaderName::from_static("cairn-condition");
 

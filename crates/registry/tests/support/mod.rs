@@ -9,6 +9,7 @@
     reason = "only tests use this, and each test program a part of it"
 )]
 
+pub(crate) mod picky;
 pub(crate) mod registry;
 
 use std::error::Error;
