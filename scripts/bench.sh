@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(umoci buildah skopeo runc docker-registry pigz)
+packages=(umoci buildah skopeo runc docker-registry pigz strace)
 modules=(
     crane=github.com/google/go-containerregistry/cmd/crane@v0.22.1
     regctl=github.com/regclient/regclient/cmd/regctl@v0.11.7

@@ -11,7 +11,9 @@ use std::process::{Command, ExitCode};
 
 mod buildkit;
 mod floor;
+mod http;
 mod input;
+mod load;
 mod measure;
 mod server;
 mod tables;
@@ -24,23 +26,29 @@ use measure::{Promise, Runs};
 type Result<T> = std::result::Result<T, String>;
 
 /// The peers, and what each is measured at.
-const PEERS: [(&str, &str); 10] = [
+const PEERS: [(&str, &str); 11] = [
     ("umoci", "packing"),
     ("buildah", "packing, rebuilding, pushing a change"),
     ("buildkitd", "packing, rebuilding, pushing a change"),
     ("crane", "pushing and pulling, moving a tag"),
     ("regctl", "pushing and pulling"),
     ("skopeo", "pushing and pulling, moving a tag"),
-    ("docker-registry", "taking pushes of a change"),
-    ("registry", "taking pushes and giving pulls of the large image"),
+    ("docker-registry", "taking pushes of a change, serving"),
+    (
+        "registry",
+        "taking pushes and giving pulls of the large image, serving",
+    ),
+    ("strace", "counting a server's syncs"),
     ("pigz", "compressing alone"),
     ("zstd", "compressing alone"),
 ];
 
 /// The tables, by the names that `--rows` takes.
-const ROWS: [&str; 7] = ["pack", "noop", "change", "cold", "memory", "transfer", "rollback"];
+const ROWS: [&str; 8] = [
+    "pack", "noop", "change", "cold", "memory", "transfer", "rollback", "server",
+];
 
-const USAGE: &str = "usage: cairn-benches CAIRN [--runs N] [--rows pack,noop,change,cold,memory,transfer,rollback] [--quick] \
+const USAGE: &str = "usage: cairn-benches CAIRN [--runs N] [--rows pack,noop,change,cold,memory,transfer,rollback,server] [--quick] \
                      [--inputs DIRECTORY] [--input TREE] [--out FILE]";
 
 struct Options {
@@ -129,6 +137,9 @@ fn run(options: &Options) -> Result<()> {
             &bench.rollback()?,
             &[Promise::slower("crane", 0.2)],
         ));
+    }
+    if wanted("server") {
+        bench.loads(options.quick, &mut report)?;
     }
     match &options.out {
         Some(out) => {

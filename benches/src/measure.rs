@@ -132,13 +132,9 @@ pub fn peak_memory(command: &mut Command) -> Result<u64> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("cannot run {command:?}: {error}"))?;
-    let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        peak = peak.max(peak_of(child.id()).unwrap_or(0));
         match child.try_wait() {
             Ok(None) => std::thread::sleep(Duration::from_millis(2)),
             Ok(Some(status)) if status.success() => return Ok(peak),
@@ -146,6 +142,14 @@ pub fn peak_memory(command: &mut Command) -> Result<u64> {
             Err(error) => return Err(format!("cannot wait for {command:?}: {error}")),
         }
     }
+}
+
+/// The most memory that a running process had at once, in bytes.
+pub fn peak_of(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// Removes a file, if it is there.

@@ -93,9 +93,79 @@ impl Server {
         Ok(server)
     }
 
+    /// The processor time that it took so far: its own and that of all its threads.
+    pub fn cpu(&self) -> Result<Duration> {
+        let file = format!("/proc/{}/stat", self.child.id());
+        let text = fs::read_to_string(&file).map_err(|error| format!("cannot read {file}: {error}"))?;
+        // Fields 14 and 15 (proc(5)), in hundredths of a second; the name before them may have spaces.
+        let after = text.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = after
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// The most memory that it had so far, in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        measure::peak_of(self.child.id()).ok_or_else(|| "the server has ended".to_owned())
+    }
+
+    /// Counts its calls of the system from now on; none if that is not allowed here.
+    pub fn trace(&self, calls: &str) -> Result<Option<Trace>> {
+        let output = self.storage.with_extension("strace");
+        let child = Command::new("strace")
+            .args(["-f", "-qq", "-e", &format!("trace={calls}"), "-o"])
+            .arg(&output)
+            .args(["-p", &self.child.id().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = child.map_err(|error| format!("cannot run strace: {error}"))?;
+        let traced = format!("/proc/{}/status", self.child.id());
+        let begin = Instant::now();
+        loop {
+            let status = fs::read_to_string(&traced).unwrap_or_default();
+            if status.contains("TracerPid:\t") && !status.contains("TracerPid:\t0\n") {
+                return Ok(Some(Trace { child, output }));
+            }
+            let ended = child.try_wait().map_err(|error| error.to_string())?;
+            if ended.is_some() || begin.elapsed() > PATIENCE {
+                let _ = child.kill();
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Forgets everything.
     pub fn empty(&self) -> Result<()> {
         measure::remove(&self.storage.join("docker"))
+    }
+}
+
+/// strace on a server.
+pub struct Trace {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Trace {
+    /// Ends it, and gives how many calls there were.
+    pub fn calls(mut self) -> Result<usize> {
+        // Killed, it would leave the server stopped.
+        measure::run(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
+        let _ = self.child.wait();
+        let text = fs::read_to_string(&self.output);
+        let text = text.map_err(|error| format!("cannot read {}: {error}", self.output.display()))?;
+        // A call that is interrupted by another thread's has two lines.
+        Ok(text
+            .lines()
+            .filter(|line| line.contains("sync") && !line.contains("resumed>"))
+            .count())
     }
 }
 
