@@ -71,9 +71,9 @@ impl Overlay for Cached {
         let Some(found) = self.repository.read_blob(digest, None).await? else {
             return Ok(None);
         };
-        // Size and digest are verified on the way: what is wrong is not kept.
+        // Size and digest are verified on the way: what is wrong is not kept, and what is kept need not be read for that.
         self.store.cache_write(digest, found.size, found.content).await?;
-        self.kept(digest).await
+        self.store.cache_read(digest).await
     }
 }
 
