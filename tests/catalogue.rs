@@ -73,3 +73,34 @@ fn each_row_of_the_catalogue_has_a_test_of_its_name() {
     }
     assert!(count >= 39, "the catalogue has {count} rows of tables A, B and C");
 }
+
+/// The endpoints of distribution-spec 1.1.1.
+const ENDPOINTS: [&str; 16] = [
+    "end-1", "end-2", "end-3", "end-4a", "end-4b", "end-5", "end-6", "end-7", "end-8a", "end-8b", "end-9",
+    "end-10", "end-11", "end-12a", "end-12b", "end-13",
+];
+
+#[test]
+fn each_endpoint_of_the_registry_has_a_test() {
+    let mut all = BTreeSet::new();
+    functions(&workspace().join("crates/registry/tests"), &mut all);
+    let text = std::fs::read_to_string(workspace().join("docs/registry.md")).unwrap();
+    let table = text.split("## Endpoints").nth(1).expect("a list of endpoints");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let mut numbers = BTreeSet::new();
+    for row in rows.take_while(|row| !row.is_empty()) {
+        let columns: Vec<_> = row.split(" | ").collect();
+        let [_, number, _, tests] = columns[..] else {
+            continue;
+        };
+        numbers.insert(number.trim());
+        let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            assert!(all.contains(test), "there is no test {test}: {row}");
+        }
+    }
+    for number in ENDPOINTS {
+        assert!(numbers.contains(number), "{number} is not in docs/registry.md");
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use cairn_oci::{Descriptor, Digest, Manifest, json, media_type};
 use cairn_registry::server::{AccessLog, AccessRecord, BasicAuth, PasswordList, ServerConfig};
-use cairn_store::RawManifest;
+use cairn_store::{Directory, RawManifest};
 use http::Method;
 use serde_json::json;
 use support::raw;
@@ -147,6 +147,57 @@ async fn f9_deleting_can_be_switched_off() {
         found["extensions"][0]["endpoints"],
         json!(["conditions-v1", "seal-v1"])
     );
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("gone").await;
+    let by_digest = format!("/v2/a/manifests/{}", manifest.digest());
+    for tag in ["x", "y", "z"] {
+        let path = format!("/v2/a/manifests/{tag}");
+        assert_eq!(registry.put_manifest(&path, &manifest, &[]).await.status(), 201);
+    }
+    let (tag, blob) = (
+        "/v2/a/manifests/x",
+        format!("/v2/a/blobs/{}", Digest::of(b"layer gone")),
+    );
+    for path in [tag, &by_digest, &blob] {
+        assert_eq!(registry.status(Method::HEAD, path).await, 200, "{path}");
+        assert_eq!(registry.status(Method::DELETE, path).await, 202, "{path}");
+        assert_eq!(registry.status(Method::HEAD, path).await, 404, "{path}");
+        assert_eq!(registry.status(Method::DELETE, path).await, 404, "{path}");
+    }
+    // The other tags went with the manifest that they showed.
+    let left = document(registry.get("/v2/a/tags/list").await).await;
+    assert_eq!(left["tags"], json!([]));
+    // What is gone is not there for a mount or a manifest either.
+    let mount = format!("/v2/b/blobs/uploads/?mount={}&from=a", Digest::of(b"layer gone"));
+    assert_eq!(registry.status(Method::POST, &mount).await, 202);
+    assert_eq!(registry.put_manifest(tag, &manifest, &[]).await.status(), 400);
+}
+
+#[tokio::test]
+async fn f4_an_upload_goes_on_after_a_restart_of_the_server() {
+    let place = tempfile::tempdir().unwrap();
+    let open = || Arc::new(Directory::open(place.path()).unwrap());
+    let mut registry = Registry::over(open(), ServerConfig::default()).await;
+    let location = registry.begin().await;
+    for (at, piece) in [(0, "one "), (4, "two "), (8, "three")] {
+        let range = format!("{at}-{}", at + piece.len() - 1);
+        let patch = registry
+            .request(Method::PATCH, &location)
+            .header("content-range", range);
+        assert_eq!(patch.body(piece).send().await.unwrap().status(), 202);
+        registry.server.stop().await.unwrap().unwrap();
+        registry = Registry::over(open(), ServerConfig::default()).await;
+    }
+    assert_eq!(header(&registry.get(&location).await, "range"), "0-12");
+    let digest = Digest::of(b"one two three");
+    let put = format!("{location}?digest={digest}");
+    assert_eq!(registry.status(Method::PUT, &put).await, 201);
+    let blob = registry.get(&format!("/v2/a/blobs/{digest}")).await;
+    assert_eq!(blob.text().await.unwrap(), "one two three");
 }
 
 #[tokio::test]
