@@ -56,6 +56,15 @@ const JAVA: Example = Example {
     answer: "Hello from Java\n",
 };
 
+const CAIRN: Example = Example {
+    name: "cairn",
+    directory: ".",
+    tools: &["ldd", "strip"],
+    arguments: &["--listen", "127.0.0.1:PORT"],
+    path: "/healthz",
+    answer: "ok\n",
+};
+
 const PAGES: Example = Example {
     name: "workspace",
     directory: "web",
@@ -235,6 +244,11 @@ fn a_node_service_with_its_modules_answers() {
 #[test]
 fn a_jar_on_a_base_image_answers() {
     runs(&JAVA);
+}
+
+#[test]
+fn cairn_as_an_image_of_its_own_answers() {
+    runs(&CAIRN);
 }
 
 #[test]

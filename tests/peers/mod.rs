@@ -17,6 +17,7 @@ mod podman;
 mod registry;
 mod root_file_system;
 mod run;
+mod service;
 mod sign_in;
 mod skopeo;
 mod tls;

@@ -10,7 +10,7 @@ use crate::harness::{LIMIT, Output, Sandbox, Server};
 
 /// Writes a certificate for loopback that signs itself, and its key, and gives the directory in which skopeo finds
 /// it.
-fn certificate(openssl: &Peer<'_>, sandbox: &Sandbox, name: &str) -> PathBuf {
+pub(super) fn certificate(openssl: &Peer<'_>, sandbox: &Sandbox, name: &str) -> PathBuf {
     let trusted = sandbox.root().join(name);
     std::fs::create_dir(&trusted).expect("a directory in an own one");
     let (cert, key) = (
