@@ -298,13 +298,20 @@ fn what_cannot_be_a_login_is_refused_before_anybody_is_asked() {
         "https://registry.example.org",
         "registry",
         "registry.example.org/team",
-        "a@b.org",
     ] {
         let refused = login(&sandbox, bad, PASSWORD).fails(1);
         refused
             .says("is not the host of a registry")
             .says("hint: name the host alone");
         sandbox.cairn(["logout", bad]).fails(1).says("is not the host");
+    }
+    for bad in [
+        "ann:sentinel@registry.example.org",
+        "https://ann:sentinel@registry.example.org",
+    ] {
+        let refused = sandbox.cairn(["login", bad, "-u", USER, "--password-stdin"]);
+        let refused = refused.fails(1).says("no user name in it");
+        assert!(!refused.stderr.contains("sentinel"), "{refused}");
     }
 }
 

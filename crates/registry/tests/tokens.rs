@@ -523,6 +523,57 @@ async fn an_identity_token_is_exchanged_by_post_and_may_change() {
 }
 
 #[tokio::test]
+async fn scopes_are_repeated_in_a_query_and_joined_in_a_form() {
+    let realm = numbering(300).await;
+    let server = guarded(&realm, |_| true).await;
+    let remote = with(&server.host(), identity());
+    read(&remote).await;
+    remote
+        .mount_blob(&Digest::of(b"x"), &"b".parse().unwrap())
+        .await
+        .unwrap();
+    let scope = "scope=repository:a:pull,push repository:b:pull";
+    assert!(form(&realm.seen()[1]).contains(&scope.to_owned()));
+}
+
+#[tokio::test]
+async fn ghcr_refuses_a_token_for_a_moment() {
+    let count = AtomicUsize::new(0);
+    let realm = fake(move |_| {
+        Some(match count.fetch_add(1, Ordering::SeqCst) {
+            0 => answer(403, &[], r#"{"errors":[{"code":"DENIED","message":"denied"}]}"#),
+            _ => answer(200, &[], r#"{"token":"t"}"#),
+        })
+    })
+    .await;
+    let server = guarded(&realm, |_| true).await;
+    read(&with(&server.host(), password())).await;
+    assert_eq!(realm.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn c3_a_registry_that_wants_more_each_time_is_not_remembered_for_ever() {
+    let realm = numbering(300).await;
+    let url = realm.url("/token");
+    let count = AtomicUsize::new(0);
+    let server = fake(move |_| {
+        let scope = format!(
+            "{}:{}:pull",
+            "x".repeat(1000),
+            count.fetch_add(1, Ordering::SeqCst)
+        );
+        Some(unauthorized(&format!("Bearer realm=\"{url}\",scope=\"{scope}\"")))
+    })
+    .await;
+    let remote = with(&server.host(), password());
+    for _ in 0..10 {
+        refused(&remote).await;
+    }
+    let longest = realm.seen().iter().map(|seen| seen.uri.to_string().len()).max();
+    assert!(longest < Some(16 << 10), "{longest:?}");
+}
+
+#[tokio::test]
 async fn a_server_without_post_is_asked_by_get() {
     // As they are known to say it: 404 (GCR), 401 (Artifactory), 400 (ACR), 405.
     for status in [400, 401, 404, 405] {
@@ -885,6 +936,14 @@ async fn h6_what_servers_repeat_of_secrets_is_not_shown() {
         assert!(text.contains('…'), "{text}");
     }
     assert!(!format!("{remote:?}").contains("sentinel"));
+    let client = as_credential(&server.host(), password());
+    let remote = client.repository(&server.host(), "a".parse().unwrap()).unwrap();
+    refused(&remote).await;
+    let shown = format!("{client:?}");
+    assert!(
+        shown.contains("Authorizer") && !shown.contains("sentinel"),
+        "{shown}"
+    );
 }
 
 async fn sign_in(host: &str) -> Result<Login, LoginError> {

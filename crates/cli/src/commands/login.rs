@@ -38,6 +38,11 @@ pub fn check_host(registry: &str) -> Result<(), Failure> {
     if reference.is_some_and(|reference| reference.host.as_deref() == Some(registry)) {
         return Ok(());
     }
+    if registry.contains('@') {
+        // What stands before it can be a password, which is not repeated.
+        let text = "the name of a registry has no user name in it";
+        return Err(Failure::new(Exit::Input, text).with_hint("--user NAME says who signs in".to_owned()));
+    }
     let host = registry.to_owned();
     Err(ClientError::Host { host }.into())
 }

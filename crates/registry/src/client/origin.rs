@@ -122,6 +122,38 @@ mod tests {
     }
 
     #[test]
+    fn h4_look_alikes_are_other_origins() {
+        let own = Url::parse("https://registry.example.org/").unwrap();
+        for same in [
+            "https://registry.example.org/x",
+            "https://registry.example.org:443/x",
+            "https://REGISTRY.example.org/x",
+            "https://ann@registry.example.org/x",
+        ] {
+            assert!(is_same(&own, &Url::parse(same).unwrap()), "{same}");
+        }
+        for other in [
+            "http://registry.example.org/",
+            "http://registry.example.org:443/",
+            "https://registry.example.org:8443/",
+            "https://registry.example.org.evil.org/",
+            "https://registry.example.org./",
+            "https://registry.example.org@evil.org/",
+            "https://registry.example.org%40evil.org/",
+            "https://evil.org/registry.example.org/",
+            "https://evil.org#registry.example.org/",
+            "https://evil.org?registry.example.org/",
+            r"https://evil.org\@registry.example.org/",
+            "https://registry.example.or\u{261}/",
+            "https://xregistry.example.org/",
+            "https://example.org/",
+        ] {
+            let is_own = Url::parse(other).is_ok_and(|other| is_same(&own, &other));
+            assert!(!is_own, "{other}");
+        }
+    }
+
+    #[test]
     fn docker_hub_is_elsewhere_than_it_says() {
         let base = |host| base(host, PlainHttp::LoopbackOnly).unwrap().to_string();
         assert_eq!(base("docker.io"), "https://registry-1.docker.io/");

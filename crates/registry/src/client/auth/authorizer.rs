@@ -22,6 +22,8 @@ use crate::client::{ClientConfig, origin};
 const TOKEN_LIMIT: usize = 256;
 /// A token is renewed when a quarter of its life is left, and not earlier than this before its end.
 const EARLIEST_RENEWAL: Duration = Duration::from_secs(30);
+/// Longest list of scopes that is remembered for one kind of request, in bytes (8 KiB).
+const LEARNED_LIMIT: usize = 8 << 10;
 /// How often one request is repeated because its authorization was not accepted: once for a token that has ended,
 /// once for one that did not suffice.
 const ROUNDS: usize = 2;
@@ -351,7 +353,13 @@ impl Authorizer {
         if let Some(key) = access.wanted().filter(|_| is_new) {
             let mut state = self.state();
             let learned = state.learned.entry(key.clone()).or_default();
-            *learned = std::mem::take(learned).merged(stated);
+            let both = std::mem::take(learned).merged(stated.clone());
+            // A registry that wants something new each time is not remembered for ever.
+            *learned = if both.length() > LEARNED_LIMIT {
+                stated
+            } else {
+                both
+            };
         }
         needed
     }

@@ -165,6 +165,11 @@ impl Scopes {
         })
     }
 
+    /// How long they are when they are written, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.texts().iter().map(|text| text.len() + 1).sum()
+    }
+
     /// Each scope as it is written.
     pub(super) fn texts(&self) -> Vec<String> {
         let text = |(resource, actions): (&String, &BTreeSet<String>)| {

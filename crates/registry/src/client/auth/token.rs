@@ -13,8 +13,8 @@ use std::time::Duration;
 use cairn_oci::json;
 use cairn_store::collect;
 use cairn_store::error::Denial;
-use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -139,16 +139,25 @@ pub(super) struct TokenRequest<'a> {
 
 impl TokenRequest<'_> {
     pub(super) async fn send(&self) -> Result<Grant, TokenError> {
-        let answer = match self.credential {
-            Some(Credential::Basic(basic)) => self.with_password(basic).await?,
-            Some(Credential::Identity(identity)) => self.with_identity(identity).await?,
-            // A token for the registry itself is none for a token server.
-            Some(Credential::Token(_)) | None => self.get(None).await?,
-        };
+        let mut answer = self.once().await?;
+        // GHCR refuses known users for a moment when it has much to do; who may not enter hears it twice.
+        if answer.status() == StatusCode::FORBIDDEN && self.credential.is_some() {
+            self.transport.wait(1, None).await;
+            answer = self.once().await?;
+        }
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);
         }
         self.grant(answer).await
+    }
+
+    async fn once(&self) -> Result<Response, TokenError> {
+        match self.credential {
+            Some(Credential::Basic(basic)) => self.with_password(basic).await,
+            Some(Credential::Identity(identity)) => self.with_identity(identity).await,
+            // A token for the registry itself is none for a token server.
+            Some(Credential::Token(_)) | None => self.get(None).await,
+        }
     }
 
     async fn with_password(&self, basic: &Basic) -> Result<Response, TokenError> {
