@@ -21,6 +21,8 @@ use crate::stream::{BlobSource, ByteStream};
 pub const DEPTH_LIMIT: usize = 4;
 /// Most referrers that are moved with one image.
 pub const REFERRER_LIMIT: usize = 10_000;
+/// Most pages of a list of referrers. Pages may be empty, and name a next one all the same.
+const PAGE_LIMIT: usize = 1000;
 /// How many blobs are moved at once.
 const CONCURRENCY: usize = 4;
 
@@ -234,18 +236,19 @@ impl<'a> Transfer<'a> {
 
     async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, TransferError> {
         let (mut all, mut page) = (Vec::new(), Page::first());
-        loop {
+        for _ in 0..PAGE_LIMIT {
             let found = self.from.list_referrers(subject, None, &page).await;
             let found = found.map_err(|source| self.read_failed(*subject, source))?;
             all.extend(found.manifests);
             if all.len() > REFERRER_LIMIT {
-                return Err(TransferError::TooManyReferrers { digest: *subject });
+                break;
             }
             match found.next {
                 Some(next) => page.after = Some(next),
                 None => return Ok(all),
             }
         }
+        Err(TransferError::TooManyReferrers { digest: *subject })
     }
 
     /// The manifest and all below it, each once, parents first.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use cairn_oci::{Digest, RepositoryName};
@@ -14,6 +14,7 @@ use reqwest::Response;
 
 use super::answer;
 use super::auth::AuthError;
+use super::coming::coming;
 use super::content;
 use super::host::{self, SendError, text};
 use super::remote::Remote;
@@ -26,7 +27,7 @@ use crate::wire::{Query, Route, header, range};
 const BEGUN_LIMIT: usize = 64;
 
 impl Remote {
-    fn blob(&self, action: BlobAction, digest: &Digest) -> Request {
+    pub(super) fn blob(&self, action: BlobAction, digest: &Digest) -> Request {
         self.host
             .request(&Route::Blob(action, self.name.clone(), *digest))
     }
@@ -75,19 +76,22 @@ impl Remote {
     }
 
     async fn whole(&self, digest: &Digest, answer: Response) -> Result<Option<Blob>, RepositoryError> {
-        let size = match answer::length(&answer) {
-            Some(size) => size,
-            // Without a size the body would have no bound.
-            None => match self.head_blob(digest).await? {
-                Some(size) => size,
-                None => return Ok(None),
-            },
+        let Some(size) = self.size(digest, &answer).await? else {
+            return Ok(None);
         };
         let content = content::exactly(answer::content(answer), size);
         Ok(Some(Blob {
             size,
-            content: content::received(content, Arc::clone(&self.meter)),
+            content: coming(self, digest, size, 0..size, content),
         }))
+    }
+
+    /// The size of the blob whose content `answer` is. Without one, the body would have no bound.
+    async fn size(&self, digest: &Digest, answer: &Response) -> Result<Option<u64>, RepositoryError> {
+        match answer::length(answer) {
+            Some(size) => Ok(Some(size)),
+            None => self.head_blob(digest).await,
+        }
     }
 
     pub(super) async fn get_range(
@@ -105,8 +109,16 @@ impl Remote {
         match answer.status() {
             StatusCode::PARTIAL_CONTENT => self.part(digest, answer, &wanted).map(Some),
             StatusCode::OK => {
-                let whole = self.whole(digest, answer).await?;
-                Ok(whole.map(|blob| cut(blob, &wanted)))
+                // The range was ignored: what comes before it is thrown away.
+                let Some(size) = self.size(digest, &answer).await? else {
+                    return Ok(None);
+                };
+                let part = wanted.start.min(size)..wanted.end.min(size);
+                let content = content::cut(content::exactly(answer::content(answer), size), part.clone());
+                Ok(Some(Blob {
+                    size,
+                    content: coming(self, digest, size, part, content),
+                }))
             }
             StatusCode::RANGE_NOT_SATISFIABLE => self.nothing_of(digest).await,
             StatusCode::NOT_FOUND => Ok(None),
@@ -127,14 +139,16 @@ impl Remote {
         let stated = text(answer.headers(), &CONTENT_RANGE).and_then(range::parse_content);
         let right =
             stated.filter(|(part, size)| part.start == wanted.start && part.end == wanted.end.min(*size));
-        let Some((part, size)) = right else {
-            return Err(self.protocol(format!("another range of {digest} came than was asked for")));
-        };
+        let (part, size) = right.ok_or_else(|| self.other_range(digest))?;
         let content = content::exactly(answer::content(answer), part.end - part.start);
         Ok(Blob {
             size,
-            content: content::received(content, Arc::clone(&self.meter)),
+            content: coming(self, digest, size, part, content),
         })
+    }
+
+    pub(super) fn other_range(&self, digest: &Digest) -> RepositoryError {
+        self.protocol(format!("another range of {digest} came than was asked for"))
     }
 
     pub(super) async fn remove_blob(&self, digest: &Digest) -> Result<bool, RepositoryError> {
@@ -224,10 +238,4 @@ impl Remote {
     fn doubted(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
         self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn cut(blob: Blob, wanted: &Range<u64>) -> Blob {
-    let end = wanted.end.min(blob.size);
-    let content = content::cut(blob.content, wanted.start.min(end)..end);
-    Blob { content, ..blob }
 }

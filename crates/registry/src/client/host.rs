@@ -35,6 +35,8 @@ pub(super) struct Learned {
     pub(super) referrers: Option<Referrers>,
     pub(super) delete_tags: Option<bool>,
     pub(super) habits: Habits,
+    /// Lists that go on say so.
+    pub(super) links: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,16 +1,17 @@
 //! Lists of a registry, page by page.
 
 use bytes::Bytes;
-use cairn_oci::{Tag, json, manifest};
+use cairn_oci::{MediaType, Tag, json, manifest};
 use cairn_store::{Page, RepositoryError, TagPage};
 use http::header::{HeaderMap, LINK};
 use http::{Method, StatusCode};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::answer;
+use super::answer::Refusal;
 use super::auth::Access;
 use super::host::text;
+use super::manifests::content_type;
 use super::remote::{Remote, Whole};
 use super::transport::Request;
 use crate::wire::{Query, Route, link};
@@ -28,21 +29,35 @@ struct TagList {
 
 /// What one request for a page gave.
 pub(super) enum Fetched {
-    /// The page, and where to go on.
-    Page(Bytes, Option<String>),
-    /// 404, with what the registry said about it.
-    Missing(answer::Refusal),
+    /// The page, of which type it is, and where to go on.
+    Page {
+        bytes: Bytes,
+        media_type: Option<MediaType>,
+        next: Option<String>,
+    },
+    /// It is not there, with what the registry said about it.
+    Missing(Refusal),
 }
 
 impl Remote {
     pub(super) async fn tags(&self, page: &Page) -> Result<TagPage, RepositoryError> {
+        let mut found = self.tag_page(page).await?;
+        let is_full = found.tags.len() == page.limit.max(1);
+        if found.next.is_none() && is_full && !self.host.learned().links {
+            found.next = self.after_full(page, &found.tags).await?;
+        }
+        Ok(found)
+    }
+
+    async fn tag_page(&self, page: &Page) -> Result<TagPage, RepositoryError> {
         let route = Route::Tags(self.name.clone());
-        match self.fetch_page(&route, Query::default(), page).await? {
+        let fetched = self.fetch_page(&route, Query::default(), page, &[StatusCode::NOT_FOUND]);
+        match fetched.await? {
             Fetched::Missing(_) => Ok(TagPage {
                 tags: Vec::new(),
                 next: None,
             }),
-            Fetched::Page(bytes, next) => {
+            Fetched::Page { bytes, next, .. } => {
                 let list: TagList = json::parse(&bytes, PAGE_LIMIT).map_err(|error| {
                     self.protocol(format!("the list of tags cannot be read: {}", cause(&error)))
                 })?;
@@ -54,26 +69,51 @@ impl Remote {
         }
     }
 
+    /// Whether the list goes on after a page that is just full and does not say so: some registries heed `n` and send no
+    /// `Link`.
+    async fn after_full(&self, page: &Page, tags: &[Tag]) -> Result<Option<String>, RepositoryError> {
+        let Some(last) = tags.last().map(ToString::to_string) else {
+            return Ok(None);
+        };
+        let next = Page {
+            after: Some(last.clone()),
+            limit: page.limit,
+        };
+        let more = self.tag_page(&next).await?.tags;
+        // Whoever does not know `last` gives the same once more.
+        let is_new = !more.is_empty() && !more.iter().any(|tag| tags.contains(tag));
+        Ok(is_new.then_some(last))
+    }
+
     /// Asks for the page of a list that begins after `page.after`: the path that the page before named, or an entry.
+    /// The statuses of `missing` say that there is no such list.
     pub(super) async fn fetch_page(
         &self,
         route: &Route,
         query: Query,
         page: &Page,
+        missing: &[StatusCode],
     ) -> Result<Fetched, RepositoryError> {
         let url = self.page_url(route, query, page)?;
         let request = Request::new(Method::GET, url).to(Access::to(route));
         let whole = self.ask_whole(&request, PAGE_LIMIT, "a page of a list");
         let (headers, bytes) = match whole.await? {
             Whole::Document(headers, bytes) => (headers, bytes),
-            Whole::Other(answer) if answer.status() == StatusCode::NOT_FOUND => {
-                return Ok(Fetched::Missing(answer::Refusal::read(answer).await));
+            Whole::Other(answer) if missing.contains(&answer.status()) => {
+                return Ok(Fetched::Missing(Refusal::read(answer).await));
             }
             Whole::Other(answer) => return Err(self.refused(&request, answer).await),
         };
         let next = self.next_page(route, &request.url, &headers)?;
+        if next.is_some() {
+            self.host.learn(|learned| learned.links = true);
+        }
         self.meter.downloaded(bytes.len() as u64);
-        Ok(Fetched::Page(bytes, next))
+        Ok(Fetched::Page {
+            bytes,
+            media_type: content_type(&headers),
+            next,
+        })
     }
 
     fn page_url(&self, route: &Route, query: Query, page: &Page) -> Result<Url, RepositoryError> {

@@ -88,15 +88,14 @@ impl Remote {
         self.check_condition(condition).await?;
         let headers = self.put(target, manifest, condition).await?;
         match document.subject() {
-            Some(subject) if !headers.contains_key(header::SUBJECT) => {
-                self.add_to_fallback(&subject.digest, manifest, &document).await
-            }
-            Some(_) => {
+            None => Ok(()),
+            // Only the right subject says that the registry has understood.
+            Some(subject) if names(&headers, &subject.digest) => {
                 self.host
                     .learn(|learned| learned.referrers = Some(cairn_store::Referrers::Native));
                 Ok(())
             }
-            None => Ok(()),
+            Some(subject) => self.add_to_fallback(&subject.digest, manifest, &document).await,
         }
     }
 
@@ -246,8 +245,14 @@ fn check_target(target: &Target, found: Digest) -> Result<(), RepositoryError> {
     }
 }
 
+/// Whether an answer names this subject.
+fn names(headers: &HeaderMap, subject: &Digest) -> bool {
+    let named = text(headers, &header::SUBJECT).and_then(|named| named.trim().parse::<Digest>().ok());
+    named.as_ref() == Some(subject)
+}
+
 /// The media type without its parameters.
-fn content_type(headers: &HeaderMap) -> Option<MediaType> {
+pub(super) fn content_type(headers: &HeaderMap) -> Option<MediaType> {
     let text = text(headers, &CONTENT_TYPE)?.split(';').next()?.trim();
     (!text.is_empty()).then(|| MediaType::new(text))
 }

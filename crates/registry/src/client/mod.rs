@@ -14,6 +14,7 @@
 mod answer;
 mod auth;
 mod blobs;
+mod coming;
 mod content;
 mod download;
 mod host;

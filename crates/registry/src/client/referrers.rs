@@ -5,12 +5,22 @@ use std::collections::BTreeMap;
 
 use cairn_oci::{Descriptor, Digest, Document, Index, MediaType, Tag, json, manifest, media_type};
 use cairn_store::{Condition, Page, RawManifest, Referrers, ReferrersPage, RepositoryError, Target};
+use http::StatusCode;
 use oci_spec::distribution::ErrorCode;
 
 use super::lists::{Fetched, cause};
 use super::remote::Remote;
 use crate::wire::{Query, Route};
 
+/// What registries answer that have no list of referrers: the specification's 404, and what others say of paths that they do
+/// not know.
+const NO_LIST: [StatusCode; 5] = [
+    StatusCode::NOT_FOUND,
+    StatusCode::BAD_REQUEST,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::NOT_ACCEPTABLE,
+    StatusCode::NOT_IMPLEMENTED,
+];
 /// How often an index is read, changed and written until it is seen to hold the change.
 const ROUNDS: usize = 4;
 
@@ -59,25 +69,40 @@ impl Remote {
             Some(wanted) => Query::default().with("artifactType", wanted),
             None => Query::default(),
         };
-        match self.fetch_page(&route, query, page).await? {
+        let fetched = self.fetch_page(&route, query, page, &NO_LIST).await?;
+        let (bytes, media_type, next) = match fetched {
             Fetched::Missing(refusal) => {
-                // A repository that is not there yet says nothing about the registry.
-                if !refusal.has(&ErrorCode::NameUnknown) {
-                    self.host
-                        .learn(|learned| learned.referrers = Some(Referrers::FallbackTag));
+                // A repository that is not there yet, and a request that was not liked, say nothing about the registry.
+                if refusal.status != StatusCode::BAD_REQUEST && !refusal.has(&ErrorCode::NameUnknown) {
+                    self.learn_referrers(Referrers::FallbackTag);
                 }
-                Ok(None)
+                return Ok(None);
             }
-            Fetched::Page(bytes, next) => {
-                let index = self.parse_index(&MediaType::from(media_type::INDEX), &bytes)?;
-                self.host
-                    .learn(|learned| learned.referrers = Some(Referrers::Native));
-                Ok(Some(ReferrersPage {
-                    manifests: index.manifests,
-                    next,
-                }))
+            Fetched::Page {
+                bytes,
+                media_type,
+                next,
+            } => (bytes, media_type, next),
+        };
+        let expected = MediaType::from(media_type::INDEX);
+        let index = match self.parse_index(&expected, &bytes) {
+            Ok(index) => index,
+            Err(error) if media_type == Some(expected) => return Err(error),
+            // A page that it gives for any path.
+            Err(_) => {
+                self.learn_referrers(Referrers::FallbackTag);
+                return Ok(None);
             }
-        }
+        };
+        self.learn_referrers(Referrers::Native);
+        Ok(Some(ReferrersPage {
+            manifests: index.manifests,
+            next,
+        }))
+    }
+
+    fn learn_referrers(&self, referrers: Referrers) {
+        self.host.learn(|learned| learned.referrers = Some(referrers));
     }
 
     fn parse_index(&self, media_type: &MediaType, bytes: &[u8]) -> Result<Index, RepositoryError> {

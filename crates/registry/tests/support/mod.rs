@@ -276,6 +276,14 @@ pub(crate) fn broken(status: u16, headers: &[(&str, &str)], bytes: impl Into<Byt
     http::Response::from_parts(parts, StreamBody::new(pieces).boxed_unsync())
 }
 
+/// An answer whose body stands still after these bytes.
+pub(crate) fn stalled(status: u16, headers: &[(&str, &str)], bytes: impl Into<Bytes>) -> FakeAnswer {
+    let first = futures_util::stream::iter([Ok(Frame::data(bytes.into()))]);
+    let pieces = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+    let (parts, _) = answer(status, headers, "").into_parts();
+    http::Response::from_parts(parts, StreamBody::new(pieces).boxed_unsync())
+}
+
 /// An answer whose body begins with these bytes, and then gives a space now and then, for ever.
 pub(crate) fn dripping(status: u16, headers: &[(&str, &str)], bytes: impl Into<Bytes>) -> FakeAnswer {
     let drops = futures_util::stream::unfold(bytes.into(), |next| async move {
