@@ -235,7 +235,11 @@ fn h3_a_helper_that_is_no_help_is_named_and_nobody_else_is_asked() {
     ] {
         write_config(&sandbox, &config(name));
         let output = run(&mut with_path(&sandbox, &bin, &["tags", &repository])).fails(3);
-        output.says("credentials for").says(&repository).says(says);
+        output
+            .says("credentials for")
+            .says(&repository)
+            .says("config.json names for")
+            .says(says);
     }
     assert!(guard.asked().iter().all(|asked| asked.ends_with("nobody")));
 }

@@ -51,6 +51,10 @@ impl Classify for RepositoryError {
             Self::Denied {
                 repository, denial, ..
             } => return denied(repository, *denial),
+            Self::Credentials { .. } => {
+                "put it right, or take it out of the file with credentials; asked as nobody, a registry would only say \
+                 that nothing is there"
+            }
             Self::OutcomeUnknown { .. } => "run the same command again: it completes what was begun",
             Self::Damaged { .. } | Self::Digest { .. } => {
                 "the content is damaged where it is kept; push it again from a good copy"

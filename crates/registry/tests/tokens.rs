@@ -396,6 +396,29 @@ async fn scopes_of_challenges_are_merged_and_remembered() {
 }
 
 #[tokio::test]
+async fn a_403_that_names_a_wider_scope_is_a_challenge() {
+    let realm = numbering(300).await;
+    let url = realm.url("/token");
+    let server = fake(move |seen| {
+        let challenge =
+            format!("Bearer realm=\"{url}\",error=\"insufficient_scope\",scope=\"repository:a:pull,audit\"");
+        Some(match bearer(seen).as_deref() {
+            None => unauthorized(&format!("Bearer realm=\"{url}\"")),
+            Some("t2") if seen.method == Method::GET => served(seen),
+            Some(_) => answer(403, &[("www-authenticate", &challenge)], ""),
+        })
+    })
+    .await;
+    let remote = with(&server.host(), password());
+    read(&remote).await;
+    assert_eq!(query(&realm.seen()[1])[1], "scope=repository:a:audit,pull");
+    // It ends where the wider one does not suffice either.
+    let error = remote.stat_manifest(&tag("x")).await.unwrap_err();
+    assert_denied(&error, Denial::Insufficient, "403");
+    assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
 async fn a_deletion_asks_for_delete_where_the_challenge_says_nothing() {
     let realm = numbering(300).await;
     let server = guarded(&realm, |_| true).await;

@@ -91,27 +91,35 @@ fn counts(document: &Document, host: &str) -> bool {
 ///
 /// # Errors
 ///
-/// [`KeepError`]; what came before it is removed.
+/// [`KeepError`]. A helper that fails comes last: the files have forgotten by then.
 pub async fn remove(environment: &Environment, host: &str) -> Result<Vec<Kept>, KeepError> {
-    let mut removed = Vec::new();
+    let (mut removed, mut names) = (Vec::new(), Vec::new());
     for place in files::places(environment) {
         let Some(mut document) = Document::read(&place)? else {
             continue;
         };
-        for name in document.helpers(host) {
-            let helper = Helper::find(environment, name)?;
-            let kept = Kept::Helper(name.to_owned());
-            for server in servers(host) {
-                let knows = helper.get(server).await?.is_some();
-                if knows && helper.erase(server).await? && !removed.contains(&kept) {
-                    removed.push(kept.clone());
-                }
-            }
-        }
+        names.extend(document.helpers(host).into_iter().map(str::to_owned));
         if document.unset(host) {
             document.write()?;
             removed.push(Kept::File(place.path));
         }
     }
+    names.sort();
+    names.dedup();
+    for name in names {
+        if erase(&Helper::find(environment, &name)?, host).await? {
+            removed.push(Kept::Helper(name));
+        }
+    }
     Ok(removed)
+}
+
+/// Lets a helper forget a host by all its names; whether it knew one.
+async fn erase(helper: &Helper, host: &str) -> Result<bool, HelperError> {
+    let mut knew = false;
+    for server in servers(host) {
+        // Some helpers fail at what they do not know.
+        knew |= helper.get(server).await?.is_some() && helper.erase(server).await?;
+    }
+    Ok(knew)
 }

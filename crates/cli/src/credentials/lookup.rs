@@ -1,6 +1,7 @@
 //! Credentials for the registry client.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use cairn_oci::RepositoryName;
@@ -27,8 +28,15 @@ pub enum LookupError {
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// A helper.
-    #[error(transparent)]
-    Helper(#[from] HelperError),
+    #[error("the helper that {} names for {host} is of no help", path.display())]
+    Helper {
+        /// Which file names it.
+        path: PathBuf,
+        /// Who was to be signed in to.
+        host: String,
+        /// What is wrong with it.
+        source: HelperError,
+    },
 }
 
 impl Lookup {
@@ -49,8 +57,14 @@ impl Lookup {
                 continue;
             };
             for name in document.helpers(host) {
-                if let Some(found) = self.ask(name, host).await? {
-                    return Ok(Some(found));
+                let found = self.ask(name, host).await;
+                let found = found.map_err(|source| LookupError::Helper {
+                    path: place.path.clone(),
+                    host: host.to_owned(),
+                    source,
+                })?;
+                if found.is_some() {
+                    return Ok(found);
                 }
             }
             if let Some(found) = document.find(host, repository)? {

@@ -97,6 +97,17 @@ impl Authorization {
         }
     }
 
+    /// Whether a challenge says that this token does not suffice, and which one would (RFC 6750, section 3.1).
+    fn lacks_scopes(&self, challenge: &Challenge) -> bool {
+        let Self::Token { token, .. } = self else {
+            return false;
+        };
+        let wanted = Scopes::parse(challenge.get("scope").unwrap_or_default());
+        challenge.scheme == "bearer"
+            && challenge.get("error") == Some("insufficient_scope")
+            && !token.scopes.covers(&wanted)
+    }
+
     fn sent(&self) -> Sent {
         match self {
             Self::Nothing => Sent {
@@ -283,10 +294,15 @@ impl Authorizer {
         sent: &Authorization,
         answer: &Response,
     ) -> Result<Option<Authorization>, AuthError> {
-        if answer.status() != StatusCode::UNAUTHORIZED || !self.owns(answer.url()) {
+        if !self.owns(answer.url()) {
             return Ok(None);
         }
         let challenges = challenge::parse(answer.headers());
+        let wants_more = answer.status() == StatusCode::FORBIDDEN
+            && challenges.iter().any(|challenge| sent.lacks_scopes(challenge));
+        if answer.status() != StatusCode::UNAUTHORIZED && !wants_more {
+            return Ok(None);
+        }
         let with_scheme = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let account = self.account(access.repository()).await?;
         if let Some(Credential::Token(_)) = &account {
