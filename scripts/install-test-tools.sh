@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs the tools of others that some tests use, where that is possible: on Debian, as root. Elsewhere says
-# what is missing. Does nothing, quickly, when everything is there.
+# Installs the tools of others that some tests use, where that is possible: on Debian, as root, and crane where there is
+# Go. Elsewhere says what is missing. Does nothing, quickly, when everything is there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # What the tests run, and what podman needs to run here (tests/podman/README.md).
-packages=(podman runc netavark skopeo umoci docker-registry mmdebstrap libarchive-tools)
-commands=(podman skopeo umoci docker-registry mmdebstrap bsdtar)
+packages=(podman runc netavark skopeo buildah umoci docker-registry nginx-light curl openssl mmdebstrap libarchive-tools)
+commands=(podman skopeo buildah umoci docker-registry nginx curl openssl mmdebstrap bsdtar)
 
 is_debian() {
     [[ -r /etc/os-release ]] && grep -qE '^ID(_LIKE)?=.*debian' /etc/os-release && command -v apt-get >/dev/null
@@ -55,3 +56,5 @@ if is_debian && [[ $(id -u) == 0 ]]; then
     fi
 fi
 report_missing_commands
+# Under a minute with an empty cache. Distribution v3 takes four, so only `make bench` builds it.
+scripts/go-tools.sh crane

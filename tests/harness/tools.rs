@@ -15,11 +15,22 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
 
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    // Debian keeps some in sbin, which is in no user's PATH.
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    // Debian keeps some in sbin, which is in no user's PATH; scripts/go-tools.sh builds some into the target directory.
+    let elsewhere = ["/usr/sbin".into(), "/sbin".into(), built_tools()];
+    let directories = std::env::split_paths(&path).chain(elsewhere);
     directories
         .map(|directory| directory.join(name))
         .find(|file| file.is_file())
+}
+
+/// `target/bench-tools`, beside the profile's directory in which the tests run: `target/<profile>/deps`.
+fn built_tools() -> PathBuf {
+    let tests = std::env::current_exe().expect("the test knows its own path");
+    let target = tests
+        .ancestors()
+        .nth(3)
+        .expect("a test runs in target/<profile>/deps");
+    target.join("bench-tools")
 }
 
 /// Counts the test as skipped, for a reason that names the tool; then the test returns.

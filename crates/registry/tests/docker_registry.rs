@@ -1,4 +1,5 @@
-//! Our client against Debian's docker-registry (distribution 2.8): no referrers, no conditions, unsorted tags.
+//! Our client against registries of distribution: Debian's docker-registry (2.8; no referrers, no conditions, unsorted
+//! tags), and v3 (`registry`), which sorts and pages its lists and deletes tags.
 
 #[path = "support/program.rs"]
 mod program;
@@ -9,15 +10,15 @@ use std::sync::Arc;
 use cairn_oci::{Manifest, json, media_type};
 use cairn_store::conformance::{self, Expectations};
 use cairn_store::{Condition, Page, RawManifest, Referrers, Repository, RepositoryError, Target};
-use program::{DockerRegistry, is_installed};
+use program::{DockerRegistry, installed};
 use support::{image, remote};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_as_far_as_docker_registry_goes() {
-    if !is_installed("docker-registry").await {
+    let Some(program) = installed("docker-registry") else {
         return;
-    }
-    let registry = DockerRegistry::start().await;
+    };
+    let registry = DockerRegistry::start(&program).await;
     let repository = remote(&registry.host(), "team/web");
     let capabilities = repository.capabilities().await.unwrap();
     assert!(!capabilities.conditions && !capabilities.seal);
@@ -34,11 +35,31 @@ async fn the_contract_holds_as_far_as_docker_registry_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_registry_gets_referrers_by_fallback_tag_and_no_conditions() {
-    if !is_installed("docker-registry").await {
+async fn the_contract_holds_as_far_as_distribution_v3_goes() {
+    let Some(program) = installed("registry") else {
         return;
-    }
-    let registry = DockerRegistry::start().await;
+    };
+    let registry = DockerRegistry::start(&program).await;
+    let repository = remote(&registry.host(), "team/web");
+    let capabilities = repository.capabilities().await.unwrap();
+    assert!(!capabilities.conditions && !capabilities.seal);
+    assert_eq!(capabilities.referrers, Referrers::FallbackTag);
+    let expected = Expectations {
+        // A full page always has a link to a next one, which may be empty.
+        strict_pages: false,
+        index_before_children: false,
+        ..Expectations::default()
+    };
+    let sibling = remote(&registry.host(), "team/sibling");
+    conformance::check_with(Arc::new(repository), Arc::new(sibling), expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry_gets_referrers_by_fallback_tag_and_no_conditions() {
+    let Some(program) = installed("docker-registry") else {
+        return;
+    };
+    let registry = DockerRegistry::start(&program).await;
     let remote = remote(&registry.host(), "a");
     let subject = image(&remote, "subject").await;
     let tag = Target::Tag("x".parse().unwrap());

@@ -6,28 +6,48 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     reason = "only tests use this, and each test program a part of it"
 )]
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Whether the program is installed. If not, says that the test is skipped.
-pub(crate) async fn is_installed(program: &str) -> bool {
-    let found = tokio::process::Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .await
-        .is_ok();
-    if !found {
-        println!("skipped: {program} is not installed");
+/// Where the program is. If it is not installed, says that the test is skipped, as CONTRIBUTING.md asks.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain([built_tools()])
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        skip(&format!("{program} is not installed"));
     }
     found
+}
+
+/// Where scripts/go-tools.sh builds some: `target/bench-tools`; tests run in `target/<profile>/deps`.
+fn built_tools() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.ancestors().nth(3).unwrap().join("bench-tools")
+}
+
+fn skip(reason: &str) {
+    println!("skipped: {reason}");
+    let Some(list) = std::env::var_os("CAIRN_TEST_SKIPPED").filter(|list| !list.is_empty()) else {
+        return;
+    };
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("registry");
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(list)
+        .unwrap();
+    file.write_all(format!("{test}: {reason}\n").as_bytes()).unwrap();
 }
 
 /// Runs a command to its end and returns what it printed.
@@ -47,7 +67,7 @@ pub(crate) async fn run(program: &str, arguments: &[&str], home: &Path) -> Strin
     out.into_owned()
 }
 
-/// Debian's docker-registry (distribution 2.8) over an empty directory.
+/// A registry of distribution over an empty directory: Debian's docker-registry (2.8), or `registry` (v3).
 pub(crate) struct DockerRegistry {
     child: Child,
     address: SocketAddr,
@@ -67,19 +87,19 @@ impl DockerRegistry {
     }
 
     /// It cannot take a free port by itself, so one is looked for; somebody else may take it first.
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(program: &Path) -> Self {
         for _ in 0..10 {
             let free = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = free.local_addr().unwrap();
             drop(free);
-            if let Some(started) = Self::start_on(address).await {
+            if let Some(started) = Self::start_on(program, address).await {
                 return started;
             }
         }
-        panic!("docker-registry does not start");
+        panic!("{} does not start", program.display());
     }
 
-    async fn start_on(address: SocketAddr) -> Option<Self> {
+    async fn start_on(program: &Path, address: SocketAddr) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut config = tempfile::NamedTempFile::new_in(directory.path()).unwrap();
         let root = directory.path().join("registry");
@@ -89,9 +109,11 @@ impl DockerRegistry {
             root.display()
         );
         config.write_all(text.as_bytes()).unwrap();
-        let child = Command::new("docker-registry")
+        let child = Command::new(program)
             .arg("serve")
             .arg(config.path())
+            // v3 else looks for a collector of traces.
+            .env("OTEL_TRACES_EXPORTER", "none")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
