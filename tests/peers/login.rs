@@ -4,7 +4,7 @@ use super::peer::Peer;
 use crate::harness::{Output, Project, Sandbox, Server};
 
 /// The password is `pw`; bcrypt with cost 5.
-const HASH: &str = "$2y$05$abcdefghijklmnopqrstuuHIrMEWpUCQe2YqFR3sXwQ75u4od..9q";
+pub(super) const HASH: &str = "$2y$05$abcdefghijklmnopqrstuuHIrMEWpUCQe2YqFR3sXwQ75u4od..9q";
 
 const CONFIG: &str = r#"
 [access]
@@ -29,7 +29,7 @@ fn serve(registry: &Sandbox) -> Server {
 }
 
 /// Writes the file in which podman and skopeo keep credentials.
-fn log_in(peer: &Peer<'_>, sandbox: &Sandbox, host: &str, user: &str, password: &str) -> Output {
+pub(super) fn log_in(peer: &Peer<'_>, sandbox: &Sandbox, host: &str, user: &str, password: &str) -> Output {
     let file = sandbox.root().join("auth.json");
     let file = file.to_str().expect("a path of letters");
     let options = ["login", "--tls-verify=false", "--authfile", file];

@@ -4,6 +4,9 @@
 
 mod archives;
 mod base;
+mod buildah;
+mod crane;
+mod distribution;
 mod docker_registry;
 mod examples;
 mod hello;

@@ -31,7 +31,7 @@ pub(super) fn certificate(openssl: &Peer<'_>, sandbox: &Sandbox, name: &str) -> 
             "-subj",
             "/CN=cairn",
             "-addext",
-            "subjectAltName=IP:127.0.0.1",
+            "subjectAltName=IP:127.0.0.1,DNS:registry.example.org",
             "-keyout",
             key.to_str().expect("letters"),
             "-out",
