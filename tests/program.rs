@@ -24,6 +24,7 @@ mod diff;
 mod distant_base;
 mod dockerfile;
 mod docs;
+mod doctor;
 mod fetching;
 mod harness;
 mod json;

@@ -155,3 +155,23 @@ fn a_client_that_remembers_nothing_sees_the_same_and_may_go_on() {
     assert_eq!(channel(&sandbox)["digest"], second.as_str());
     sandbox.cairn(["audit"]).ok().prints("no finding");
 }
+
+#[test]
+fn doctor_finds_what_it_does_not_do_and_leaves_no_tag() {
+    let sandbox = Sandbox::new();
+    let Some(registry) = DockerRegistry::start(&sandbox) else {
+        return;
+    };
+    let repository = registry.repository("team/hello");
+    let report = sandbox.cairn(["--json", "doctor", &repository]).ok().json();
+    assert_eq!(report["ledger"], "causal", "{report}");
+    assert_eq!(report["left"], json!([]));
+    let findings = report["findings"].as_array().expect("a list");
+    let no: Vec<&Value> = findings
+        .iter()
+        .filter(|found| found["answer"] != "yes" && found["subject"] != "lists-sorted")
+        .map(|found| &found["subject"])
+        .collect();
+    assert_eq!(no, ["conditions", "seal", "referrers", "delete-tags"], "{report}");
+    assert_eq!(sandbox.cairn(["tags", "--all", &repository]).ok().stdout, "");
+}

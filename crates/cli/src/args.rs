@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    audit, build, completions, copy, diff, history, init, inspect, key, ledger, lock, login, logout, promote,
-    pull, push, release, resume, rollback, serve, show, status, store, tags, verify,
+    audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock, login, logout,
+    promote, pull, push, release, resume, rollback, serve, show, status, store, tags, verify,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -118,6 +118,8 @@ pub enum Command {
     Ledger(ledger::LedgerCommand),
     /// Shows or makes the signing key
     Key(key::Key),
+    /// Finds out what a registry does, and what that means for a ledger there
+    Doctor(doctor::Doctor),
     /// Signs in to a registry: checks a password or token, and keeps it where docker and podman do
     Login(login::Login),
     /// Signs out of a registry: forgets the password or token

@@ -116,8 +116,8 @@ fn execute(cli: Cli, environment: Environment, terminal: Terminal) -> Result<(),
 
 /// Runs the command; a signal drops it where it waits. What it was writing has no final name yet, and is removed.
 async fn until_signal(cairn: &Cairn, command: &args::Command) -> Result<(), Failure> {
-    if let args::Command::Serve(_) = command {
-        // A server stops in its own way: it finishes what it has begun.
+    if let args::Command::Serve(_) | args::Command::Doctor(_) = command {
+        // They stop in their own way: a server finishes what it has begun, a doctor cleans up.
         return commands::run(cairn, command).await;
     }
     let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);

@@ -22,6 +22,7 @@ mod blocking;
 pub mod conformance;
 pub mod directory;
 pub mod error;
+pub mod examine;
 pub mod files;
 pub mod layout;
 pub mod memory;

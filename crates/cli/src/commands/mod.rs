@@ -6,6 +6,7 @@ pub mod check;
 pub mod completions;
 pub mod copy;
 pub mod diff;
+pub mod doctor;
 pub mod history;
 pub mod init;
 pub mod inspect;
@@ -70,6 +71,7 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Store(verb) => verb.run(cairn).await,
         Command::Ledger(verb) => verb.run(cairn).await,
         Command::Key(verb) => verb.run(cairn).await,
+        Command::Doctor(verb) => verb.run(cairn).await,
         Command::Login(verb) => verb.run(cairn).await,
         Command::Logout(verb) => verb.run(cairn).await,
         Command::Completions(verb) => verb.run(cairn),

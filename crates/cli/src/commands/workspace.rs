@@ -116,6 +116,7 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Copy(_)
         | Command::Inspect(_)
         | Command::Serve(_)
+        | Command::Doctor(_)
         | Command::Login(_)
         | Command::Logout(_)
         | Command::Store(_)

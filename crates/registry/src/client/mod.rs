@@ -17,6 +17,7 @@ mod blobs;
 mod coming;
 mod content;
 mod download;
+mod examine;
 mod host;
 mod lists;
 mod login;

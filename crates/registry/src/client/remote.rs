@@ -166,7 +166,7 @@ impl Remote {
     }
 
     /// What the registry announces beyond the specification; asked once for each host.
-    async fn announced(&self) -> Result<&Extensions, RepositoryError> {
+    pub(super) async fn announced(&self) -> Result<&Extensions, RepositoryError> {
         let announced = &self.host.announced;
         announced.get_or_try_init(|| self.discover()).await
     }
