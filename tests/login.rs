@@ -206,7 +206,7 @@ fn a_helper_keeps_it_where_one_is_named() {
     let repository = guard.repository("team/hello");
     hidden(run(&mut with_path(&sandbox, &bin, &["tags", &repository]))).ok();
     let signed_out = run(&mut with_path(&sandbox, &bin, &["logout", host])).ok();
-    signed_out.says("docker-credential-x, ");
+    signed_out.says("config.json, docker-credential-x");
     assert!(!bin.join("kept").exists());
     run(&mut with_path(&sandbox, &bin, &["tags", &repository]))
         .fails(3)
