@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use cairn_oci::{Descriptor, Digest, Manifest, json, media_type};
@@ -147,6 +147,106 @@ async fn f9_deleting_can_be_switched_off() {
         found["extensions"][0]["endpoints"],
         json!(["conditions-v1", "seal-v1"])
     );
+}
+
+#[tokio::test]
+async fn f11_what_a_manifest_is_must_be_what_it_says() {
+    let registry = Registry::new().await;
+    let manifest = registry.image("f11").await;
+    let says = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#,
+        media_type::INDEX
+    );
+    for (given, bytes) in [
+        (media_type::INDEX, manifest.bytes().clone()),
+        (media_type::MANIFEST, says.clone().into()),
+        (media_type::DOCKER_INDEX, says.clone().into()),
+        ("", manifest.bytes().clone()),
+        ("application/json", manifest.bytes().clone()),
+    ] {
+        let wrong = RawManifest::new(given, bytes);
+        let answer = registry.put_manifest("/v2/a/manifests/x", &wrong, &[]).await;
+        let (status, code, _) = error(answer).await;
+        assert_eq!((status, code.as_str()), (400, "MANIFEST_INVALID"), "{given}");
+    }
+    assert_eq!(registry.status(Method::HEAD, "/v2/a/manifests/x").await, 404);
+    // Another algorithm is one that this registry does not have, and never a name for something else.
+    let other = format!("sha512:{}", "0".repeat(128));
+    for (method, path) in [
+        (Method::GET, format!("/v2/a/blobs/{other}")),
+        (Method::DELETE, format!("/v2/a/blobs/{other}")),
+        (Method::GET, format!("/v2/a/manifests/{other}")),
+        (Method::GET, format!("/v2/a/referrers/{other}")),
+        (Method::POST, format!("/v2/a/blobs/uploads/?digest={other}")),
+        (Method::POST, format!("/v2/a/blobs/uploads/?mount={other}&from=a")),
+    ] {
+        let answer = registry.request(method.clone(), &path).send().await.unwrap();
+        let (status, code, _) = error(answer).await;
+        assert_eq!(
+            (status, code.as_str()),
+            (400, "DIGEST_INVALID"),
+            "{method} {path}"
+        );
+    }
+    let put = registry
+        .put_manifest(&format!("/v2/a/manifests/{other}"), &manifest, &[])
+        .await;
+    assert_eq!(put.status(), 400);
+    let flood: String = (0..5000).map(|number| format!("&tag=t{number}")).collect();
+    let path = format!("/v2/a/manifests/{}?{flood}", manifest.digest());
+    let refused = registry.put_manifest(&path, &manifest, &[]).await.status();
+    assert!(matches!(refused.as_u16(), 400 | 414 | 431), "{refused}");
+    let tags = registry.status(Method::HEAD, "/v2/a/manifests/t0").await;
+    assert_eq!(tags, 404);
+}
+
+/// Far more referrers than a page has: each is listed once, and a subject that is not there has as many.
+#[tokio::test]
+async fn f10_thousands_of_referrers_come_by_pages() {
+    const COUNT: usize = 5000;
+    let place = tempfile::tempdir().unwrap();
+    let store = Directory::open(place.path()).unwrap();
+    let registry = Registry::over(Arc::new(store.clone()), ServerConfig::default()).await;
+    registry.image("something").await;
+    let subject = Digest::of(b"a subject that is not there");
+    let layout = store.open_repository(&"a".parse().unwrap()).layout().to_owned();
+    let directory = layout.join("refs/referrers").join(subject.hex());
+    let mut written = BTreeSet::new();
+    for number in 0..COUNT {
+        let mut entry = Descriptor::of(media_type::MANIFEST, number.to_string().as_bytes());
+        let kind = if number % 100 == 0 { "rare" } else { "common" };
+        entry.artifact_type = Some(format!("application/vnd.{kind}"));
+        let path = directory.join(entry.digest.hex());
+        cairn_store::files::write_cached(&path, &json::canonical(&entry)).unwrap();
+        written.insert(entry.digest.to_string());
+    }
+    for (filter, expected) in [("", COUNT), ("&artifactType=application/vnd.rare", COUNT / 100)] {
+        let mut next = Some(format!("/v2/a/referrers/{subject}?n=700{filter}"));
+        let (mut found, mut pages) = (BTreeSet::new(), 0);
+        while let Some(path) = next {
+            let answer = registry.get(&path).await;
+            let link = answer
+                .headers()
+                .get("link")
+                .map(|link| link.to_str().unwrap().to_owned());
+            next = link.and_then(|link| Some(link.strip_prefix('<')?.split_once('>')?.0.to_owned()));
+            let page = document(answer).await;
+            let entries = page["manifests"].as_array().unwrap();
+            assert!(entries.len() <= 700);
+            let digests = entries
+                .iter()
+                .map(|entry| entry["digest"].as_str().unwrap().to_owned());
+            for digest in digests {
+                assert!(written.contains(&digest) && found.insert(digest), "listed twice");
+            }
+            pages += 1;
+        }
+        assert_eq!(
+            (found.len(), pages),
+            (expected, expected.div_ceil(700)),
+            "{filter}"
+        );
+    }
 }
 
 #[tokio::test]
