@@ -17,6 +17,7 @@ mod guard;
 mod projection;
 mod refs;
 mod repository;
+mod sealed;
 mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::memory::page_of;
 use crate::repository::{Page, Repository};
 use crate::store::{Store, UploadError, UploadId};
 use crate::stream::ByteStream;
+use sealed::Sealed;
 
 pub use collect::{Collected, Collection};
 pub use guard::VERSION;
@@ -40,6 +42,9 @@ pub use repository::DirectoryRepository;
 
 /// The file of a repository that is locked by whoever says that a blob is there, and by whoever removes one.
 const LEASES: &str = "_gc";
+
+/// Most repositories of whose sealed tags something is remembered.
+const KNOWN_SEALED: usize = 64;
 
 /// A store in a directory. Clones share what they know.
 #[derive(Debug, Clone)]
@@ -55,6 +60,8 @@ struct Shared {
     dirty: Mutex<BTreeSet<RepositoryName>>,
     /// Hashes of the uploads of which this process has seen every byte.
     hashes: Mutex<BTreeMap<PathBuf, Hasher>>,
+    /// What sealed tags are known to reach.
+    sealed: Mutex<BTreeMap<RepositoryName, Sealed>>,
 }
 
 impl Directory {
@@ -84,6 +91,7 @@ impl Directory {
                 writer,
                 dirty: Mutex::default(),
                 hashes: Mutex::default(),
+                sealed: Mutex::default(),
             }),
         })
     }
@@ -154,6 +162,20 @@ impl Directory {
 
     fn hashes(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Hasher>> {
         self.shared.hashes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a repository's sealed tags. Whoever takes it holds the repository's lock, and gives it back.
+    fn take_sealed(&self, name: &RepositoryName) -> Sealed {
+        let mut sealed = self.shared.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        sealed.remove(name).unwrap_or_default()
+    }
+
+    fn keep_sealed(&self, name: &RepositoryName, known: Sealed) {
+        let mut sealed = self.shared.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if sealed.len() >= KNOWN_SEALED {
+            sealed.clear();
+        }
+        sealed.insert(name.clone(), known);
     }
 
     /// Names of all repositories, sorted by bytes. Symbolic links are not followed.

@@ -42,6 +42,23 @@ async fn sealed_content(subject: &Subject) {
         let size = held("stat_blob", subject.repository.stat_blob(&blob.digest).await);
         assert_eq!(size, Some(blob.size));
     }
+    // An entry that came after its index was sealed.
+    let parts = subject.manifest("d-late-child").await;
+    let late = raw(&parts);
+    let early = index(&[&late]);
+    held("sealing", subject.write("d-early", &early, Condition::Seal).await);
+    let free = subject.blob(media_type::LAYER, "asked between").await;
+    assert!(held(
+        "delete_blob",
+        subject.repository.delete_blob(&free.digest).await
+    ));
+    held("a late child", subject.write_by_digest(&late).await);
+    for blob in parts.layers.iter().chain([&parts.config]) {
+        let refused = subject.repository.delete_blob(&blob.digest).await;
+        assert!(refused.is_err(), "a blob of a late entry was deleted");
+    }
+    let refused = subject.repository.delete_manifest(&late.digest()).await;
+    assert!(refused.is_err(), "a late entry was deleted");
     // The same bytes under another media type: by tag, by digest, and under a tag that is not sealed.
     let nameless = r#"{"schemaVersion":2,"manifests":[]}"#;
     let one = RawManifest::new(media_type::INDEX, nameless);

@@ -23,7 +23,7 @@ use crate::blocking::blocking;
 use crate::error::{MissingBlob, RepositoryError};
 use crate::files::{Lock, TemporaryFile, Writer};
 use crate::layout;
-use crate::memory::{check_condition, reaches, referrer_descriptor};
+use crate::memory::{check_condition, referrer_descriptor};
 use crate::repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
     Written,
@@ -187,35 +187,6 @@ impl DirectoryRepository {
             }
             _ => Ok(()),
         }
-    }
-
-    /// An error if a sealed tag reaches `digest`: as its manifest, below its index, or as a blob of one of them.
-    fn refuse_sealed_content(&self, digest: &Digest) -> Result<(), RepositoryError> {
-        for tag in self.refs.tags()? {
-            let Some(found) = self.refs.tag(&tag)?.filter(|found| found.sealed) else {
-                continue;
-            };
-            let root = found.descriptor.digest;
-            if reaches(root, digest, |at| self.read_document(at))? {
-                return Err(RepositoryError::Sealed {
-                    tag,
-                    found: Some(root),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// A manifest that the repository holds, read. What is missing or damaged names nothing.
-    pub(super) fn read_document(&self, digest: &Digest) -> Result<Option<Document>, RepositoryError> {
-        let Some(known) = self.refs.manifest(digest)? else {
-            return Ok(None);
-        };
-        let bytes = self.blobs.read_whole(digest, manifest::LIMIT)?;
-        let manifest = bytes.map(|bytes| RawManifest::new(known.descriptor.media_type, bytes));
-        Ok(manifest
-            .filter(|manifest| manifest.digest() == *digest)
-            .and_then(|manifest| manifest.document().ok()))
     }
 
     fn insert(&self, manifest: &RawManifest, document: &Document) -> Result<(), RepositoryError> {
