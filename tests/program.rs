@@ -32,6 +32,7 @@ mod life;
 mod locks;
 mod login;
 mod matrix;
+mod mirrors;
 mod moving_tag;
 mod outputs;
 mod peers;

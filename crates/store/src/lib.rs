@@ -26,6 +26,7 @@ pub mod examine;
 pub mod files;
 pub mod layout;
 pub mod memory;
+pub mod mirror;
 pub mod overlay;
 pub mod repository;
 pub mod store;
@@ -37,6 +38,7 @@ pub use directory::{Collected, Collection, Directory, DirectoryRepository};
 pub use error::RepositoryError;
 pub use layout::Layout;
 pub use memory::Memory;
+pub use mirror::{Mirror, Mirrored, Upstream};
 pub use overlay::Overlay;
 pub use repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,

@@ -208,6 +208,15 @@ impl From<RepositoryError> for Answer {
                 Self::failed(StatusCode::SERVICE_UNAVAILABLE, "the store is busy", error)
                     .with(RETRY_AFTER, "5")
             }
+            // Only a mirror speaks to another registry.
+            error @ (RepositoryError::Unreachable { .. }
+            | RepositoryError::Refused { .. }
+            | RepositoryError::Protocol { .. }
+            | RepositoryError::Credentials { .. }) => Self::failed(
+                StatusCode::BAD_GATEWAY,
+                "the registry behind this mirror failed",
+                error,
+            ),
             other => Self::failed(StatusCode::INTERNAL_SERVER_ERROR, "the store failed", other),
         }
     }

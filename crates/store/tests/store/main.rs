@@ -16,6 +16,7 @@ mod faults;
 mod files;
 mod kill;
 mod layout;
+mod mirrors;
 mod pages;
 mod power;
 mod readers;

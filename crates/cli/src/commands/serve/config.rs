@@ -15,6 +15,7 @@ use toml::Spanned;
 
 use super::housekeeping::Schedule;
 use super::log::Format;
+use super::mirrors::MirrorOf;
 use super::tls::Files;
 use crate::collecting::DAY;
 use crate::diagnostic;
@@ -40,6 +41,15 @@ struct Document {
     #[serde(default)]
     operation: OperationTable,
     gc: Option<GcTable>,
+    #[serde(default)]
+    mirror: Vec<MirrorTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct MirrorTable {
+    host: Spanned<String>,
+    prefix: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,6 +137,8 @@ pub struct Config {
     pub access_log: Option<Format>,
     /// When to collect garbage; never, if nothing is said.
     pub collect: Option<Schedule>,
+    /// Other registries whose repositories are served.
+    pub mirrors: Vec<MirrorOf>,
 }
 
 /// The file cannot be read at all.
@@ -230,6 +242,11 @@ impl Reader {
                 certificate: directory.join(tls.cert),
                 key: directory.join(tls.key),
             }),
+            mirrors: document
+                .mirror
+                .iter()
+                .filter_map(|table| self.mirror(table))
+                .collect(),
             rules: access.rule.iter().filter_map(|rule| self.rule(rule)).collect(),
         };
         let first = access.rule.iter().find(|rule| rule.get_ref().users.is_some());
@@ -239,6 +256,18 @@ impl Reader {
                 .push(finding.with_hint("[access] htpasswd = \"FILE\""));
         }
         config
+    }
+
+    fn mirror(&mut self, table: &MirrorTable) -> Option<MirrorOf> {
+        let prefix = table.prefix.as_ref();
+        let text = match prefix {
+            Some(prefix) => format!("{}={}", table.host.get_ref(), prefix.get_ref()),
+            None => table.host.get_ref().clone(),
+        };
+        let mirror = text.parse();
+        mirror
+            .map_err(|message: String| self.findings.push(Finding::new(message, table.host.span())))
+            .ok()
     }
 
     fn address(&mut self, text: &Spanned<String>) -> Option<SocketAddr> {

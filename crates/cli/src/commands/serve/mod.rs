@@ -3,6 +3,7 @@
 mod config;
 mod housekeeping;
 mod log;
+mod mirrors;
 mod reload;
 mod tls;
 mod users;
@@ -12,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cairn_registry::server::{BasicAuth, Server, ServerConfig};
-use cairn_store::Store;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +23,7 @@ use crate::program::Cairn;
 use config::Config;
 pub use config::parse_time;
 use log::{Format, Log};
+use mirrors::MirrorOf;
 use reload::Watched;
 
 /// Where the server listens if nothing says otherwise.
@@ -52,6 +53,10 @@ pub struct Serve {
     /// Writes a line to stderr for each request [default: off; with -v: text]
     #[arg(long, value_name = "FORMAT")]
     pub access_log: Option<Format>,
+    /// Serves the repositories of another registry below PREFIX [default: its name], and keeps what was asked for; `/` is every
+    /// repository; may be repeated
+    #[arg(long = "mirror", value_name = "HOST[=PREFIX]")]
+    pub mirrors: Vec<MirrorOf>,
     /// Refuses to delete tags, manifests and blobs
     #[arg(long)]
     pub no_delete: bool,
@@ -83,6 +88,7 @@ impl Serve {
             return Err(Failure::new(Exit::Input, text)
                 .with_hint("a loopback address; or, in a network that you trust, --plain-http".to_owned()));
         }
+        let mirrors: Vec<MirrorOf> = self.mirrors.iter().chain(&file.mirrors).cloned().collect();
         let (upload_life, schedule) = (file.upload_life.unwrap_or(DAY), file.collect);
         let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -98,7 +104,8 @@ impl Serve {
         let store = cairn.store().await?.clone();
         // Whoever was ended before may have left what other tools read behind what is true.
         store.flush_all().await?;
-        let server = Server::new(Arc::new(store.clone()) as Arc<dyn Store>, config);
+        let served = mirrors::over(cairn, Arc::new(store.clone()), &mirrors).await?;
+        let server = Server::new(served, config);
         let counted = server.metrics();
         housekeeping::expire_uploads(cairn, &store, upload_life, &counted).await?;
         let operation = async {
