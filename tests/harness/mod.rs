@@ -19,6 +19,7 @@ mod sandbox;
 mod server;
 mod tools;
 mod tree;
+mod tunnel;
 mod web;
 
 pub(crate) use binary::{binary, workspace};
@@ -34,4 +35,5 @@ pub(crate) use sandbox::Sandbox;
 pub(crate) use server::Server;
 pub(crate) use tools::{skip, tool};
 pub(crate) use tree::Tree;
+pub(crate) use tunnel::Tunnel;
 pub(crate) use web::{Page, Web};

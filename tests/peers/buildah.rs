@@ -5,14 +5,14 @@ use super::{http, release};
 use crate::harness::{Output, Project, Sandbox};
 
 /// buildah with a store of its own, that needs no mount and starts no container.
-struct Buildah<'a> {
+pub(super) struct Buildah<'a> {
     peer: Peer<'a>,
     directory: String,
 }
 
 impl<'a> Buildah<'a> {
     /// None if it is not installed, and then the test is skipped.
-    fn find(sandbox: &'a Sandbox) -> Option<Self> {
+    pub(super) fn find(sandbox: &'a Sandbox) -> Option<Self> {
         let peer = Peer::find("buildah", sandbox)?;
         let policy = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
         sandbox.write("../home/config/containers/policy.json", policy);
@@ -22,7 +22,7 @@ impl<'a> Buildah<'a> {
         })
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(super) fn run(&self, arguments: &[&str]) -> Output {
         let (root, runroot) = (
             format!("{}/root", self.directory),
             format!("{}/run", self.directory),

@@ -32,6 +32,9 @@ pub(super) fn certificate(openssl: &Peer<'_>, sandbox: &Sandbox, name: &str) -> 
             "/CN=cairn",
             "-addext",
             "subjectAltName=IP:127.0.0.1,DNS:registry.example.org",
+            // A server's certificate that is an authority's too is refused by rustls.
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
             "-keyout",
             key.to_str().expect("letters"),
             "-out",
