@@ -14,6 +14,7 @@ mod http;
 mod layout;
 mod login;
 mod machine;
+mod nginx;
 mod openssl;
 mod peer;
 mod place;
