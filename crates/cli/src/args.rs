@@ -55,6 +55,10 @@ pub struct Global {
     /// No progress bars
     #[arg(long, global = true)]
     pub no_progress: bool,
+    /// Trusts the authorities in FILE (PEM) too, for every registry; and speaks TLS to those on this machine [default: $CAIRN_CA,
+    /// for others]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
     /// Speaks plain HTTP to registries that are not on this machine
     #[arg(long, global = true)]
     pub plain_http: bool,

@@ -13,7 +13,7 @@ use cairn_registry::client::{ClientError, LoginError};
 use cairn_registry::server::ServerError;
 use cairn_store::RepositoryError;
 use cairn_store::archive::PackError;
-use cairn_store::error::Denial;
+use cairn_store::error::{CertificateProblem, Denial};
 use cairn_store::files::FileError;
 use cairn_store::transfer::TransferError;
 
@@ -55,6 +55,9 @@ impl Classify for RepositoryError {
                 "put it right, or take it out of the file with credentials; asked as nobody, a registry would only say \
                  that nothing is there"
             }
+            Self::Certificate {
+                problem, repository, ..
+            } => return untrusted(repository, *problem),
             Self::OutcomeUnknown { .. } => "run the same command again: it completes what was begun",
             Self::Damaged { .. } | Self::Digest { .. } => {
                 "the content is damaged where it is kept; push it again from a good copy"
@@ -75,6 +78,22 @@ fn hint_behind(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         next = error.source();
     }
     None
+}
+
+/// What to do about a certificate that is not believed. `repository` begins with its host.
+fn untrusted(repository: &str, problem: CertificateProblem) -> Option<String> {
+    let host = repository.split('/').next().unwrap_or(repository);
+    match problem {
+        CertificateProblem::Untrusted => Some(format!(
+            "if it is the right one: --ca FILE with the certificate of its authority, or that file as \
+             /etc/docker/certs.d/{host}/ca.crt"
+        )),
+        CertificateProblem::Expired => Some(format!(
+            "whoever runs {host} has to renew it; if the clock here is right"
+        )),
+        CertificateProblem::NotYetValid => Some("the clock here may be wrong".to_owned()),
+        _ => None,
+    }
 }
 
 /// What to do when a registry refuses. `repository` begins with its host.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use cairn_registry::client::{Client, ClientConfig, PlainHttp};
 
+use crate::certificates::{self, CertificateFiles};
 use crate::program::Cairn;
 
 pub use document::DocumentError;
@@ -35,6 +36,8 @@ pub fn client(cairn: &Cairn) -> Client {
     };
     Client::new(ClientConfig {
         credentials: Arc::new(Lookup::new(cairn.environment.clone())),
+        certificates: Arc::new(CertificateFiles::new(&cairn.global, &cairn.environment)),
+        proxies: certificates::proxies(&cairn.environment),
         plain_http,
         ..ClientConfig::default()
     })

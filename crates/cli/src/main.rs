@@ -18,6 +18,7 @@
 
 mod args;
 mod cache;
+mod certificates;
 mod classify;
 mod collecting;
 mod commands;

@@ -30,6 +30,27 @@ pub enum Denial {
     Elsewhere,
 }
 
+/// What is wrong with the certificate of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateProblem {
+    /// Its time is over.
+    #[error("has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("is not valid yet")]
+    NotYetValid,
+    /// It is for another host.
+    #[error("is not for this host")]
+    OtherName,
+    /// It is signed by itself, or by an authority that nobody here trusts.
+    #[error("is signed by itself, or by an authority that is not trusted here")]
+    Untrusted,
+    /// Something else.
+    #[error("is not valid")]
+    Other,
+}
+
 /// Why an operation on a repository failed.
 ///
 /// Callers branch on the variants and never on text. "Not there" is not an error: reads return `None`.
@@ -157,6 +178,16 @@ pub enum RepositoryError {
         repository: String,
         /// Why not.
         source: Cause,
+    },
+    /// The registry did not prove that it is the one that was meant. Nothing was sent.
+    #[error("the certificate of {repository} {problem}{detail}")]
+    Certificate {
+        /// Which repository.
+        repository: String,
+        /// What is wrong.
+        problem: CertificateProblem,
+        /// Which date, or which names; untrusted text.
+        detail: String,
     },
     /// No answer came to a write: it may or may not have been done.
     #[error("no answer from {repository} to {operation}: it may or may not have been done")]

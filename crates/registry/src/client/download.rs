@@ -89,7 +89,7 @@ impl Client {
             return Err(DownloadError::Url);
         }
         let transport = Transport::new(config.into(), &url);
-        let transport = transport.map_err(|error| DownloadError::Client(ClientError::Setup(error)))?;
+        let transport = transport.map_err(|error| DownloadError::Client(error.into()))?;
         let mut download = Download {
             url,
             transport,

@@ -165,6 +165,11 @@ pub(super) fn unreachable(repository: &str, error: SendError) -> RepositoryError
             repository: repository.to_owned(),
             detail: format!("a redirect is not followed: {source}"),
         },
+        TransportError::Certificate { problem, detail } => RepositoryError::Certificate {
+            repository: repository.to_owned(),
+            problem,
+            detail,
+        },
         TransportError::Redirects => RepositoryError::Protocol {
             repository: repository.to_owned(),
             detail: error.to_string(),

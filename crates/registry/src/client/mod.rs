@@ -15,6 +15,7 @@ mod answer;
 mod auth;
 mod blobs;
 mod coming;
+mod connect;
 mod content;
 mod download;
 mod examine;
@@ -27,6 +28,7 @@ mod referrers;
 mod remote;
 mod replay;
 mod retry;
+mod tls;
 mod traffic;
 mod transport;
 mod upload;
@@ -38,11 +40,13 @@ use std::time::Duration;
 use cairn_oci::RepositoryName;
 
 pub use auth::{Basic, Credential, Credentials, CredentialsError, Identity, NoCredentials, Secret};
+pub use connect::{Proxies, SetupError};
 pub use download::DownloadError;
 pub use login::{Login, LoginError};
 pub use origin::PlainHttp;
 pub use remote::Remote;
 pub use retry::{Pauses, Retries, SystemPauses};
+pub use tls::{Certificates, CertificatesError, HostTls, Pem, SystemCertificates};
 pub use traffic::Traffic;
 
 use host::Host;
@@ -54,6 +58,10 @@ use transport::Transport;
 pub struct ClientConfig {
     /// Who we are, to which host.
     pub credentials: Arc<dyn Credentials>,
+    /// Whom to trust in TLS, and as whom to come.
+    pub certificates: Arc<dyn Certificates>,
+    /// Proxies on the way to other machines.
+    pub proxies: Proxies,
     /// Whether hosts other than loopback may be spoken to without TLS.
     pub plain_http: PlainHttp,
     /// The `User-Agent` header.
@@ -72,6 +80,8 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             credentials: Arc::new(NoCredentials),
+            certificates: Arc::new(SystemCertificates),
+            proxies: Proxies::default(),
             plain_http: PlainHttp::LoopbackOnly,
             user_agent: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
@@ -121,9 +131,9 @@ pub enum ClientError {
         /// What was given.
         host: String,
     },
-    /// TLS, or the HTTP client itself, could not be set up; usually no root certificates are installed.
-    #[error("cannot set up HTTPS connections")]
-    Setup(#[source] reqwest::Error),
+    /// TLS, a proxy, or the HTTP client itself could not be set up.
+    #[error("cannot set up connections")]
+    Setup(#[from] SetupError),
 }
 
 /// Speaks to registries. One per process: it keeps connections, and what was learned about each host.
@@ -170,8 +180,12 @@ impl Client {
         let bad = || ClientError::Host {
             host: host.to_owned(),
         };
-        let base = origin::base(host, self.config.plain_http).ok_or_else(bad)?;
-        let transport = Transport::new(Arc::clone(&self.config), &base).map_err(ClientError::Setup)?;
+        let mut base = origin::base(host, self.config.plain_http).ok_or_else(bad)?;
+        let tls = self.config.certificates.find(host);
+        if tls.map_err(SetupError::from)?.always {
+            base = origin::secure(host).ok_or_else(bad)?;
+        }
+        let transport = Transport::new(Arc::clone(&self.config), &base)?;
         Ok(Host::new(
             host.to_owned(),
             base,

@@ -42,6 +42,11 @@ pub(super) fn base(host: &str, plain: PlainHttp) -> Option<Url> {
     if is_loopback(&clear) || plain == PlainHttp::Allow {
         return Some(clear);
     }
+    secure(host)
+}
+
+/// The root of a registry that is spoken to over TLS, wherever it is.
+pub(super) fn secure(host: &str) -> Option<Url> {
     Url::parse(&format!("https://{host}/")).ok()
 }
 

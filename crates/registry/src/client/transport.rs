@@ -1,22 +1,28 @@
 //! Requests: sent, redirected, repeated.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_store::error::CertificateProblem;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Response, Url};
 
 use super::ClientConfig;
 use super::auth::Access;
+use super::connect::{Connections, SetupError};
 use super::host;
 use super::origin::{self, UrlError};
 use super::retry::{self, Pause};
+use super::tls;
 use super::upload::Progress;
 
 /// Most redirects of one request.
 const REDIRECT_LIMIT: usize = 5;
+/// Most other origins to which connections are kept.
+const OTHERS_LIMIT: usize = 16;
 
 /// Whether a request may be sent again when it is not known what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +80,15 @@ pub(super) enum TransportError {
     /// The request was not sent.
     #[error("cannot connect")]
     Connect(#[source] reqwest::Error),
+    /// Connections cannot even be tried.
+    #[error("cannot connect")]
+    Setup(#[from] SetupError),
+    /// The other side did not prove who it is, or not in a way that is believed.
+    #[error("the certificate {problem}{detail}")]
+    Certificate {
+        problem: CertificateProblem,
+        detail: String,
+    },
     /// The request was sent, and no answer came.
     #[error("the connection broke")]
     Lost(#[source] reqwest::Error),
@@ -116,6 +131,9 @@ impl TransportError {
     fn of(error: reqwest::Error) -> Self {
         // A URL can hold a signature.
         let error = error.without_url();
+        if let Some((problem, detail)) = tls::problem(&error) {
+            return Self::Certificate { problem, detail };
+        }
         if error.is_connect() || error.is_builder() {
             Self::Connect(error)
         } else {
@@ -125,7 +143,13 @@ impl TransportError {
 
     /// Whether the request surely had no effect.
     pub(super) const fn is_unsent(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Repeated { unsent: true, .. })
+        matches!(
+            self,
+            Self::Connect(_)
+                | Self::Setup(_)
+                | Self::Certificate { .. }
+                | Self::Repeated { unsent: true, .. }
+        )
     }
 }
 
@@ -133,23 +157,48 @@ impl TransportError {
 #[derive(Debug)]
 pub(super) struct Transport {
     config: Arc<ClientConfig>,
-    /// Gives up when an answer stands still.
-    bounded: reqwest::Client,
-    /// For uploads, whose answer comes only after everything was sent.
-    patient: reqwest::Client,
+    base: Url,
+    own: Connections,
+    /// To other origins, each with what belongs to it: our certificate is for one host.
+    others: Mutex<BTreeMap<String, Arc<Connections>>>,
 }
 
 impl Transport {
-    pub(super) fn new(config: Arc<ClientConfig>, base: &Url) -> Result<Self, reqwest::Error> {
-        let bounded = builder(&config, base)
-            .read_timeout(config.timeouts.idle)
-            .build()?;
-        let patient = builder(&config, base).build()?;
+    pub(super) fn new(config: Arc<ClientConfig>, base: &Url) -> Result<Self, SetupError> {
         Ok(Self {
+            own: Connections::new(&config, base)?,
             config,
-            bounded,
-            patient,
+            base: base.clone(),
+            others: Mutex::default(),
         })
+    }
+
+    /// Connections to another origin.
+    fn other(&self, url: &Url) -> Result<Arc<Connections>, SetupError> {
+        let origin = url.origin().ascii_serialization();
+        let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = others().get(&origin) {
+            return Ok(Arc::clone(known));
+        }
+        let new = Arc::new(Connections::new(&self.config, url)?);
+        if others().len() < OTHERS_LIMIT {
+            others().insert(origin, Arc::clone(&new));
+        }
+        Ok(new)
+    }
+
+    fn bounded(&self, url: &Url) -> Result<reqwest::Client, SetupError> {
+        if origin::is_same(&self.base, url) {
+            return Ok(self.own.bounded.clone());
+        }
+        Ok(self.other(url)?.bounded.clone())
+    }
+
+    fn patient(&self, url: &Url) -> Result<reqwest::Client, SetupError> {
+        if origin::is_same(&self.base, url) {
+            return self.own.patient(&self.config, url).cloned();
+        }
+        self.other(url)?.patient(&self.config, url).cloned()
     }
 
     pub(super) fn config(&self) -> &ClientConfig {
@@ -225,7 +274,7 @@ impl Transport {
         progress: &Progress,
     ) -> Result<Response, TransportError> {
         let mut sent = self
-            .patient
+            .patient(&request.url)?
             .request(request.method, request.url)
             .headers(request.headers)
             .header(CONTENT_LENGTH, size)
@@ -293,7 +342,7 @@ impl Transport {
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, TransportError> {
         let mut sent = self
-            .bounded
+            .bounded(&url)?
             .request(request.method.clone(), url)
             .headers(request.headers.clone());
         if let Some(authorization) = authorization {
@@ -306,38 +355,13 @@ impl Transport {
     }
 }
 
-fn builder(config: &ClientConfig, base: &Url) -> reqwest::ClientBuilder {
-    // Fails when somebody has installed one before, which is as good.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let builder = reqwest::Client::builder()
-        .user_agent(&config.user_agent)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(config.timeouts.connect)
-        // A link that is dead shows in this: what is on its way is not confirmed.
-        .tcp_keepalive(config.timeouts.idle / 3)
-        .tcp_keepalive_interval(config.timeouts.idle / 3)
-        .pool_idle_timeout(Duration::from_secs(20))
-        .resolve_to_addrs(
-            "localhost",
-            &[
-                ([127, 0, 0, 1], 0).into(),
-                (std::net::Ipv6Addr::LOCALHOST, 0).into(),
-            ],
-        );
-    if origin::is_loopback(base) {
-        // What is meant for this machine goes through no proxy.
-        builder.no_proxy()
-    } else {
-        builder
-    }
-}
-
 const fn may_repeat(error: &TransportError, repeat: Repeat) -> bool {
     match error {
         TransportError::Connect(_) => true,
         TransportError::Lost(_) | TransportError::Stalled(_) => matches!(repeat, Repeat::Safe),
-        TransportError::Redirect(_)
+        TransportError::Setup(_)
+        | TransportError::Certificate { .. }
+        | TransportError::Redirect(_)
         | TransportError::Elsewhere
         | TransportError::Redirects
         | TransportError::Repeated { .. } => false,

@@ -16,7 +16,7 @@ use super::realm::{self, RealmError};
 use super::scope::{Access, Action, Scopes};
 use super::token::{Grant, TokenError, TokenRequest, TokenServer};
 use crate::client::transport::Transport;
-use crate::client::{ClientConfig, origin};
+use crate::client::{ClientConfig, SetupError, origin};
 
 /// Most tokens that are kept for one registry.
 const TOKEN_LIMIT: usize = 256;
@@ -45,7 +45,7 @@ pub(in crate::client) enum AuthError {
     Late,
     /// HTTPS to the token server could not be set up.
     #[error("cannot set up HTTPS connections")]
-    Setup(#[source] reqwest::Error),
+    Setup(#[source] SetupError),
 }
 
 /// As whom a request was sent.
