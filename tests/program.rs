@@ -29,6 +29,7 @@ mod fetching;
 mod harness;
 mod json;
 mod life;
+mod links;
 mod locks;
 mod login;
 mod matrix;

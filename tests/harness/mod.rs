@@ -9,6 +9,7 @@
 mod binary;
 mod golden;
 mod guard;
+mod link;
 mod normalise;
 mod output;
 mod process;
@@ -25,6 +26,7 @@ mod web;
 pub(crate) use binary::{binary, workspace};
 pub(crate) use golden::golden;
 pub(crate) use guard::{Guard, PASSWORD, USER};
+pub(crate) use link::{Link, Weather};
 pub(crate) use normalise::Normaliser;
 pub(crate) use output::Output;
 pub(crate) use process::{LIMIT, run, run_with, spawn, wait};
