@@ -11,6 +11,7 @@
 
 pub(crate) mod picky;
 pub(crate) mod registry;
+pub(crate) mod tokens;
 
 use std::error::Error;
 use std::future::Future;
