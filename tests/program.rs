@@ -18,6 +18,7 @@ mod arrows;
 mod bad_input;
 mod catalogue;
 mod collecting;
+mod copied_ledger;
 mod crash;
 mod determinism;
 mod diff;

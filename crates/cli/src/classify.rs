@@ -6,7 +6,7 @@ use cairn_build::{BuildError, FetchError, VerifyError};
 use cairn_layer::{LocalError, WriteError};
 use cairn_ledger::audit::AuditError;
 use cairn_ledger::query::QueryError;
-use cairn_ledger::{Class, OpenError, OperationError};
+use cairn_ledger::{Class, CopyError, OpenError, OperationError};
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::reference::ReferenceError;
 use cairn_registry::client::{ClientError, LoginError};
@@ -300,6 +300,16 @@ impl Classify for OpenError {
 
     fn hint(&self) -> Option<String> {
         Self::hint(self).or_else(|| hint_behind(self))
+    }
+}
+
+impl Classify for CopyError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+
+    fn hint(&self) -> Option<String> {
+        Self::hint(self)
     }
 }
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use cairn_ledger::entry::REASON_LIMIT;
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{
-    Actor, Authority, Context, How, HowTrusted, Ledger, LocalKey, Opened, Pin, Remembered, Run,
+    Actor, Authority, Context, Copied, CopyOptions, How, HowTrusted, Ledger, LocalKey, Opened, Pin,
+    Remembered, Run,
 };
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
@@ -218,6 +219,38 @@ impl OpenLedger {
                 "what was seen of the ledger is not remembered: {error}: {cause}"
             ));
         }
+    }
+
+    /// Copies the ledger and every image that it names into the repository `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`cairn_ledger::CopyError`], and when what was seen at the destination cannot be read.
+    pub async fn copy_to(
+        &self,
+        cairn: &Cairn,
+        to: &Reference,
+        watch: &Arc<dyn cairn_store::transfer::Watch>,
+    ) -> Result<Copied, Failure> {
+        let memory = memory_path(cairn, to)?;
+        let remembered = recall(&memory)?;
+        let mount = crate::place::siblings(&[&self.images, &self.home], to);
+        let there = Ledger::beside(cairn.open(to).await?);
+        let options = CopyOptions {
+            mount: &mount,
+            watch: Some(watch),
+            remembered: remembered.as_ref(),
+        };
+        let copied = self.ledger.copy_to(&self.opened, &there, options).await?;
+        let seen = Self {
+            ledger: there,
+            opened: copied.opened.clone(),
+            images: to.clone(),
+            home: to.clone(),
+            memory,
+        };
+        seen.remember(cairn, &seen.opened);
+        Ok(copied)
     }
 
     /// Starts a ledger with the key of `signer` as its owner.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cairn_oci::{Descriptor, ImageConfig, Reference, RepositoryName, Tag, media_type};
 use cairn_store::archive::{self, Archive, Format};
 use cairn_store::{
@@ -338,6 +339,18 @@ pub async fn config(
     if descriptor.media_type.to_oci() != media_type::CONFIG {
         return Ok(None);
     }
+    let bytes = config_bytes(repository, descriptor).await?;
+    ImageConfig::parse(&bytes)
+        .map(Some)
+        .map_err(|error| Failure::of(Exit::Integrity, &error))
+}
+
+/// The bytes of a configuration, or of whatever stands in its place, verified.
+///
+/// # Errors
+///
+/// When it is missing, too long, or not what its digest says.
+pub async fn config_bytes(repository: &dyn Repository, descriptor: &Descriptor) -> Result<Bytes, Failure> {
     let Some(blob) = repository.read_blob(&descriptor.digest, None).await? else {
         let text = format!(
             "{} lacks the configuration {}",
@@ -348,10 +361,7 @@ pub async fn config(
     };
     let content = verified(blob.content, descriptor.digest, descriptor.size);
     let bytes = collect(content, cairn_oci::config::LIMIT as u64).await;
-    let bytes = bytes.map_err(|error| Failure::of(Exit::Integrity, &error))?;
-    ImageConfig::parse(&bytes)
-        .map(Some)
-        .map_err(|error| Failure::of(Exit::Integrity, &error))
+    bytes.map_err(|error| Failure::of(Exit::Integrity, &error))
 }
 
 /// Points `tag` at `manifest`, whatever it showed before.

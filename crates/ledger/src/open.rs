@@ -216,6 +216,13 @@ impl Opened {
         self.how
     }
 
+    /// Whether it is appended to in the repository that is called `here`; elsewhere it is a copy.
+    #[must_use]
+    pub fn is_at_home(&self, here: &str) -> bool {
+        self.state()
+            .is_some_and(|state| crate::operation::is_at_home(state, here))
+    }
+
     /// What is to be remembered; none if there is no ledger.
     #[must_use]
     pub fn remember(&self) -> Option<Remembered> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cairn_ledger::{Copied, Pin};
 use cairn_oci::{Digest, Platform, Reference, Tag};
 use cairn_store::archive::Format;
 use cairn_store::transfer::{Transfer, Transferred};
@@ -12,17 +13,20 @@ use serde::Serialize;
 use crate::commands::build::built_tag;
 use crate::commands::push;
 use crate::failure::{Exit, Failure};
+use crate::ledgers::{LedgerOptions, mode_text};
 use crate::output;
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::progress::Bar;
+use crate::project::Project;
 use crate::tagging;
 use crate::terminal::{bytes, counted, moved};
 
 /// What `cairn copy` takes.
 #[derive(Debug, Args)]
 pub struct Copy {
-    /// The image: [host/]name:TAG, [host/]name@DIGEST, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE
+    /// The image: [host/]name:TAG, [host/]name@DIGEST, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE; with
+    /// --ledger a repository: [host/]name
     pub source: Place,
     /// Where it goes: [host/]name[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]
     pub destination: Place,
@@ -32,6 +36,27 @@ pub struct Copy {
     /// Copies signatures and whatever else refers to the image too
     #[arg(long)]
     pub referrers: bool,
+    /// Copies a whole repository's ledger, with every image that it names and whatever refers to them
+    #[arg(long, conflicts_with_all = ["platform", "referrers"])]
+    pub ledger: bool,
+    /// With --ledger: entries that it must have: sha256:GENESIS[+sha256:ENTRY…] [default: $CAIRN_TRUST, else the spec's]
+    #[arg(long, value_name = "PIN", requires = "ledger")]
+    pub trust: Option<Pin>,
+}
+
+/// `--json` with `--ledger`
+#[derive(Serialize)]
+struct LedgerDocument {
+    repository: String,
+    ledger: Digest,
+    head: Option<Digest>,
+    entries: u64,
+    mode: String,
+    images: u64,
+    absent: Vec<Digest>,
+    changed: bool,
+    #[serde(flatten)]
+    transferred: Transferred,
 }
 
 /// `--json`
@@ -46,6 +71,9 @@ struct Document {
 impl Copy {
     /// Copies an image, byte for byte.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        if self.ledger {
+            return self.copy_ledger(cairn).await;
+        }
         let (from, found) = cairn.find_place(&self.source).await?;
         let manifest = match &self.platform {
             Some(platform) => output::one_platform(&*from, &found, platform).await?,
@@ -79,6 +107,42 @@ impl Copy {
             other => other.to_string(),
         };
         self.tell(cairn, reference, manifest.digest(), transferred)
+    }
+
+    /// Copies a ledger, its images, and the tags that follow from it.
+    async fn copy_ledger(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let (from, to) = (
+            whole_repository(&self.source)?,
+            whole_repository(&self.destination)?,
+        );
+        if from == to {
+            let text = format!("{from} is source and destination at once");
+            return Err(Failure::new(Exit::Usage, text));
+        }
+        let options = LedgerOptions {
+            repository: Some(from.clone()),
+            trust: self.trust.clone(),
+            max_age: None,
+        };
+        let project = Project::find(cairn)?;
+        let open = options.open(cairn, project.as_ref()).await?;
+        open.require()?;
+        let (bar, watch) = Bar::moving(&cairn.terminal, "copying");
+        let copied = open.copy_to(cairn, to, &watch).await;
+        drop(bar);
+        let copied = copied?;
+        cairn.flush().await?;
+        let images = counted(copied.images, "image", "images");
+        let about = format!("{images}: {}", moved(&copied.transferred, "there"));
+        cairn.terminal.step("copied", about);
+        for digest in &copied.absent {
+            let text = format!(
+                "{from} has no {digest} any more; an entry names it, and no version or channel needs it"
+            );
+            cairn.terminal.say(text);
+        }
+        tell_append(cairn, &copied, to);
+        tell_copied(cairn, &copied, to)
     }
 
     async fn transfer(
@@ -186,4 +250,59 @@ impl Copy {
         let inherited = || tag_of(&self.source).filter(|tag| !by_digest && *tag != built_tag());
         tag_of(&self.destination).or_else(inherited)
     }
+}
+
+/// The repository that is named, and nothing less than all of it.
+fn whole_repository(place: &Place) -> Result<&Reference, Failure> {
+    let (text, hint) = match place {
+        Place::Reference(reference) if reference.tag.is_none() && reference.digest.is_none() => {
+            return Ok(reference);
+        }
+        Place::Reference(reference) => (
+            format!("{reference} names an image, and --ledger copies the whole repository's ledger"),
+            format!("leave the tag out: {}", reference.without_target()),
+        ),
+        Place::Layout { .. } | Place::Archive { .. } => (
+            format!("{place} has no room for a ledger: it is in a registry or in the local store"),
+            "to keep a copy on this machine, name a repository of the local store".to_owned(),
+        ),
+    };
+    Err(Failure::new(Exit::Usage, text).with_hint(hint))
+}
+
+/// What can be done with a copy that looks like what it was copied from, and is not.
+fn tell_append(cairn: &Cairn, copied: &Copied, to: &Reference) {
+    let Some(state) = copied.opened.state() else {
+        return;
+    };
+    if !copied.opened.is_at_home(&to.to_string()) {
+        cairn.terminal.say(format!(
+            "{to} has a copy: it is read and checked there, and appended to at its home, {}",
+            state.home
+        ));
+    } else if !copied.appendable {
+        cairn.terminal.warn(format!(
+            "the ledger is linear, and {to} does not honour conditions: it can be read there, and not appended to"
+        ));
+    }
+}
+
+fn tell_copied(cairn: &Cairn, copied: &Copied, to: &Reference) -> Result<(), Failure> {
+    let (Some(state), head) = (copied.opened.state(), copied.opened.head()) else {
+        return Err(Failure::new(Exit::Bug, "a ledger was copied and is not there"));
+    };
+    if !cairn.terminal.json {
+        return cairn.terminal.print(to.to_string());
+    }
+    cairn.terminal.document(&LedgerDocument {
+        repository: to.to_string(),
+        ledger: state.ledger,
+        head: head.map(|head| head.digest),
+        entries: copied.opened.view().records().len() as u64,
+        mode: mode_text(&state.mode),
+        images: copied.images,
+        absent: copied.absent.clone(),
+        changed: copied.changed,
+        transferred: copied.transferred,
+    })
 }

@@ -1,11 +1,13 @@
 //! `cairn inspect`
 
-use cairn_oci::{Descriptor, Document as Manifest, ImageConfig};
+use bytes::Bytes;
+use cairn_oci::{Descriptor, Document as Manifest, ImageConfig, Platform};
 use cairn_store::{RawManifest, Repository, Target};
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
+use crate::output;
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::terminal::{bytes, short};
@@ -18,6 +20,12 @@ pub struct Inspect {
     /// Prints the manifest's bytes exactly as they are stored
     #[arg(long)]
     pub raw: bool,
+    /// Shows only the image for this platform
+    #[arg(long, value_name = "P")]
+    pub platform: Option<Platform>,
+    /// Prints the configuration's bytes exactly as they are stored; of an index, with --platform
+    #[arg(long, conflicts_with = "raw")]
+    pub config: bool,
 }
 
 /// `--json`
@@ -43,9 +51,18 @@ struct Image {
 impl Inspect {
     /// Shows what the image is made of.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let (repository, manifest) = cairn.find_place(&self.image).await?;
+        let (repository, found) = cairn.find_place(&self.image).await?;
+        let manifest = match &self.platform {
+            Some(platform) => output::one_platform(&*repository, &found, platform).await?,
+            None => found,
+        };
         if self.raw {
             return cairn.terminal.bytes(manifest.bytes());
+        }
+        if self.config {
+            return cairn
+                .terminal
+                .bytes(&config_bytes(&*repository, &manifest).await?);
         }
         let images = images(&*repository, &manifest).await?;
         let document = Document {
@@ -59,6 +76,33 @@ impl Inspect {
         }
         print(cairn, &document)
     }
+}
+
+/// The configuration of the image; of an index, that of its only image.
+async fn config_bytes(repository: &dyn Repository, manifest: &RawManifest) -> Result<Bytes, Failure> {
+    let images = match manifest.document()? {
+        Manifest::Manifest(image) => return place::config_bytes(repository, &image.config).await,
+        Manifest::Index(index) => index.manifests,
+    };
+    // Some builders list what they say about an image as an image for the platform `unknown`.
+    let is_image = |entry: &&Descriptor| {
+        let platform = entry.platform.as_ref();
+        platform.is_none_or(|platform| platform.os != "unknown")
+    };
+    let images: Vec<&Descriptor> = images.iter().filter(is_image).collect();
+    if let [only] = images.as_slice() {
+        let found = repository.read_manifest(&Target::Digest(only.digest)).await?;
+        if let Some(Manifest::Manifest(image)) = found.map(|found| found.document()).transpose()? {
+            return place::config_bytes(repository, &image.config).await;
+        }
+    }
+    let platforms = images.iter().filter_map(|entry| entry.platform.as_ref());
+    let platforms: Vec<String> = platforms.map(ToString::to_string).collect();
+    let text = format!(
+        "an index has no configuration; it has images for {}",
+        platforms.join(", ")
+    );
+    Err(Failure::new(Exit::Input, text).with_hint("choose one: --platform P".to_owned()))
 }
 
 async fn images(repository: &dyn Repository, manifest: &RawManifest) -> Result<Vec<Image>, Failure> {

@@ -16,6 +16,7 @@ mod run;
 pub use error::{Blocked, Obstacle, OperationError};
 pub use initialise::Initialised;
 pub use plan::{Note, Plan, PlannedMove};
+pub(crate) use run::is_at_home;
 
 use crate::entry::{Actor, EntryName, Kind, Mode, Run, Source};
 use crate::image::Parts;

@@ -232,7 +232,7 @@ impl Ledger {
     /// A ledger that was copied elsewhere is read there, and appended to only at its home.
     fn check_home(&self, state: &State) -> Result<(), OperationError> {
         let here = self.home.label();
-        if is_same_home(&state.home, &here) {
+        if is_at_home(state, &here) {
             return Ok(());
         }
         Err(OperationError::Copy {
@@ -240,6 +240,11 @@ impl Ledger {
             home: state.home.clone(),
         })
     }
+}
+
+/// Whether the repository that is called `here` is the one in which the ledger is appended to.
+pub(crate) fn is_at_home(state: &State, here: &str) -> bool {
+    is_same_home(&state.home, here)
 }
 
 /// Whether two labels may name the same repository. A local store has no host, and is served under any loopback address.

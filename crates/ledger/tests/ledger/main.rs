@@ -8,6 +8,7 @@
 
 mod bundle;
 mod causal;
+mod copy;
 mod faults;
 mod flow;
 mod fold;
