@@ -128,3 +128,51 @@ pub async fn keep_fresh(terminal: &Terminal, mut watched: Vec<Watched>, mut hang
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use cairn_store::files::{PUBLIC, discard, write};
+
+    use super::*;
+
+    #[test]
+    fn files_are_taken_when_they_change_and_broken_ones_are_seen_once() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        write(&path, b"one", PUBLIC).unwrap();
+        let files = vec![path.clone()];
+        let seen = read_all(&files, 100).unwrap();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&taken);
+        let mut watched = Watched::new("file", files, 100, seen, move |bytes| {
+            let text = String::from_utf8_lossy(&bytes[0]).into_owned();
+            let is_broken = text == "broken";
+            kept.lock().unwrap().push(text);
+            if is_broken {
+                return Err(Failure::new(Exit::Input, "broken"));
+            }
+            Ok(())
+        });
+        let terminal = Terminal::new(false, true, false, false);
+        let mut look = |asked| {
+            watched.refresh(asked, &terminal);
+            std::mem::take(&mut *taken.lock().unwrap())
+        };
+        assert_eq!(look(false), [""; 0]);
+        write(&path, b"two", PUBLIC).unwrap();
+        assert_eq!(look(false), ["two"]);
+        assert_eq!(look(false), [""; 0]);
+        write(&path, b"broken", PUBLIC).unwrap();
+        assert_eq!(look(false), ["broken"]);
+        assert_eq!(look(false), [""; 0], "what is broken is complained of once");
+        assert_eq!(look(true), ["broken"], "unless somebody asks");
+        discard(&path).unwrap();
+        assert_eq!(look(false), [""; 0]);
+        write(&path, b"three", PUBLIC).unwrap();
+        assert_eq!(look(false), ["three"]);
+        write(&path, &[b'x'; 101], PUBLIC).unwrap();
+        assert_eq!(look(true), [""; 0], "too long a file is not read");
+    }
+}
