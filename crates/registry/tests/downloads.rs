@@ -269,7 +269,7 @@ async fn c1_c2_nothing_is_stored_that_does_not_match() {
 }
 
 #[tokio::test]
-async fn c12_foreign_urls_and_data_are_never_fetched_or_believed() {
+async fn c12_foreign_urls_are_never_fetched() {
     let stranger = fake(|_| Some(answer(200, &[], "layer"))).await;
     let mut foreign = Descriptor::of(media_type::LAYER, b"layer");
     foreign.urls = vec![stranger.url("/layer")];

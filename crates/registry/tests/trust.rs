@@ -248,6 +248,47 @@ async fn h2_expired_self_signed_and_foreign_certificates_are_refused_and_it_is_s
     }
 }
 
+/// A certificate for these names that says to be an authority, as `openssl req -x509` makes it, and a server with it.
+async fn own_authority(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (SocketAddr, HostTls) {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = (params.self_signed(&key).unwrap(), key);
+    let tls = HostTls {
+        authorities: vec![pem(certificate.0.pem())],
+        ..HostTls::default()
+    };
+    (serve(&certificate, None).await.0, tls)
+}
+
+#[tokio::test]
+async fn h2_a_certificate_that_is_its_own_authority_is_believed_if_it_is_the_one_that_was_named() {
+    let (address, tls) = own_authority(HOST, |_| {}).await;
+    let (proxy, _) = tunnel(address).await;
+    let client = client(tls.clone(), proxy);
+    assert_eq!(
+        remote(&client, HOST).read_manifest(&tag("x")).await.unwrap(),
+        None
+    );
+    // Another one with the same names is not.
+    let (other, _) = own_authority(HOST, |_| {}).await;
+    refusal(tls, other).await;
+    // Neither is it for other names, or after its time.
+    let (address, tls) = own_authority("other.example.org", |_| {}).await;
+    assert_eq!(refusal(tls, address).await.0, CertificateProblem::OtherName);
+    let (address, tls) = own_authority(HOST, |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2020, 2, 3);
+    })
+    .await;
+    let (problem, text) = refusal(tls, address).await;
+    assert_eq!(problem, CertificateProblem::Expired);
+    assert!(text.contains("has expired on Mon, 03 Feb 2020"), "{text}");
+    let (address, tls) = own_authority(HOST, |params| params.not_before = date_time_ymd(3000, 1, 1)).await;
+    assert_eq!(refusal(tls, address).await.0, CertificateProblem::NotYetValid);
+}
+
 #[tokio::test]
 async fn h2_an_authority_is_for_the_host_it_was_given_for() {
     let authority = authority();

@@ -85,7 +85,8 @@ async fn a_proxy_that_takes_1_mib_is_found_out() {
     let blob = content(3 * MIB);
     upload(&remote(&picky), &blob).await.unwrap();
     assert!(picky.has(&blob));
-    assert_eq!(picky.bodies(&Method::PATCH), [MIB, MIB, MIB]);
+    // Each size that is refused is halved.
+    assert_eq!(picky.bodies(&Method::PATCH), [2 * MIB, MIB, MIB, MIB]);
     let nothing = Picky::start(narrow(10), plain).await;
     let error = upload(&remote(&nothing), &blob).await.unwrap_err();
     assert!(

@@ -1,12 +1,16 @@
 //! Connections: their TLS, their proxies, and when they are given up.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use reqwest::{Certificate, ClientBuilder, Identity, NoProxy, Proxy, Url};
+use reqwest::{ClientBuilder, NoProxy, Proxy, Url};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_platform_verifier::Verifier;
 
 use super::ClientConfig;
 use super::origin;
+use super::pinned::Pinned;
 use super::tls::{CertificatesError, HostTls, Pem};
 
 /// Proxies on the way to other machines. What is meant for this machine goes through none.
@@ -43,6 +47,9 @@ pub enum SetupError {
         /// `http` or `https`.
         scheme: &'static str,
     },
+    /// TLS itself; usually no root certificates are installed.
+    #[error("TLS cannot be spoken")]
+    Tls(#[source] rustls::Error),
     /// The HTTP client itself; usually no root certificates are installed.
     #[error("no connection can be made")]
     Http(#[source] reqwest::Error),
@@ -87,7 +94,7 @@ fn builder(config: &ClientConfig, origin: &Url) -> Result<ClientBuilder, SetupEr
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(config.timeouts.connect)
-        // A link that is dead shows in this: what is on its way is not confirmed.
+        // A link that is dead shows in this.
         .tcp_keepalive(config.timeouts.idle / 3)
         .tcp_keepalive_interval(config.timeouts.idle / 3)
         .pool_idle_timeout(std::time::Duration::from_secs(20))
@@ -99,6 +106,9 @@ fn builder(config: &ClientConfig, origin: &Url) -> Result<ClientBuilder, SetupEr
             ],
         )
         .no_proxy();
+    // While something is on its way there are no keep-alives: how long it may go unconfirmed.
+    #[cfg(target_os = "linux")]
+    let builder = builder.tcp_user_timeout(config.timeouts.idle);
     let builder = if origin.scheme() == "https" {
         secured(builder, &config.certificates.find(&host(origin))?)?
     } else {
@@ -120,26 +130,67 @@ fn host(origin: &Url) -> String {
     }
 }
 
-fn secured(mut builder: ClientBuilder, tls: &HostTls) -> Result<ClientBuilder, CertificatesError> {
-    let wrong = |pem: &Pem, problem: &str| CertificatesError {
+fn secured(builder: ClientBuilder, tls: &HostTls) -> Result<ClientBuilder, SetupError> {
+    if tls.authorities.is_empty() && tls.identity.is_none() {
+        return Ok(builder);
+    }
+    let mut authorities = Vec::new();
+    for pem in &tls.authorities {
+        authorities.extend(certificates(pem)?);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let others = Verifier::new_with_extra_roots(authorities.clone(), Arc::clone(&provider));
+    let others = others.map_err(|error| useless(&tls.authorities, &error))?;
+    let verifier = Pinned {
+        others: Arc::new(others),
+        certificates: authorities,
+    };
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(SetupError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &tls.identity {
+        None => config.with_no_client_auth(),
+        Some(pem) => {
+            let key = PrivateKeyDer::from_pem_slice(&pem.bytes);
+            let key = key.map_err(|_| wrong(pem, "there is no private key in it that can be read"))?;
+            let config = config.with_client_auth_cert(certificates(pem)?, key);
+            config.map_err(|_| wrong(pem, "the certificate and the key do not belong together"))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(builder.tls_backend_preconfigured(config))
+}
+
+/// The certificates of a text, one at least.
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, CertificatesError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.bytes).collect();
+    let found = found.map_err(|_| wrong(pem, "not certificates in PEM form"))?;
+    if found.is_empty() {
+        return Err(wrong(pem, "there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+fn wrong(pem: &Pem, problem: &str) -> CertificatesError {
+    CertificatesError {
         name: pem.name.clone(),
         problem: problem.to_owned(),
-    };
-    for pem in &tls.authorities {
-        let found = Certificate::from_pem_bundle(&pem.bytes);
-        let found = found.map_err(|_| wrong(pem, "not certificates in PEM form"))?;
-        if found.is_empty() {
-            return Err(wrong(pem, "there is no certificate in it"));
-        }
-        builder = builder.tls_certs_merge(found);
     }
-    if let Some(pem) = &tls.identity {
-        let identity = Identity::from_pem(&pem.bytes);
-        let identity =
-            identity.map_err(|_| wrong(pem, "not a certificate and its private key in PEM form"))?;
-        builder = builder.identity(identity);
+}
+
+/// One of these is no certificate; or none is given, and the system has none either.
+fn useless(authorities: &[Pem], error: &rustls::Error) -> SetupError {
+    let names: Vec<_> = authorities.iter().map(|pem| pem.name.as_str()).collect();
+    if names.is_empty() {
+        return SetupError::Tls(error.clone());
     }
-    Ok(builder)
+    CertificatesError {
+        name: names.join(", "),
+        problem: format!("not certificates of authorities: {error}"),
+    }
+    .into()
 }
 
 fn proxied(mut builder: ClientBuilder, proxies: &Proxies) -> Result<ClientBuilder, SetupError> {

@@ -24,6 +24,7 @@ mod lists;
 mod login;
 mod manifests;
 mod origin;
+mod pinned;
 mod referrers;
 mod remote;
 mod replay;

@@ -112,7 +112,7 @@ fn named(error: &rustls::Error) -> Option<(CertificateProblem, String)> {
         // What `openssl req -x509` makes, unless it is told otherwise.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => (
             CertificateProblem::Other,
-            ": it is that of an authority, and a server needs one that its authority has signed (CA:FALSE)"
+            ": it is that of an authority; it is taken if it is itself among those that are trusted here"
                 .to_owned(),
         ),
         other => (
