@@ -39,6 +39,7 @@ mod moving_tag;
 mod outputs;
 mod peers;
 mod rebuild;
+mod scarcity;
 mod second;
 mod serving;
 mod tampering;

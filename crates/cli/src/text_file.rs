@@ -12,7 +12,12 @@ use crate::failure::{Exit, Failure};
 /// When it cannot be read, is longer, or is no UTF-8.
 pub fn read(path: &Path, limit: usize) -> Result<Option<String>, Failure> {
     let failed = |error: &std::io::Error| {
-        Failure::new(Exit::Input, format!("cannot read {}: {error}", path.display()))
+        let exit = match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::IsADirectory | ErrorKind::NotADirectory => Exit::Input,
+            // The disk, or too many open files.
+            _ => Exit::Environment,
+        };
+        Failure::new(exit, format!("cannot read {}: {error}", path.display()))
     };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
