@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use super::peer::Peer;
-use crate::harness::{LIMIT, Output, Sandbox, Server};
+use crate::harness::{LIMIT, Output, Project, Sandbox, Server};
 
 /// Writes a certificate for loopback that signs itself, and its key, and gives the directory in which skopeo finds
 /// it.
@@ -89,6 +89,70 @@ fn skopeo_checks_the_certificate_and_sees_a_new_one_without_a_restart() {
     server.signal(Signal::TERM);
     let ended = server.wait().says("the certificate was read again");
     ended.says("the new certificate is not taken, the one before stays");
+}
+
+/// Without `CA:FALSE`, as docker's documentation of private registries makes it: a certificate that is its own authority.
+fn own_authority(openssl: &Peer<'_>, directory: &Path) {
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    let subject = "subjectAltName=IP:127.0.0.1";
+    let (cert, key) = (cert.to_str().expect("letters"), key.to_str().expect("letters"));
+    let made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=cairn",
+    ];
+    let files = ["-addext", subject, "-keyout", key, "-out", cert];
+    openssl.run(&[&made[..], &files[..]].concat()).ok();
+}
+
+#[test]
+fn h2_cairn_believes_the_certificate_that_was_named_and_no_other() {
+    let (sandbox, far, other) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
+    let Some(openssl) = Peer::find("openssl", &sandbox) else {
+        return;
+    };
+    own_authority(&openssl, &far.project());
+    own_authority(&openssl, &other.project());
+    let options = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        "cert.pem",
+        "--tls-key",
+        "key.pem",
+    ];
+    let server = Server::start(far.command(options));
+    let repository = server.repository("team/hello");
+    sandbox.write_project(&Project::new().repository(&repository), "1");
+    let named = |sandbox: &Sandbox| sandbox.project().join("cert.pem").display().to_string();
+
+    let refused = sandbox.cairn(["--ca", &named(&other), "push"]).fails(3);
+    let refused = refused.says(&format!("the certificate of {repository} is signed by itself"));
+    refused.says("hint: if it is the right one: --ca FILE");
+    sandbox
+        .cairn(["--ca", "cairn.toml", "push"])
+        .fails(3)
+        .says("there is no certificate in it");
+    let pushed = sandbox
+        .cairn(["--ca", &named(&far), "push", "--tag", "1.0.0"])
+        .ok();
+
+    // The same, for this host alone and for every command.
+    let kept = sandbox
+        .home()
+        .join("config/containers/certs.d")
+        .join(server.host());
+    std::fs::create_dir_all(&kept).expect("a directory in an own one");
+    std::fs::copy(named(&far), kept.join("ca.crt")).expect("a file can be copied");
+    let pulled = sandbox.cairn(["pull", &format!("{repository}:1.0.0")]).ok();
+    assert_eq!(pulled.digest(), pushed.digest());
 }
 
 #[test]

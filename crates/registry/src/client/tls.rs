@@ -109,12 +109,10 @@ fn named(error: &rustls::Error) -> Option<(CertificateProblem, String)> {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             (CertificateProblem::Untrusted, String::new())
         }
-        // What `openssl req -x509` makes, unless it is told otherwise.
-        other if format!("{other:?}").contains("CaUsedAsEndEntity") => (
-            CertificateProblem::Other,
-            ": it is that of an authority; it is taken if it is itself among those that are trusted here"
-                .to_owned(),
-        ),
+        // What `openssl req -x509` makes, unless it is told otherwise. It is believed if it is itself among the authorities.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            (CertificateProblem::Untrusted, String::new())
+        }
         other => (
             CertificateProblem::Other,
             format!(" ({})", crate::wire::error::bounded(&other.to_string())),
