@@ -19,6 +19,7 @@ use cairn_registry::client::{Client, ClientConfig, PlainHttp};
 
 use crate::certificates::{self, CertificateFiles};
 use crate::program::Cairn;
+use crate::registries::Registries;
 
 pub use document::DocumentError;
 pub use helper::HelperError;
@@ -38,6 +39,7 @@ pub fn client(cairn: &Cairn) -> Client {
         credentials: Arc::new(Lookup::new(cairn.environment.clone())),
         certificates: Arc::new(CertificateFiles::new(&cairn.global, &cairn.environment)),
         proxies: certificates::proxies(&cairn.environment),
+        recollection: Arc::new(Registries::new(cairn.environment.clone())),
         plain_http,
         ..ClientConfig::default()
     })

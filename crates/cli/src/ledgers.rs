@@ -260,6 +260,11 @@ impl OpenLedger {
     /// When there is one, or it cannot be written.
     pub async fn initialise(&mut self, cairn: &Cairn, context: &Context<'_>) -> Result<(), Failure> {
         let authority = Authority::single(context.signer.key().clone());
+        if let Some(host) = &self.home.host {
+            // The mode is for ever: no older answer decides it.
+            let home = cairn.client().await?.repository(host, self.home.name.clone())?;
+            home.ask_afresh();
+        }
         let initialised = self.ledger.initialise(context, authority).await?;
         let place = if self.home.host.is_none() {
             "local store, "

@@ -38,6 +38,7 @@ mod program;
 mod progress;
 mod project;
 mod prompt;
+mod registries;
 mod signing;
 mod source;
 mod tagging;

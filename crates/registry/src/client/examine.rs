@@ -40,6 +40,7 @@ impl Remote {
     ///
     /// When the repository cannot be read at all.
     pub async fn look(&self) -> Result<Vec<Found>, RepositoryError> {
+        self.ask_afresh();
         let mut found = look(self).await?;
         let announced = self.announced().await?;
         for (subject, feature) in [
@@ -79,6 +80,7 @@ impl Remote {
         scratch: &Scratch,
         patience: Patience,
     ) -> Result<Vec<Found>, RepositoryError> {
+        self.ask_afresh();
         // What is tried needs the blobs and manifests that the common part deletes at its end.
         let mut own = Vec::new();
         let written = scratch.write_blobs(self).await;

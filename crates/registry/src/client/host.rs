@@ -1,8 +1,9 @@
 //! One registry: how it wants to be asked, and what was learned about it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_store::{Referrers, RepositoryError};
+use cairn_store::{Capabilities, Referrers, RepositoryError};
 use http::{HeaderMap, Method};
 use reqwest::{Response, Url};
 use tokio::sync::OnceCell;
@@ -23,6 +24,8 @@ pub(super) struct Host {
     pub(super) transport: Transport,
     pub(super) authorizer: Authorizer,
     pub(super) announced: OnceCell<Extensions>,
+    /// Whether what is remembered does not count in this run.
+    afresh: AtomicBool,
     learned: Mutex<Learned>,
     /// Held while an index of referrers under a fallback tag is read, changed and written.
     pub(super) fallback: tokio::sync::Mutex<()>,
@@ -52,6 +55,7 @@ impl Host {
             base,
             transport,
             announced: OnceCell::new(),
+            afresh: AtomicBool::new(false),
             learned: Mutex::default(),
             fallback: tokio::sync::Mutex::default(),
         }
@@ -72,6 +76,32 @@ impl Host {
     /// A request to an endpoint.
     pub(super) fn request(&self, route: &Route) -> Request {
         Request::new(route.method(), self.url(route)).to(Access::to(route))
+    }
+
+    /// What earlier runs found out. What this one asked counts more.
+    pub(super) fn recall(&self) -> Option<Capabilities> {
+        if self.announced.initialized() || self.afresh.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.transport.config().recollection.recall(&self.name)
+    }
+
+    /// Tells later runs.
+    pub(super) fn keep(&self, capabilities: &Capabilities) {
+        self.transport
+            .config()
+            .recollection
+            .keep(&self.name, capabilities);
+    }
+
+    /// What earlier runs found out is wrong.
+    pub(super) fn forget(&self) {
+        self.ask_afresh();
+        self.transport.config().recollection.forget(&self.name);
+    }
+
+    pub(super) fn ask_afresh(&self) {
+        self.afresh.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn learned(&self) -> Learned {

@@ -148,6 +148,7 @@ impl Remote {
         self.check_digest(&answer, &manifest.digest())?;
         match target {
             Target::Tag(tag) if !condition::is_confirmed(condition, answer.headers()) => {
+                self.host.forget();
                 Err(RepositoryError::ConditionIgnored {
                     repository: self.label.to_string(),
                     tag: tag.clone(),

@@ -25,6 +25,7 @@ mod login;
 mod manifests;
 mod origin;
 mod pinned;
+mod recollection;
 mod referrers;
 mod remote;
 mod replay;
@@ -45,6 +46,7 @@ pub use connect::{Proxies, SetupError};
 pub use download::DownloadError;
 pub use login::{Login, LoginError};
 pub use origin::PlainHttp;
+pub use recollection::{NoRecollection, Recollection};
 pub use remote::Remote;
 pub use retry::{Pauses, Retries, SystemPauses};
 pub use tls::{Certificates, CertificatesError, HostTls, Pem, SystemCertificates};
@@ -73,6 +75,8 @@ pub struct ClientConfig {
     pub retries: Retries,
     /// How to wait before that.
     pub pauses: Arc<dyn Pauses>,
+    /// What is remembered of registries.
+    pub recollection: Arc<dyn Recollection>,
     /// Most blobs that are uploaded to one registry at once.
     pub uploads: usize,
 }
@@ -88,6 +92,7 @@ impl Default for ClientConfig {
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             pauses: Arc::new(SystemPauses),
+            recollection: Arc::new(NoRecollection),
             uploads: 4,
         }
     }

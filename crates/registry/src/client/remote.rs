@@ -88,6 +88,11 @@ impl Remote {
         self.host.name()
     }
 
+    /// From now on nothing counts that earlier runs found out about this registry: what it can do is asked again.
+    pub fn ask_afresh(&self) {
+        self.host.ask_afresh();
+    }
+
     /// What was moved through this value and its clones so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -207,6 +212,7 @@ impl Remote {
         if self.announced().await?.has(feature) {
             return Ok(());
         }
+        self.host.forget();
         Err(self.unsupported(operation))
     }
 }
@@ -222,6 +228,9 @@ impl Repository for Remote {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, RepositoryError> {
+        if let Some(recalled) = self.host.recall() {
+            return Ok(recalled);
+        }
         let announced = self.announced().await?;
         let referrers = if announced.is_cairn() {
             Referrers::Native
@@ -233,12 +242,17 @@ impl Repository for Remote {
         } else {
             self.host.learned().delete_tags
         };
-        Ok(Capabilities {
+        let capabilities = Capabilities {
             conditions: announced.has(extension::CONDITIONS),
             seal: announced.has(extension::SEAL),
             referrers,
             delete_tags,
-        })
+        };
+        // A repository that is not there yet says nothing about the registry.
+        if announced.is_cairn() || self.host.learned().referrers.is_some() {
+            self.host.keep(&capabilities);
+        }
+        Ok(capabilities)
     }
 
     async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
