@@ -1,6 +1,8 @@
 //! nginx with TLS in front of `cairn serve`, with the configuration of `examples/cairn`: clients reach the
 //! repositories as they are, and once more below a name of the proxy's.
 
+use std::fmt::Debug;
+
 use super::buildah::Buildah;
 use super::peer::Peer;
 use super::place::{Place, users};
@@ -54,12 +56,8 @@ fn behind_nginx(registry: &Sandbox, prefix: &'static str) -> Option<Place> {
         command
     });
     let host = front.host().to_owned();
-    Some(Place::new(
-        &host,
-        prefix,
-        trusted,
-        vec![Box::new(front), Box::new(server)],
-    ))
+    let running: Vec<Box<dyn Debug>> = vec![Box::new(front), Box::new(server)];
+    Some(Place::new(&host, prefix, trusted, running).forwarded())
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::buildah::Buildah;
 use super::login::HASH;
@@ -11,7 +12,7 @@ use super::registry::DockerRegistry;
 use super::tls::certificate;
 use crate::harness::{Output, Project, Sandbox, Server, Tunnel, run, run_with};
 
-/// The name in the certificate. Only [`Tunnel`] leads there.
+/// The name in the certificate. Only a [`Tunnel`] leads there.
 const NAME: &str = "registry.example.org";
 
 /// The registry, as clients reach it.
@@ -22,7 +23,8 @@ pub(super) struct Place {
     prefix: &'static str,
     /// The directory with the certificate that is to be trusted, `ca.crt`.
     trusted: PathBuf,
-    tunnel: Tunnel,
+    /// Leads Cairn to a host of that name, and to the usual port, which is not the one that is listened on.
+    tunnel: Option<Tunnel>,
     /// Everything that is ended with it.
     _running: Vec<Box<dyn Debug>>,
 }
@@ -39,9 +41,15 @@ impl Place {
             host: host.to_owned(),
             prefix,
             trusted,
-            tunnel: Tunnel::to(host),
+            tunnel: None,
             _running: running,
         }
+    }
+
+    /// The same, with a name and the usual port as Cairn sees it, as behind a port that is forwarded.
+    pub(super) fn forwarded(mut self) -> Self {
+        self.tunnel = Some(Tunnel::to(&self.host));
+        self
     }
 
     /// `cairn serve` with a certificate of its own and a file of users. None if openssl is missing.
@@ -96,28 +104,35 @@ impl Place {
         format!("{}/{}{name}", self.host, self.prefix)
     }
 
-    /// A repository, as Cairn calls it: plain HTTP is all that it speaks to a loopback address.
+    /// A repository, as Cairn calls it.
     pub(super) fn named(&self, name: &str) -> String {
-        format!("{NAME}/{}{name}", self.prefix)
+        format!("{}/{}{name}", self.name(), self.prefix)
+    }
+
+    fn name(&self) -> &str {
+        if self.tunnel.is_some() { NAME } else { &self.host }
     }
 
     /// Runs Cairn's client.
     pub(super) fn cairn(&self, sandbox: &Sandbox, arguments: &[&str]) -> Output {
-        let mut command = sandbox.command(arguments);
-        self.tunnel.lead(&mut command, &self.authority());
-        run(&mut command)
+        run(&mut self.command(sandbox, arguments))
     }
 
-    /// Leads a command there that trusts another certificate.
-    pub(super) fn lead(&self, command: &mut std::process::Command, authority: &Path) {
-        self.tunnel.lead(command, authority);
+    fn command(&self, sandbox: &Sandbox, arguments: &[&str]) -> Command {
+        let mut command = sandbox.command(arguments);
+        // Also says that this machine is to be spoken to over TLS.
+        command.arg("--ca").arg(self.authority());
+        if let Some(tunnel) = &self.tunnel {
+            tunnel.lead(&mut command);
+        }
+        command
     }
 
     /// Signs Cairn's client in.
     #[track_caller]
     pub(super) fn sign_in(&self, sandbox: &Sandbox) {
-        let mut command = sandbox.command(["login", NAME, "-u", "ann", "--password-stdin"]);
-        self.tunnel.lead(&mut command, &self.authority());
+        let arguments = ["login", self.name(), "-u", "ann", "--password-stdin"];
+        let mut command = self.command(sandbox, &arguments);
         run_with(&mut command, "pw").ok().says("signed in");
     }
 
@@ -166,12 +181,9 @@ impl Place {
         self.sign_in(&elsewhere);
         let pulled = self.cairn(&elsewhere, &["pull", &format!("{repository}:prod")]);
         assert_eq!(pulled.ok().digest(), first);
-        assert!(
-            self.tunnel
-                .asked()
-                .iter()
-                .all(|name| name == &format!("{NAME}:443"))
-        );
+        for name in self.tunnel.iter().flat_map(Tunnel::asked) {
+            assert_eq!(name, format!("{NAME}:443"));
+        }
         first
     }
 
@@ -249,7 +261,7 @@ impl Place {
         self.sign_in(sandbox);
         let name = format!("{}:1", self.named("team/hello"));
         let digest = self.cairn(sandbox, &["push", &name]).ok().digest();
-        sandbox.cairn(["logout", NAME]).ok();
+        sandbox.cairn(["logout", self.name()]).ok();
 
         self.others_sign_in(|arguments| podman.run(arguments));
         let trusted = ["--cert-dir", text(&self.trusted)];
