@@ -29,7 +29,7 @@ const CROWD: usize = 64;
 const PULLED: [usize; 3] = [1, 10, 100];
 
 const MIB: usize = 1 << 20;
-const REPOSITORY: &str = "bench/app";
+const REPOSITORY: &str = "bench/load";
 const ACCEPT: &str =
     "Accept: application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json\r\n";
 /// What Cairn is compared with, and how many times its figure Cairn's is, at least (`design.md`, "Speed": of distribution).
