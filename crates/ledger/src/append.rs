@@ -1,4 +1,4 @@
-//! Appending one entry: the commit.
+//! Appending entries, one or several in one head: the commit.
 //!
 //! Linear mode has exactly one write that counts: the tag `cairn-head`, under the condition that it still points at the
 //! head which was read. Packs and config are written before it, by digest, and mean nothing without it.
@@ -29,13 +29,13 @@ const ROUND_LIMIT: usize = 256;
 /// How often heads are merged in causal mode.
 const MERGE_LIMIT: usize = 8;
 
-/// What became of an entry that was to be appended.
+/// What became of entries that were to be appended.
 #[derive(Debug)]
-pub(crate) enum Commit {
-    /// It is in the ledger, as opened now.
+pub enum Commit {
+    /// They are in the ledger, as opened now.
     Appended(Box<Opened>),
-    /// It would have no effect any more, and was not appended.
-    Overtaken(Box<Opened>, Outcome),
+    /// This one of them would have no effect any more; none was appended. The ledger is as it was opened last.
+    Overtaken(Box<Opened>, EntryName, Outcome),
 }
 
 /// Why it is not known to be in the ledger.
@@ -46,7 +46,7 @@ pub enum CommitError {
     #[error("the ledger could not be read again")]
     Open(#[source] OpenError),
     /// A part of the head could not be written: the entry was not appended.
-    #[error("the entry was not appended: {repository} could not be written")]
+    #[error("nothing was appended: {repository} could not be written")]
     Write {
         /// Which repository.
         repository: String,
@@ -136,20 +136,29 @@ struct Next {
     view: View,
 }
 
-/// Puts `envelope` (if any) on top of `view`.
-fn next(
-    view: &View,
-    envelope: Option<&Envelope>,
-    signer: &dyn Signer,
-    at: Timestamp,
-    covers: Vec<String>,
-) -> Result<Next, CommitError> {
+/// `view` with those of `envelopes` on top that it lacks; else the first of them that would have no effect.
+fn put_on(view: &View, envelopes: &[Envelope]) -> Result<Result<View, (EntryName, Outcome)>, CommitError> {
     let mut view = view.clone();
+    for envelope in envelopes {
+        let name = envelope.name();
+        if view.fold.position(&name).is_some() {
+            continue;
+        }
+        view.push(envelope.bytes()).map_err(CommitError::Unfit)?;
+        let pushed = view.records.last().zip(view.outcomes.last());
+        if let Some((record, outcome)) = pushed
+            && !has_effect(&record.entry.kind, outcome)
+        {
+            return Ok(Err((name, outcome.clone())));
+        }
+    }
+    Ok(Ok(view))
+}
+
+/// The head of `view`, which shares the packs of the head that it was read from.
+fn next(view: View, signer: &dyn Signer, at: Timestamp, covers: Vec<String>) -> Result<Next, CommitError> {
     let shared = view.packs.clone();
     let shared_size = view.head().map_or(0, |head| head.size);
-    if let Some(envelope) = envelope {
-        view.push(envelope.bytes()).map_err(CommitError::Unfit)?;
-    }
     let (packs, blobs) = cut(&view, &shared, usize::try_from(shared_size).unwrap_or(usize::MAX));
     let statement = HeadStatement {
         ledger: view.state().map_or_else(|| Digest::of(b""), |state| state.ledger),
@@ -213,59 +222,93 @@ enum Sent {
     Refused,
 }
 
+/// What is appended, and by whom.
+struct Batch<'a> {
+    envelopes: &'a [Envelope],
+    signer: &'a dyn Signer,
+    at: Timestamp,
+}
+
+impl Batch<'_> {
+    /// What errors name: the last one, which is the one that the others were made for.
+    fn name(&self) -> EntryName {
+        self.envelopes
+            .last()
+            .map_or_else(|| Digest::of(b""), Envelope::name)
+    }
+
+    fn is_in(&self, view: &View) -> bool {
+        let mut envelopes = self.envelopes.iter();
+        envelopes.all(|envelope| view.fold.position(&envelope.name()).is_some())
+    }
+}
+
 impl Ledger {
-    /// Appends `envelope`, which stands on what was opened.
-    pub(crate) async fn commit(
+    /// Appends `envelopes` in one head, in their order, on top of what was opened: all of them or none. Those that
+    /// are in the ledger already are not appended again. The head is signed by `signer` and is of the time `at`; how it is committed
+    /// follows from the ledger's genesis, which is the first of the envelopes if the ledger is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`]; [`CommitError::Unknown`] and [`CommitError::Unmerged`] leave it open whether they are in the ledger.
+    pub async fn append_all(
         &self,
         opened: &Opened,
-        envelope: &Envelope,
+        envelopes: &[Envelope],
         signer: &dyn Signer,
         at: Timestamp,
-        mode: Mode,
     ) -> Result<Commit, CommitError> {
-        match mode {
-            Mode::Linear => self.commit_linear(opened, envelope, signer, at).await,
-            Mode::Causal => self.commit_causal(opened, envelope, signer, at).await,
+        let batch = Batch {
+            envelopes,
+            signer,
+            at,
+        };
+        if batch.is_in(&opened.view) {
+            return Ok(Commit::Appended(Box::new(opened.clone())));
+        }
+        let view = match put_on(&opened.view, envelopes)? {
+            Ok(view) => view,
+            Err((entry, outcome)) => {
+                return Ok(Commit::Overtaken(Box::new(opened.clone()), entry, outcome));
+            }
+        };
+        match view.state().map(|state| state.mode) {
+            Some(Mode::Causal) => self.commit_causal(opened, &batch).await,
+            _ => self.commit_linear(opened, view, &batch).await,
         }
     }
 
     async fn commit_linear(
         &self,
         opened: &Opened,
-        envelope: &Envelope,
-        signer: &dyn Signer,
-        at: Timestamp,
+        view: View,
+        batch: &Batch<'_>,
     ) -> Result<Commit, CommitError> {
-        let entry = envelope.name();
+        let entry = batch.name();
         let mut current = opened.clone();
+        let mut view = view;
         for _ in 0..ROUND_LIMIT {
-            let next = next(&current.view, Some(envelope), signer, at, Vec::new())?;
-            let Some(last) = next.view.records.last() else {
-                break;
-            };
-            let kind = last.entry.kind.clone();
-            if let Some(outcome) = next
-                .view
-                .outcomes
-                .last()
-                .filter(|outcome| !has_effect(&kind, outcome))
-            {
-                return Ok(Commit::Overtaken(Box::new(current), outcome.clone()));
-            }
+            let next = next(view, batch.signer, batch.at, Vec::new())?;
             self.write_parts(&next).await?;
             let parent = current.head().map(|head| head.digest);
             match self.send_linear(&next.head, parent, entry).await? {
                 Sent::Accepted => {
-                    let view = next.into_view(signer, at);
+                    let view = next.into_view(batch.signer, batch.at);
                     return Ok(Commit::Appended(Box::new(Opened { view, ..current })));
                 }
                 Sent::Refused => {
                     current = self.reopen(&current).await.map_err(CommitError::Open)?;
-                    if current.view.fold.position(&entry).is_some() {
+                    if batch.is_in(&current.view) {
                         return Ok(Commit::Appended(Box::new(current)));
                     }
                 }
             }
+            view = match put_on(&current.view, batch.envelopes)? {
+                Ok(view) => view,
+                Err((entry, outcome)) => {
+                    return Ok(Commit::Overtaken(Box::new(current), entry, outcome));
+                }
+            };
         }
         Err(CommitError::Contended {
             entry,
@@ -321,36 +364,27 @@ impl Ledger {
         }
     }
 
-    async fn commit_causal(
-        &self,
-        opened: &Opened,
-        envelope: &Envelope,
-        signer: &dyn Signer,
-        at: Timestamp,
-    ) -> Result<Commit, CommitError> {
-        let entry = envelope.name();
+    async fn commit_causal(&self, opened: &Opened, batch: &Batch<'_>) -> Result<Commit, CommitError> {
+        let entry = batch.name();
         let mut view = opened.view.clone();
         let mut last = None;
         for _ in 0..MERGE_LIMIT {
-            let mine = view.fold.position(&entry).is_none().then_some(envelope);
             let tags = causal::list(self).await.map_err(CommitError::Open)?;
-            let next = next(&view, mine, signer, at, causal::covers(&view, &tags))?;
-            let kind = next
-                .view
-                .fold
-                .position(&entry)
-                .and_then(|at| next.view.records.get(usize::try_from(at).ok()?));
-            let kind = kind.map_or(Kind::Unknown(String::new()), |record| record.entry.kind.clone());
-            if let (Some(_), None, Some(outcome)) = (mine, last, next.view.outcomes.last())
-                && !has_effect(&kind, outcome)
-            {
-                return Ok(Commit::Overtaken(Box::new(opened.clone()), outcome.clone()));
-            }
+            let covers = causal::covers(&view, &tags);
+            let with_mine = match put_on(&view, batch.envelopes)? {
+                Ok(with_mine) => with_mine,
+                // What is written already stays; what is not is not written any more.
+                Err((entry, outcome)) if last.is_none() => {
+                    return Ok(Commit::Overtaken(Box::new(opened.clone()), entry, outcome));
+                }
+                Err(_) => view,
+            };
+            let next = next(with_mine, batch.signer, batch.at, covers)?;
             self.write_parts(&next).await?;
             self.send_causal(&next.head, entry).await?;
             let digest = next.head.manifest.digest();
             last = Some(digest);
-            let written = next.into_view(signer, at);
+            let written = next.into_view(batch.signer, batch.at);
             let expected = written.state().map(|state| state.ledger);
             let names: BTreeSet<EntryName> = written.records.iter().map(|record| record.name).collect();
             view = causal::read_view(self, expected)

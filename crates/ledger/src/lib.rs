@@ -50,7 +50,7 @@ mod time;
 pub mod trust;
 pub mod view;
 
-pub use append::CommitError;
+pub use append::{Commit, CommitError};
 pub use authority::Authority;
 pub use class::Class;
 pub use content::ContentError;

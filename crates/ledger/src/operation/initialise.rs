@@ -64,7 +64,7 @@ impl Ledger {
             how: HowTrusted::Pinned,
         };
         let commit = self
-            .commit(&empty, &envelope, context.signer, context.at, mode)
+            .append_all(&empty, &[envelope], context.signer, context.at)
             .await?;
         match commit {
             Commit::Appended(opened) => Ok(Initialised {
@@ -73,7 +73,7 @@ impl Ledger {
                 changed: true,
                 opened: *opened,
             }),
-            Commit::Overtaken(opened, _) => self.started_before(*opened, context, &authority),
+            Commit::Overtaken(opened, ..) => self.started_before(*opened, context, &authority),
         }
     }
 

@@ -141,9 +141,9 @@ impl Ledger {
         };
         if let Some(entry) = done.plan.entry.take() {
             let envelope = entry.sign(context.signer).map_err(OperationError::Entry)?;
-            let mode = done.opened.mode().unwrap_or(crate::entry::Mode::Linear);
+            let envelopes = std::slice::from_ref(&envelope);
             match self
-                .commit(&done.opened, &envelope, context.signer, context.at, mode)
+                .append_all(&done.opened, envelopes, context.signer, context.at)
                 .await?
             {
                 Commit::Appended(now) => {
@@ -155,7 +155,7 @@ impl Ledger {
                     });
                     done.opened = *now;
                 }
-                Commit::Overtaken(now, outcome) => {
+                Commit::Overtaken(now, _, outcome) => {
                     let again = plan(&now)?;
                     // What was wanted may be there by somebody else's hand; else its author is told.
                     let is_there = again.entry.is_none();

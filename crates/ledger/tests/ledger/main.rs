@@ -6,6 +6,7 @@
     reason = "helpers of tests fail like the tests themselves"
 )]
 
+mod batch;
 mod bundle;
 mod causal;
 mod copy;
