@@ -42,6 +42,7 @@ mod rebuild;
 mod scarcity;
 mod second;
 mod serving;
+mod signing;
 mod tampering;
 mod together;
 mod uploads;

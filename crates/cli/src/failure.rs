@@ -141,6 +141,18 @@ impl Failure {
         self
     }
 
+    /// Everything that went wrong on one line, for a message about something else.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let line = |message: &Message| {
+            let causes = message.causes.iter().map(|cause| format!(": {cause}"));
+            std::iter::once(message.text.clone())
+                .chain(causes)
+                .collect::<String>()
+        };
+        self.errors.iter().map(line).collect::<Vec<_>>().join("; ")
+    }
+
     /// The exit code.
     #[must_use]
     pub const fn exit(&self) -> Exit {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cairn_ledger::entry::REASON_LIMIT;
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{
-    Actor, Authority, Context, Copied, CopyOptions, How, HowTrusted, Ledger, LocalKey, Opened, Pin,
+    Actor, Authority, Context, Copied, CopyOptions, Fingerprint, How, HowTrusted, Ledger, Opened, Pin,
     Remembered, Run,
 };
 use cairn_ledger::{Signer, Source, TrustPolicy};
@@ -405,7 +405,7 @@ impl EntryOptions {
     pub fn context<'a>(
         &self,
         cairn: &Cairn,
-        signer: &'a LocalKey,
+        signer: &'a dyn Signer,
         source: Option<Source>,
     ) -> Result<Context<'a>, Failure> {
         Ok(Context {
@@ -422,7 +422,7 @@ impl EntryOptions {
 }
 
 /// In a pipeline, whoever it says started it; else the key stands for itself.
-fn actor(cairn: &Cairn, signer: &LocalKey) -> Actor {
+fn actor(cairn: &Cairn, signer: &dyn Signer) -> Actor {
     let claimed = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID"];
     let claimed = claimed
         .iter()
@@ -473,8 +473,7 @@ fn cut(text: &str) -> String {
 
 /// `you` if the entry was signed by this key, else who signed it.
 #[must_use]
-pub fn by(own: Option<&LocalKey>, key: Option<cairn_ledger::Fingerprint>, actor: Option<&Actor>) -> String {
-    let own = own.map(|own| own.key().fingerprint());
+pub fn by(own: Option<Fingerprint>, key: Option<Fingerprint>, actor: Option<&Actor>) -> String {
     match (key, actor) {
         (Some(key), _) if Some(key) == own => "you".to_owned(),
         (_, Some(actor)) if actor.how != How::Key => format!("{} ({})", actor.id, how_text(actor.how)),

@@ -39,6 +39,7 @@ mod progress;
 mod project;
 mod prompt;
 mod registries;
+mod roles;
 mod signing;
 mod source;
 mod tagging;
@@ -52,6 +53,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Cli;
@@ -125,9 +127,27 @@ async fn until_signal(cairn: &Cairn, command: &args::Command) -> Result<(), Fail
     let failed = |error: std::io::Error| Failure::of(Exit::Environment, &error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
+    let interrupted = || {
+        Failure::new(
+            Exit::Interrupted,
+            "interrupted; run the same command again to go on",
+        )
+    };
+    let terminated = || {
+        Failure::new(
+            Exit::Terminated,
+            "terminated; run the same command again to go on",
+        )
+    };
+    let result = tokio::select! {
         result = commands::run(cairn, command) => result,
-        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to go on")),
-        _ = terminate.recv() => Err(Failure::new(Exit::Terminated, "terminated; run the same command again to go on")),
+        _ = interrupt.recv() => return Err(interrupted()),
+        _ = terminate.recv() => return Err(terminated()),
+    };
+    // A signer that was waited for was told of the signal too; then its failure is not the reason.
+    match result {
+        Err(_) if interrupt.recv().now_or_never().is_some() => Err(interrupted()),
+        Err(_) if terminate.recv().now_or_never().is_some() => Err(terminated()),
+        result => result,
     }
 }

@@ -1,7 +1,7 @@
 //! `cairn history`
 
-use cairn_ledger::Channel;
 use cairn_ledger::query::{self, HistoryRow};
+use cairn_ledger::{Channel, Fingerprint};
 use clap::Args;
 use serde::Serialize;
 
@@ -53,8 +53,8 @@ impl History {
             ));
         }
         // Whose entries are one's own is a courtesy: a key that cannot be read must not hide the history.
-        let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);
-        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, key.as_ref())).collect();
+        let key = signing::own(cairn, &open);
+        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, key)).collect();
         cairn.terminal.table(
             &[
                 "SEQ", "AT", "KIND", "VERSION", "CHANNELS", "DIGEST", "BY", "REASON",
@@ -64,7 +64,7 @@ impl History {
     }
 }
 
-fn row(entry: &HistoryRow, key: Option<&cairn_ledger::LocalKey>) -> Vec<String> {
+fn row(entry: &HistoryRow, key: Option<Fingerprint>) -> Vec<String> {
     let channels: Vec<&str> = entry.channels.iter().map(Channel::as_str).collect();
     let void: Vec<String> = entry
         .void

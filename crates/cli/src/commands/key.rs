@@ -43,7 +43,7 @@ pub struct List {
 #[derive(Serialize)]
 struct Document {
     key: String,
-    algorithm: &'static str,
+    algorithm: String,
     origin: String,
     pem: String,
 }
@@ -81,15 +81,15 @@ impl Key {
     }
 
     fn show(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let Some((key, origin)) = signing::find(cairn)? else {
-            return signing::require(cairn).map(drop);
-        };
+        let key = signing::require_of(cairn, None)?;
         if self.pem {
             return cairn.terminal.bytes(key.key().to_pem().as_bytes());
         }
-        let origin = match origin {
+        let origin = match &key.origin {
             Origin::Variable => "CAIRN_KEY".to_owned(),
             Origin::File(path) => path.display().to_string(),
+            Origin::Agent(comment) => format!("ssh-agent ({comment})"),
+            Origin::Command(program) => format!("CAIRN_SIGNER ({program})"),
         };
         if !cairn.terminal.json {
             cairn.terminal.detail(format!("from {origin}"));
@@ -97,7 +97,7 @@ impl Key {
         }
         cairn.terminal.document(&Document {
             key: key.key().fingerprint().to_string(),
-            algorithm: "ed25519",
+            algorithm: key.key().algorithm().to_string(),
             origin,
             pem: key.key().to_pem(),
         })

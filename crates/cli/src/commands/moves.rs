@@ -1,7 +1,7 @@
 //! What release, promote, rollback and resume have in common: the arguments, and telling what was done.
 
 use cairn_ledger::operation::{Appended, Note, Plan};
-use cairn_ledger::{Channel, Done, Kind, LocalKey, OperationError, Version};
+use cairn_ledger::{Channel, Done, Fingerprint, Kind, OperationError, Version};
 use cairn_oci::Digest;
 use cairn_store::transfer::{Count, Transferred};
 use serde::Serialize;
@@ -81,7 +81,7 @@ struct ChannelDocument {
 pub async fn finish(
     cairn: &Cairn,
     open: &OpenLedger,
-    key: &LocalKey,
+    key: Fingerprint,
     result: Result<Done, OperationError>,
     moved: Moved,
 ) -> Result<(), Failure> {
@@ -170,7 +170,7 @@ fn standing(done: &Done) -> Option<Appended> {
     Some(Appended { seq, name })
 }
 
-fn tell(cairn: &Cairn, key: &LocalKey, done: &Done, moved: &Moved) {
+fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
     let terminal = &cairn.terminal;
     if let (true, Some(parts)) = (moved.verb == "rolled back", &done.checked) {
         let version = done
@@ -228,7 +228,7 @@ fn tell(cairn: &Cairn, key: &LocalKey, done: &Done, moved: &Moved) {
 }
 
 /// One sentence about what there was not to do.
-fn note_text(note: &Note, key: &LocalKey, cairn: &Cairn) -> String {
+fn note_text(note: &Note, key: Fingerprint, cairn: &Cairn) -> String {
     match note {
         Note::AlreadyReleased { version, .. } => format!("{version} was released as this before"),
         Note::AlreadyShows { channel, now } => format!("{channel} shows {} already", now.label()),

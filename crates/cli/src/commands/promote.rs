@@ -37,7 +37,7 @@ impl Promote {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
-        let key = signing::require(cairn)?;
+        let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let request = PromoteRequest {
             version: self.version.clone(),
@@ -52,7 +52,7 @@ impl Promote {
         moves::finish(
             cairn,
             &open,
-            &key,
+            key.fingerprint(),
             done,
             Moved {
                 verb: "promoted",

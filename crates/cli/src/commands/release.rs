@@ -2,7 +2,7 @@
 
 use cairn_ledger::image::{self, Depth};
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Channel, LocalKey, OperationError, ReleaseRequest, Version};
+use cairn_ledger::{Channel, OperationError, ReleaseRequest, Version};
 use cairn_oci::{Digest, Document, Reference, media_type};
 use cairn_store::Target;
 use cairn_store::transfer::Transferred;
@@ -15,7 +15,8 @@ use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
 use crate::program::Cairn;
 use crate::project::Project;
-use crate::{signing, source};
+use crate::signing::{self, SigningKey};
+use crate::source;
 
 /// What `cairn release` takes.
 #[derive(Debug, Args)]
@@ -61,7 +62,7 @@ impl Release {
         }
         // Without a key nothing can be released, and in a pipeline none is made: known before anything is built.
         let key = if open.opened.state().is_some() {
-            signing::require(cairn)?
+            signing::require(cairn, &open)?
         } else {
             signing::find_or_make(cairn)?
         };
@@ -78,7 +79,7 @@ impl Release {
         moves::finish(
             cairn,
             &open,
-            &key,
+            key.fingerprint(),
             done,
             Moved {
                 verb: "released",
@@ -122,7 +123,7 @@ impl Release {
             ));
             return cairn.terminal.print(open.images.at_digest(digest).to_string());
         }
-        let key = signing::require(cairn)?;
+        let key = signing::require(cairn, open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let label = open.ledger.home().label();
         let plan = plan::release(&open.opened, &label, &context, &self.request(digest))?;
@@ -193,7 +194,7 @@ impl Release {
         cairn: &Cairn,
         project: Option<&mut Project>,
         open: &OpenLedger,
-        key: &LocalKey,
+        key: &SigningKey,
     ) -> Result<Released, Failure> {
         let project = project.ok_or_else(no_image)?;
         let purpose = Purpose::of(&open.images);
@@ -208,7 +209,13 @@ impl Release {
     }
 
     /// Fails before anything is uploaded if the version is bound to another digest, or the key may not release.
-    fn check(&self, cairn: &Cairn, open: &OpenLedger, key: &LocalKey, digest: Digest) -> Result<(), Failure> {
+    fn check(
+        &self,
+        cairn: &Cairn,
+        open: &OpenLedger,
+        key: &SigningKey,
+        digest: Digest,
+    ) -> Result<(), Failure> {
         if open.opened.state().is_none() {
             return Ok(());
         }
@@ -226,7 +233,7 @@ impl Release {
         &self,
         cairn: &Cairn,
         open: &mut OpenLedger,
-        key: &LocalKey,
+        key: &SigningKey,
         digest: Digest,
     ) -> Result<(), Failure> {
         if open.opened.state().is_some() {

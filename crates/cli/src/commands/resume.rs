@@ -31,7 +31,7 @@ impl Resume {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
-        let key = signing::require(cairn)?;
+        let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;
         if self.entry.dry_run {
             let plan = plan::resume(&open.opened, &open.ledger.home().label(), &context, &self.channel)?;
@@ -47,7 +47,7 @@ impl Resume {
         moves::finish(
             cairn,
             &open,
-            &key,
+            key.fingerprint(),
             done,
             Moved {
                 verb: "resumed",

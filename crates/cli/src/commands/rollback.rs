@@ -55,7 +55,7 @@ impl Rollback {
         };
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
-        let key = signing::require(cairn)?;
+        let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let request = RollbackRequest {
             channel: self.channel.clone(),
@@ -71,7 +71,7 @@ impl Rollback {
         moves::finish(
             cairn,
             &open,
-            &key,
+            key.fingerprint(),
             done,
             Moved {
                 verb: "rolled back",

@@ -1,7 +1,7 @@
 //! `cairn show`
 
-use cairn_ledger::Version;
 use cairn_ledger::query::{self, ReleaseBinding};
+use cairn_ledger::{Fingerprint, Version};
 use clap::Args;
 use serde::Serialize;
 
@@ -61,19 +61,22 @@ impl Show {
                 &shown_by
             },
         )?;
-        release.bound.iter().try_for_each(|bound| print(cairn, bound))
+        let key = signing::own(cairn, &open);
+        release
+            .bound
+            .iter()
+            .try_for_each(|bound| print(cairn, key, bound))
     }
 }
 
-fn print(cairn: &Cairn, bound: &ReleaseBinding) -> Result<(), Failure> {
-    let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);
+fn print(cairn: &Cairn, key: Option<Fingerprint>, bound: &ReleaseBinding) -> Result<(), Failure> {
     let source = bound.source.as_ref();
     let dirty = source.and_then(|source| source.dirty).unwrap_or(false);
     let commit = source.and_then(|source| source.commit.clone());
     let rows = [
         ("digest", Some(bound.digest.to_string())),
         ("at", Some(minute(bound.at))),
-        ("by", Some(by(key.as_ref(), bound.key, bound.actor.as_ref()))),
+        ("by", Some(by(key, bound.key, bound.actor.as_ref()))),
         ("key", bound.key.map(|key| key.to_string())),
         ("reason", bound.reason.clone()),
         ("source", source.and_then(|source| source.repository.clone())),

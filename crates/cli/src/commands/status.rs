@@ -1,5 +1,6 @@
 //! `cairn status`
 
+use cairn_ledger::Fingerprint;
 use cairn_ledger::query::StatusRow;
 use cairn_oci::Digest;
 use clap::Args;
@@ -41,7 +42,8 @@ impl Status {
         if cairn.terminal.json {
             return cairn.terminal.document(&document(&open, &rows));
         }
-        print(cairn, &rows)
+        // As in the history: a courtesy.
+        print(cairn, signing::own(cairn, &open), &rows)
     }
 }
 
@@ -57,9 +59,7 @@ fn document<'a>(open: &OpenLedger, channels: &'a [StatusRow]) -> Document<'a> {
     }
 }
 
-fn print(cairn: &Cairn, rows: &[StatusRow]) -> Result<(), Failure> {
-    // As in the history: a courtesy.
-    let key = signing::find(cairn).ok().flatten().map(|(key, _)| key);
+fn print(cairn: &Cairn, key: Option<Fingerprint>, rows: &[StatusRow]) -> Result<(), Failure> {
     let lines: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -68,7 +68,7 @@ fn print(cairn: &Cairn, rows: &[StatusRow]) -> Result<(), Failure> {
                 shows(row),
                 short(&row.digest),
                 minute(row.since),
-                by(key.as_ref(), row.key, row.by.as_ref()),
+                by(key, row.key, row.by.as_ref()),
                 way_back(row),
             ]
         })

@@ -1,0 +1,64 @@
+//! What names a key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use cairn_oci::Digest;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What names a key: the SHA-256 of its SubjectPublicKeyInfo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fingerprint(Digest);
+
+/// The text is not a fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a key's fingerprint: SHA256: and 43 characters of base64")]
+pub struct FingerprintError {
+    /// What was given.
+    pub text: String,
+}
+
+impl Fingerprint {
+    /// Of a SubjectPublicKeyInfo in DER.
+    pub(super) fn of(spki: &[u8]) -> Self {
+        Self(Digest::of(spki))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SHA256:{}", STANDARD_NO_PAD.encode(self.0.as_bytes()))
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = FingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, FingerprintError> {
+        let bytes = text
+            .strip_prefix("SHA256:")
+            .and_then(|value| STANDARD_NO_PAD.decode(value).ok())
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes
+            .map(|bytes| Self(Digest::from_bytes(bytes)))
+            .ok_or_else(|| FingerprintError {
+                text: text.to_owned(),
+            })
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
