@@ -20,7 +20,7 @@ use crate::image::{self, Depth, ImageError};
 use crate::name::{Channel, Version};
 use crate::open::{Ledger, Opened};
 use crate::referrer::Referrer;
-use crate::state::{Binding, Bound, ChannelState, Standing, State};
+use crate::state::{Binding, Bound, ChannelState, Shown, Standing, State};
 use crate::trust::HowTrusted;
 
 /// Most pages of a list of tags.
@@ -191,6 +191,7 @@ impl Audit<'_> {
                     Why::UnknownKind => "entry-unknown-kind",
                     Why::Repetition => "entry-repeated",
                     Why::UnusableKeys => "entry-unusable-keys",
+                    Why::UnusableRules => "entry-unusable-rules",
                     Why::VersionBound => "version-bound-again",
                     _ => continue,
                 };
@@ -232,11 +233,13 @@ impl Audit<'_> {
     async fn images(&mut self) -> Result<(), AuditError> {
         let mut wanted: BTreeMap<Digest, String> = BTreeMap::new();
         for (name, channel) in &self.state.channels {
-            for shown in channel.trail.iter().chain(&channel.shows) {
+            let kept = |shown: &&Shown| !self.state.is_pruned(&shown.digest);
+            for shown in channel.trail.iter().chain(&channel.shows).filter(kept) {
                 wanted.insert(shown.digest, format!("{name} ({})", shown.label()));
             }
         }
-        for (version, bound) in self.state.versions.iter().flat_map(named) {
+        let kept = |(_, bound): &(&Version, &Bound)| !self.state.is_pruned(&bound.digest);
+        for (version, bound) in self.state.versions.iter().flat_map(named).filter(kept) {
             wanted.insert(bound.digest, version.to_string());
         }
         for (digest, label) in wanted {
@@ -307,6 +310,7 @@ impl Audit<'_> {
         let state = self.state;
         for (version, binding) in &state.versions {
             let bound = match binding.standing() {
+                Standing::Named(bound) if state.is_pruned(&bound.digest) => continue,
                 Standing::Named(bound) => bound,
                 Standing::Yanked(_) => continue,
                 Standing::Contested => {

@@ -199,10 +199,7 @@ fn take_beyond(view: &mut View, other: &VerifiedHead) {
         if view.fold.position(&record.name).is_some() {
             continue;
         }
-        let is_allowed = view.state().is_some_and(|state| {
-            let mut signers = record.signers.iter();
-            signers.any(|key| state.authority.may_write_heads(key, record.entry.at))
-        });
+        let is_allowed = view.state().is_some_and(|state| state.takes_in(record));
         if !is_allowed {
             let message = "left out: its key is no longer allowed";
             view.findings

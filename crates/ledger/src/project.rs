@@ -218,6 +218,9 @@ impl Ledger {
             return Ok(());
         };
         let expected = bound.digest;
+        if opened.state().is_some_and(|state| state.is_pruned(&expected)) {
+            return Ok(());
+        }
         let manifest = self.manifest(version.as_str(), expected).await?;
         let tag = version.tag();
         let differs = |found| ProjectError::VersionTag {

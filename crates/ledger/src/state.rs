@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::Digest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::authority::{Authority, Rules};
-use crate::entry::{Actor, EntryName, Kind, Mode};
+use crate::entry::{Actor, Continues, EntryName, Kind, Mode};
 use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
 
@@ -29,6 +29,23 @@ pub struct State {
     pub channels: BTreeMap<Channel, ChannelState>,
     /// The versions.
     pub versions: BTreeMap<Version, Binding>,
+    /// Images that are no longer kept, and the entry that says so.
+    pub pruned: BTreeMap<Digest, EntryName>,
+    /// Entries by which an unlisted key did something, in effect.
+    pub glass: BTreeMap<EntryName, Glass>,
+    /// The ledger that this one goes on from.
+    pub continues: Option<Continues>,
+}
+
+/// What an unlisted key did because the rules of a channel allow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glass {
+    /// The entry's position.
+    pub position: u64,
+    /// Which key.
+    pub key: Fingerprint,
+    /// The entry by which it was accepted afterwards.
+    pub ratified: Option<EntryName>,
 }
 
 /// What a channel showed, or shows.
@@ -85,8 +102,28 @@ pub struct ChannelState {
     pub last: Option<Touch>,
     /// Every digest that it showed at some position.
     pub shown: BTreeSet<Digest>,
+    /// How long each of these was there.
+    pub stays: BTreeMap<Digest, Stay>,
     /// Every digest that an allowed entry wanted it to show, also in vain: a tag with one of these is ours.
     pub wanted: BTreeSet<Digest>,
+}
+
+/// How long a channel showed a digest, by the entries' own times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stay {
+    /// The longest time without a break that is over.
+    pub longest: SignedDuration,
+    /// Since when it is shown, if it is.
+    pub since: Option<Timestamp>,
+}
+
+impl Stay {
+    /// The longest time without a break, as seen at `at`.
+    #[must_use]
+    pub fn at(&self, at: Timestamp) -> SignedDuration {
+        let now = self.since.map(|since| at.duration_since(since));
+        self.longest.max(now.unwrap_or_default())
+    }
 }
 
 /// An entry that moved, held or resumed a channel.
@@ -101,6 +138,27 @@ pub struct Touch {
 }
 
 impl ChannelState {
+    /// Shows `next` from now on; what becomes of the trail is the caller's business.
+    pub(crate) fn show(&mut self, next: Shown) {
+        let (digest, at) = (next.digest, next.at);
+        let before = self.shows.replace(next);
+        self.shown.insert(digest);
+        if before.as_ref().is_some_and(|before| before.digest == digest) {
+            return;
+        }
+        if let Some(stay) = before.and_then(|before| self.stays.get_mut(&before.digest)) {
+            stay.longest = stay.at(at);
+            stay.since = None;
+        }
+        self.stays.entry(digest).or_default().since = Some(at);
+    }
+
+    /// How long it showed `digest` without a break, as seen at `at`; none if it never did.
+    #[must_use]
+    pub fn stay_of(&self, digest: &Digest, at: Timestamp) -> Option<SignedDuration> {
+        self.stays.get(digest).map(|stay| stay.at(at))
+    }
+
     /// The name of the entry that last moved, held or resumed it: what the next move stands on.
     #[must_use]
     pub fn last_entry(&self) -> Option<EntryName> {
@@ -193,8 +251,20 @@ impl State {
         all.peek().is_some() && all.all(|(_, bound)| bound.yanked.is_some())
     }
 
+    /// Whether an image is no longer kept.
+    #[must_use]
+    pub fn is_pruned(&self, digest: &Digest) -> bool {
+        self.pruned.contains_key(digest)
+    }
+
+    /// Whether a channel may show `digest`: it is neither barred nor pruned.
+    #[must_use]
+    pub fn may_be_shown(&self, digest: &Digest) -> bool {
+        !self.is_barred(digest) && !self.is_pruned(digest)
+    }
+
     /// What a channel goes back to when nothing else is named: the nearest digest on its trail that is neither
-    /// barred nor what it shows now.
+    /// barred nor pruned nor what it shows now.
     #[must_use]
     pub fn way_back(&self, channel: &Channel) -> Option<&Shown> {
         let state = self.channels.get(channel)?;
@@ -203,6 +273,6 @@ impl State {
             .trail
             .iter()
             .rev()
-            .find(|shown| Some(shown.digest) != current && !self.is_barred(&shown.digest))
+            .find(|shown| Some(shown.digest) != current && self.may_be_shown(&shown.digest))
     }
 }

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{RawManifest, Repository};
+use jiff::Timestamp;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Rules};
 use crate::content;
 use crate::entry::{Entry, EntryName, Kind};
+use crate::envelope::Envelope;
 use crate::finding::Finding;
 use crate::fold::{Fold, Outcome, Record};
 use crate::head::{self, HeadError, HeadInfo, HeadStatement};
@@ -55,7 +57,10 @@ impl Verifier {
         if is_genesis {
             self.learn(&entry);
         }
-        let signers = envelope.signers(|key| self.keys.get(key));
+        // An unlisted key that an entry names itself only tells who signed: what it may do is the fold's business.
+        let glass = entry.glass.as_ref();
+        let named = |key: &Fingerprint| glass.filter(|glass| glass.fingerprint() == *key);
+        let signers = envelope.signers(|key| self.keys.get(key).or_else(|| named(key)));
         if signers.is_empty() {
             return Err(HeadError::Unsigned { position });
         }
@@ -91,6 +96,8 @@ fn check_genesis(entry: &Entry, signers: &BTreeSet<Fingerprint>) -> Result<(), H
         .as_ref()
         .ok_or_else(|| refused("it lists no keys".to_owned()))?;
     authority.check().map_err(|error| refused(error.to_string()))?;
+    let rules = entry.rules.as_ref().map_or(Ok(()), Rules::check);
+    rules.map_err(|error| refused(error.to_string()))?;
     if !authority.threshold_met(signers, &Kind::Keys, entry.at) {
         return Err(refused("it is not signed by enough of its own keys".to_owned()));
     }
@@ -131,9 +138,7 @@ pub(crate) async fn read_head(
         }
     }
     let state = walk.fold.state().ok_or(HeadError::Size { size: 0 })?;
-    let may = |key: &&Fingerprint| state.authority.may_write_heads(key, statement.at);
-    let signers = envelope.signers(|key| walk.verifier.keys.get(key));
-    let signer = signers.iter().find(may).copied().ok_or(HeadError::Signer)?;
+    let signer = signer(&walk, state, &envelope, statement.at).ok_or(HeadError::Signer)?;
     if statement.ledger != state.ledger {
         return Err(HeadError::Foreign { position: 0 });
     }
@@ -152,6 +157,18 @@ pub(crate) async fn read_head(
         verifier: walk.verifier,
         fold: walk.fold,
     })
+}
+
+/// Who signed the head, if one of them may: a key that is listed after the last entry, or the unlisted one that made the last
+/// entry, in effect.
+fn signer(walk: &Walk, state: &State, envelope: &Envelope, at: Timestamp) -> Option<Fingerprint> {
+    let last = walk.records.last()?;
+    let glass = last.entry.glass.as_ref();
+    let named = |key: &Fingerprint| glass.filter(|glass| glass.fingerprint() == *key);
+    let signers = envelope.signers(|key| walk.verifier.keys.get(key).or_else(|| named(key)));
+    let broke = state.glass.get(&last.name).map(|glass| glass.key);
+    let may = |key: &&Fingerprint| state.authority.may_write_heads(key, at) || broke == Some(**key);
+    signers.iter().find(may).copied()
 }
 
 #[derive(Default)]

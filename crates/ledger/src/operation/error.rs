@@ -3,7 +3,7 @@
 use cairn_oci::Digest;
 
 use crate::append::CommitError;
-use crate::authority::AuthorityError;
+use crate::authority::{AuthorityError, Lack};
 use crate::class::Class;
 use crate::entry::{EntryError, EntryName, Kind};
 use crate::fold::Why;
@@ -63,6 +63,29 @@ pub enum OperationError {
         channel: Option<Channel>,
         /// Who may make which kinds there.
         may: Vec<(Fingerprint, Vec<Kind>)>,
+    },
+    /// The key may move the channel only to what it has shown.
+    #[error(
+        "key {key} may {} only to what it has shown; it never showed {digest}",
+        not_allowed_text(kind, Some(channel))
+    )]
+    OnlyShown {
+        /// The key that would sign.
+        key: Fingerprint,
+        /// What it was to make.
+        kind: Kind,
+        /// For which channel.
+        channel: Channel,
+        /// What it was to show.
+        digest: Digest,
+        /// Who may make which kinds there.
+        may: Vec<(Fingerprint, Vec<Kind>)>,
+    },
+    /// The rules of a channel require more signatures than one's own.
+    #[error("{}", lacks.iter().map(lack_text).collect::<Vec<_>>().join("; "))]
+    Unapproved {
+        /// What is missing; at least one.
+        lacks: Vec<Lack>,
     },
     /// Nobody released this version.
     #[error("{version} was never released")]
@@ -234,13 +257,27 @@ fn not_allowed_text(kind: &Kind, channel: Option<&Channel>) -> String {
         Kind::Yank => "yank",
         Kind::Keys => "change keys",
         Kind::Rules => "change rules",
+        Kind::Adopt => "adopt",
+        Kind::Record => "record",
+        Kind::Prune => "prune",
+        Kind::Ratify => "ratify",
         Kind::Genesis | Kind::Unknown(_) => "do this",
     };
     match (kind, channel) {
-        (Kind::Release | Kind::Promote, Some(channel)) => format!("{verb} to {channel}"),
+        (Kind::Release | Kind::Promote | Kind::Adopt, Some(channel)) => format!("{verb} to {channel}"),
         (_, Some(channel)) => format!("{verb} {channel}"),
         (_, None) => verb.to_owned(),
     }
+}
+
+fn lack_text(lack: &Lack) -> String {
+    let Lack {
+        channel,
+        group,
+        count,
+    } = lack;
+    let noun = if *count == 1 { "signature" } else { "signatures" };
+    format!("{channel} needs {count} more {noun} of the group {group}")
 }
 
 impl OperationError {
@@ -253,13 +290,15 @@ impl OperationError {
             | Self::Copy { .. }
             | Self::Authority(_)
             | Self::NotAllowed { .. }
+            | Self::OnlyShown { .. }
             | Self::UnknownVersion { .. }
             | Self::UnknownChannel { .. }
             | Self::UnknownTarget { .. }
             | Self::NoWayBack { .. } => Class::Input,
             Self::Entry(EntryError::Sign(_)) | Self::Newer { .. } => Class::Environment,
             Self::Entry(_) => Class::Input,
-            Self::VersionTaken { .. }
+            Self::Unapproved { .. }
+            | Self::VersionTaken { .. }
             | Self::Yanked { .. }
             | Self::Contested { .. }
             | Self::Blocked { .. } => Class::Conflict,
@@ -287,7 +326,7 @@ impl OperationError {
             Self::Exists { .. } => "nothing to do: release to it".to_owned(),
             Self::Copy { home, .. } => format!("run this with --repository {home}"),
             Self::Newer { .. } => "use a newer Cairn".to_owned(),
-            Self::NotAllowed { may, .. } => return may_text(may),
+            Self::NotAllowed { may, .. } | Self::OnlyShown { may, .. } => return may_text(may),
             Self::UnknownVersion { nearest, .. } => {
                 nearest_text(nearest).unwrap_or_else(|| "cairn history shows what there is".to_owned())
             }
@@ -313,7 +352,7 @@ impl OperationError {
             Self::Blocked { done, blocked } => {
                 return blocked.first().and_then(|one| blocked_hint(done, one));
             }
-            Self::Authority(_) => return None,
+            Self::Authority(_) | Self::Unapproved { .. } => return None,
         };
         Some(text)
     }

@@ -3,6 +3,7 @@
 use cairn_oci::Digest;
 use jiff::Timestamp;
 
+use crate::authority::Lack;
 use crate::entry::{Actor, Entry, EntryName, Kind, Move, Nonce};
 use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
@@ -31,6 +32,8 @@ pub struct Plan {
     pub channels: Vec<PlannedMove>,
     /// Channels that would not be moved, and why.
     pub blocked: Vec<Blocked>,
+    /// Signatures that the rules of channels require beside one's own.
+    pub lacks: Vec<Lack>,
     /// What there is to say about it.
     pub notes: Vec<Note>,
 }
@@ -112,6 +115,7 @@ impl Plan {
             digest: None,
             channels: Vec::new(),
             blocked: Vec::new(),
+            lacks: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -136,26 +140,10 @@ pub(crate) fn state<'a>(opened: &'a Opened, repository: &str) -> Result<&'a Stat
 /// An entry of `kind` with everything that the context gives.
 pub(crate) fn draft(context: &Context<'_>, kind: Kind) -> Entry {
     Entry {
-        kind,
-        ledger: None,
-        chain: None,
-        version: None,
-        digest: None,
-        moves: Vec::new(),
-        from: None,
-        hold: None,
-        resume: false,
-        actor: context.actor.clone(),
         reason: context.reason.clone(),
         source: context.source.clone(),
-        record: None,
         run: context.run.clone(),
-        authority: None,
-        rules: None,
-        mode: None,
-        home: None,
-        at: context.at,
-        nonce: Nonce(context.nonce),
+        ..Entry::new(kind, context.actor.clone(), context.at, Nonce(context.nonce))
     }
 }
 
@@ -167,8 +155,8 @@ fn draft_in(state: &State, context: &Context<'_>, kind: Kind) -> Entry {
     }
 }
 
-/// Whether the context's key may make this entry.
-fn check_key(state: &State, context: &Context<'_>, entry: &Entry) -> Result<(), OperationError> {
+/// Whether the context's key may make this entry; and which signatures it lacks beside that one.
+fn check_key(state: &State, context: &Context<'_>, entry: &Entry) -> Result<Vec<Lack>, OperationError> {
     let key = context.signer.key().fingerprint();
     let may = |channel: Option<&Channel>| state.authority.may(&key, &entry.kind, channel, context.at);
     let refused = |channel: Option<&Channel>| OperationError::NotAllowed {
@@ -177,13 +165,48 @@ fn check_key(state: &State, context: &Context<'_>, entry: &Entry) -> Result<(), 
         channel: channel.cloned(),
         may: state.authority.who_may(channel, context.at),
     };
-    if entry.moves.is_empty() && !may(None) {
+    if (entry.moves.is_empty() || entry.kind.binds()) && !may(None) {
         return Err(refused(None));
     }
-    match entry.moves.iter().find(|one| !may(Some(&one.channel))) {
-        Some(one) => Err(refused(Some(&one.channel))),
-        None => Ok(()),
+    let mut channels = entry.moves.iter().map(|one| &one.channel);
+    if let Some(channel) = channels.clone().find(|channel| !may(Some(*channel))) {
+        return Err(refused(Some(channel)));
     }
+    if let Some((channel, digest)) = channels.find_map(|channel| shows_new(state, &key, entry, channel)) {
+        return Err(OperationError::OnlyShown {
+            key,
+            kind: entry.kind.clone(),
+            channel: channel.clone(),
+            digest,
+            may: state.authority.who_may(Some(channel), context.at),
+        });
+    }
+    Ok(lacks(state, &key, entry))
+}
+
+/// The channel, if the entry would make it show something new that `key` may not show there.
+fn shows_new<'a>(
+    state: &State,
+    key: &Fingerprint,
+    entry: &Entry,
+    channel: &'a Channel,
+) -> Option<(&'a Channel, Digest)> {
+    let digest = entry.digest?;
+    let was_shown = state
+        .channels
+        .get(channel)
+        .is_some_and(|state| state.shown.contains(&digest));
+    let may = state.authority.may_show_new(key, &entry.kind, channel, entry.at);
+    (!was_shown && !may).then_some((channel, digest))
+}
+
+fn lacks(state: &State, key: &Fingerprint, entry: &Entry) -> Vec<Lack> {
+    if !entry.kind.is_forward() && entry.kind != Kind::Resume {
+        return Vec::new();
+    }
+    let (authority, signers) = (&state.authority, [*key].into());
+    let lack = |one: &Move| state.rules.lacks(&one.channel, authority, &signers, entry.at);
+    entry.moves.iter().flat_map(lack).collect()
 }
 
 fn move_of(state: &State, channel: &Channel) -> Move {
@@ -291,7 +314,7 @@ pub fn release(
         record: request.record.filter(|_| kind == Kind::Release),
         ..draft_in(state, context, kind)
     };
-    check_key(state, context, &entry)?;
+    plan.lacks = check_key(state, context, &entry)?;
     plan.entry = Some(entry);
     Ok(plan)
 }
@@ -313,6 +336,10 @@ fn released(state: &State, request: &ReleaseRequest) -> Result<Option<EntryName>
         return Ok(None);
     };
     match binding.standing() {
+        // Its image was no longer kept, and is there again: released once more, it counts again.
+        Standing::Named(bound) if bound.digest == request.digest && state.is_pruned(&bound.digest) => {
+            Ok(None)
+        }
         Standing::Named(bound) if bound.digest == request.digest => Ok(Some(bound.entry)),
         Standing::Named(bound) => {
             let (bound, given) = (bound.digest, request.digest);
@@ -415,7 +442,7 @@ pub fn promote(
         resume: lifts,
         ..draft_in(state, context, Kind::Promote)
     };
-    check_key(state, context, &entry)?;
+    plan.lacks = check_key(state, context, &entry)?;
     plan.entry = Some(entry);
     Ok(plan)
 }
@@ -482,7 +509,7 @@ pub fn rollback(
         hold: Some(!request.no_hold),
         ..draft_in(state, context, Kind::Rollback)
     };
-    check_key(state, context, &entry)?;
+    plan.lacks = check_key(state, context, &entry)?;
     plan.entry = Some(entry);
     Ok(plan)
 }
@@ -631,7 +658,7 @@ pub fn resume(
         moves: vec![move_of(state, channel)],
         ..draft_in(state, context, Kind::Resume)
     };
-    check_key(state, context, &entry)?;
+    plan.lacks = check_key(state, context, &entry)?;
     plan.entry = Some(entry);
     Ok(plan)
 }

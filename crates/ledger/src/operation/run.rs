@@ -132,6 +132,10 @@ impl Ledger {
             return Err(error);
         }
         let before = opened.clone();
+        if !first.lacks.is_empty() {
+            let lacks = first.lacks;
+            return Err(OperationError::Unapproved { lacks });
+        }
         let checked = self.check_image(&first).await?;
         let mut done = Finished {
             plan: first,

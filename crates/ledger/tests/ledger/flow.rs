@@ -350,16 +350,16 @@ async fn a_key_that_may_not_is_told_who_may_before_anything_is_written() {
     let role = |kinds: &[Kind], on: &[&str]| Role {
         kinds: Some(kinds.to_vec()),
         channels: Some(on.iter().map(|name| channel(name)).collect()),
+        shown: false,
     };
     authority.keys.push(Grant {
-        key: ci.key().clone(),
         roles: vec![role(&[Kind::Release, Kind::Promote], &["prod"])],
-        until: None,
+        ..Grant::owner(ci.key().clone())
     });
     authority.keys.push(Grant {
-        key: oncall.key().clone(),
         roles: vec![role(&[Kind::Rollback], &["prod"])],
         until: Some("2026-11-21T10:00:30Z".parse().unwrap()),
+        ..Grant::owner(oncall.key().clone())
     });
     world
         .ledger

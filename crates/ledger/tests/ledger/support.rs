@@ -268,57 +268,27 @@ pub(crate) async fn put(repo: &dyn Repository, bytes: impl Into<Bytes>) -> Descr
 pub(crate) fn entry(opened: &Opened, kind: Kind, nonce: u8) -> Entry {
     let state = opened.state().unwrap();
     Entry {
-        kind,
         ledger: Some(state.ledger),
         chain: Some(state.chain),
-        version: None,
-        digest: None,
-        moves: Vec::new(),
-        from: None,
-        hold: None,
-        resume: false,
-        actor: Actor {
-            id: "me".to_owned(),
-            how: How::Key,
-        },
-        reason: None,
-        source: None,
-        record: None,
-        run: None,
-        authority: None,
-        rules: None,
-        mode: None,
-        home: None,
-        at: "2026-11-21T12:00:00Z".parse().unwrap(),
-        nonce: Nonce([nonce; 16]),
+        ..blank(kind, "2026-11-21T12:00:00Z", nonce)
     }
+}
+
+/// An entry that says nothing yet.
+pub(crate) fn blank(kind: Kind, at: &str, nonce: u8) -> Entry {
+    let actor = Actor {
+        id: "me".to_owned(),
+        how: How::Key,
+    };
+    Entry::new(kind, actor, at.parse().unwrap(), Nonce([nonce; 16]))
 }
 
 pub(crate) fn genesis(signer: &dyn Signer, nonce: u8, mode: Mode) -> Envelope {
     let entry = Entry {
-        kind: Kind::Genesis,
-        ledger: None,
-        chain: None,
-        version: None,
-        digest: None,
-        moves: Vec::new(),
-        from: None,
-        hold: None,
-        resume: false,
-        actor: Actor {
-            id: "me".to_owned(),
-            how: How::Key,
-        },
-        reason: None,
-        source: None,
-        record: None,
-        run: None,
         authority: Some(Authority::single(signer.key().clone())),
-        rules: None,
         mode: Some(mode),
         home: Some("team/web".to_owned()),
-        at: "2026-11-21T09:00:00Z".parse().unwrap(),
-        nonce: Nonce([nonce; 16]),
+        ..blank(Kind::Genesis, "2026-11-21T09:00:00Z", nonce)
     };
     entry.sign(signer).unwrap()
 }

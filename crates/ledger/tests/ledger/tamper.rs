@@ -216,11 +216,11 @@ async fn an_entry_whose_key_may_not_is_void_and_found() {
     let roles = vec![Role {
         kinds: Some(vec![Kind::Promote]),
         channels: Some(vec![channel("staging")]),
+        shown: false,
     }];
     authority.keys.push(Grant {
-        key: ci.key().clone(),
         roles,
-        until: None,
+        ..Grant::owner(ci.key().clone())
     });
     world
         .ledger

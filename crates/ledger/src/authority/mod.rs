@@ -1,13 +1,19 @@
 //! Who may do what: keys with their roles, the threshold, the rules of channels.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod label;
+mod rules;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use label::{GROUP_LIMIT, Group, KeyName, LabelError, NAME_LIMIT};
+pub use rules::{ChannelRules, Freeze, Lack, Rules, RulesError};
+
 use crate::entry::Kind;
 use crate::key::{Fingerprint, PublicKey};
-use crate::name::{Channel, Version};
+use crate::name::Channel;
 use crate::time;
 
 /// Most keys of a ledger: their list must fit into one entry.
@@ -32,6 +38,12 @@ pub struct Authority {
 pub struct Grant {
     /// The key.
     pub key: PublicKey,
+    /// What it is called, instead of its fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<KeyName>,
+    /// What it has in common with others, sorted, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
     /// What it may do; nothing if empty.
     pub roles: Vec<Role>,
     /// Entries and heads whose own time is later do not count.
@@ -49,6 +61,20 @@ pub struct Role {
     /// Moves of which channels; absent: of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<Channel>>,
+    /// Only to what the channel has shown before: a role that can bring nothing new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shown: bool,
+}
+
+/// What a key is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Wish<'a> {
+    /// Something that is on no channel: a version, keys, rules.
+    Apart,
+    /// Something on a channel.
+    On(&'a Channel),
+    /// That a channel shows what it has never shown.
+    New(&'a Channel),
 }
 
 impl Role {
@@ -58,13 +84,21 @@ impl Role {
         Self {
             kinds: None,
             channels: None,
+            shown: false,
         }
     }
 
-    fn covers(&self, kind: &Kind, channel: Option<&Channel>) -> bool {
-        let kind = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
-        let listed = |channels: &Vec<Channel>| channel.is_none_or(|channel| channels.contains(channel));
-        kind && self.channels.as_ref().is_none_or(listed)
+    fn covers(&self, kind: &Kind, wish: Wish<'_>) -> bool {
+        let listed = |channel: &Channel| {
+            let channels = self.channels.as_ref();
+            channels.is_none_or(|channels| channels.contains(channel))
+        };
+        let covered = match wish {
+            Wish::Apart => !self.shown,
+            Wish::On(channel) => listed(channel),
+            Wish::New(channel) => !self.shown && listed(channel),
+        };
+        covered && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind))
     }
 }
 
@@ -74,6 +108,8 @@ impl Grant {
     pub fn owner(key: PublicKey) -> Self {
         Self {
             key,
+            name: None,
+            groups: Vec::new(),
             roles: vec![Role::owner()],
             until: None,
         }
@@ -83,10 +119,22 @@ impl Grant {
         self.until.is_none_or(|until| at <= until)
     }
 
-    /// Whether the key may make entries of `kind`, and with them move `channel` if one is given.
+    fn covers(&self, kind: &Kind, wish: Wish<'_>, at: Timestamp) -> bool {
+        self.is_valid_at(at) && self.roles.iter().any(|role| role.covers(kind, wish))
+    }
+
+    /// Whether the key may make entries of `kind`, and with them act on `channel` if one is given: perhaps only to
+    /// show what it has shown before ([`Authority::may_show_new`]).
     #[must_use]
     pub fn may(&self, kind: &Kind, channel: Option<&Channel>, at: Timestamp) -> bool {
-        self.is_valid_at(at) && self.roles.iter().any(|role| role.covers(kind, channel))
+        self.covers(kind, channel.map_or(Wish::Apart, Wish::On), at)
+    }
+
+    /// The name if there is one, else the fingerprint.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let name = self.name.as_ref();
+        name.map_or_else(|| self.key.fingerprint().to_string(), KeyName::to_string)
     }
 }
 
@@ -102,6 +150,18 @@ pub enum AuthorityError {
     /// A key is listed twice.
     #[error("the key {key} is listed twice")]
     Twice {
+        /// Which key.
+        key: Fingerprint,
+    },
+    /// Two keys have the same name, so that it would not say which of them is meant.
+    #[error("two keys are called {name}")]
+    NameTwice {
+        /// Which name.
+        name: KeyName,
+    },
+    /// The groups of a key are not sorted, or one is there twice.
+    #[error("the groups of the key {key} are not sorted, each once")]
+    Groups {
         /// Which key.
         key: Fingerprint,
     },
@@ -143,7 +203,22 @@ impl Authority {
                 return Err(AuthorityError::Twice { key });
             }
         }
-        let may_change = |grant: &&Grant| grant.roles.iter().any(|role| role.covers(&Kind::Keys, None));
+        let mut names = BTreeSet::new();
+        for grant in &self.keys {
+            if let Some(name) = grant.name.as_ref().filter(|name| !names.insert(*name)) {
+                return Err(AuthorityError::NameTwice { name: name.clone() });
+            }
+            if !grant.groups.is_sorted_by(|left, right| left < right) {
+                let key = grant.key.fingerprint();
+                return Err(AuthorityError::Groups { key });
+            }
+        }
+        let may_change = |grant: &&Grant| {
+            grant
+                .roles
+                .iter()
+                .any(|role| role.covers(&Kind::Keys, Wish::Apart))
+        };
         let able = self.keys.iter().filter(may_change).count();
         if self.threshold == 0 || self.threshold as usize > able {
             let threshold = self.threshold;
@@ -167,6 +242,37 @@ impl Authority {
     #[must_use]
     pub fn may(&self, key: &Fingerprint, kind: &Kind, channel: Option<&Channel>, at: Timestamp) -> bool {
         self.grant(key).is_some_and(|grant| grant.may(kind, channel, at))
+    }
+
+    /// Whether `key` may with an entry of `kind` make `channel` show what it has never shown.
+    #[must_use]
+    pub fn may_show_new(&self, key: &Fingerprint, kind: &Kind, channel: &Channel, at: Timestamp) -> bool {
+        let grant = self.grant(key);
+        grant.is_some_and(|grant| grant.covers(kind, Wish::New(channel), at))
+    }
+
+    /// Whether `key` is named at all, with or without roles.
+    #[must_use]
+    pub fn knows(&self, key: &Fingerprint) -> bool {
+        self.public_keys().any(|known| known.fingerprint() == *key)
+    }
+
+    /// How many of `signers` are listed keys of `group`, valid at `at`.
+    #[must_use]
+    pub fn count_of(&self, group: &Group, signers: &BTreeSet<Fingerprint>, at: Timestamp) -> u32 {
+        let counts = |grant: &&Grant| {
+            grant.groups.contains(group)
+                && grant.is_valid_at(at)
+                && signers.contains(&grant.key.fingerprint())
+        };
+        // There are at most KEY_LIMIT keys.
+        u32::try_from(self.keys.iter().filter(counts).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What `key` is called: its name if it has one, else the fingerprint.
+    #[must_use]
+    pub fn label(&self, key: &Fingerprint) -> String {
+        self.grant(key).map_or_else(|| key.to_string(), Grant::label)
     }
 
     /// Whether a head signed by `key` at `at` counts: any listed key will do, for a head states no intent.
@@ -201,52 +307,6 @@ impl Authority {
     }
 }
 
-/// What holds for channels, whoever moves them; each `rules` entry states it whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rules {
-    /// By channel; a channel without rules is free.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub channels: BTreeMap<Channel, ChannelRules>,
-}
-
-/// The rules of one channel. They bind forward moves; only the floor also binds a rollback.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChannelRules {
-    /// What is moved here must have been shown by this channel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Channel>,
-    /// When nothing moves forward.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub freeze: Vec<Freeze>,
-    /// Nothing that was released before this version may be shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub floor: Option<Version>,
-}
-
-/// From when until when nothing moves forward; both ends belong to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Freeze {
-    /// Its beginning.
-    #[serde(with = "time")]
-    pub from: Timestamp,
-    /// Its end.
-    #[serde(with = "time")]
-    pub until: Timestamp,
-}
-
-impl ChannelRules {
-    /// Whether `at` lies in a freeze.
-    #[must_use]
-    pub fn is_frozen(&self, at: Timestamp) -> bool {
-        self.freeze
-            .iter()
-            .any(|freeze| freeze.from <= at && at <= freeze.until)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,7 +327,10 @@ mod tests {
             roles: vec![Role {
                 kinds: Some(vec![Kind::Rollback]),
                 channels: Some(vec!["prod".parse().unwrap()]),
+                shown: false,
             }],
+            name: None,
+            groups: Vec::new(),
             until: Some(at("2026-01-01T00:00:00Z")),
         };
         let prod = "prod".parse().unwrap();
@@ -310,5 +373,49 @@ mod tests {
         assert!(!authority.threshold_met(&signers(&[3]), &Kind::Rules, now));
         assert!(!authority.threshold_met(&signers(&[1]), &Kind::Keys, now));
         assert!(authority.threshold_met(&signers(&[1, 2]), &Kind::Rules, now));
+    }
+
+    #[test]
+    fn a_role_for_what_was_shown_brings_nothing_new() {
+        let mut authority = Authority::single(key(1));
+        authority.keys.push(Grant {
+            roles: vec![Role {
+                kinds: None,
+                channels: None,
+                shown: true,
+            }],
+            ..Grant::owner(key(2))
+        });
+        let (one, two) = (key(1).fingerprint(), key(2).fingerprint());
+        let now = at("2026-01-01T00:00:00Z");
+        let prod = "prod".parse().unwrap();
+        assert!(authority.may(&two, &Kind::Rollback, Some(&prod), now));
+        assert!(!authority.may_show_new(&two, &Kind::Rollback, &prod, now));
+        assert!(authority.may_show_new(&one, &Kind::Rollback, &prod, now));
+        // What is on no channel was never shown by one.
+        assert!(!authority.may(&two, &Kind::Yank, None, now));
+        authority.threshold = 2;
+        assert!(matches!(
+            authority.check(),
+            Err(AuthorityError::Threshold { able: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn names_are_unique_and_groups_are_sorted() {
+        let mut authority = Authority::single(key(1));
+        authority.keys.push(Grant::owner(key(2)));
+        for grant in &mut authority.keys {
+            grant.name = Some("ada".parse().unwrap());
+        }
+        assert!(matches!(authority.check(), Err(AuthorityError::NameTwice { .. })));
+        authority.keys[1].name = None;
+        authority.keys[1].groups = vec!["human".parse().unwrap(), "ci".parse().unwrap()];
+        assert!(matches!(authority.check(), Err(AuthorityError::Groups { .. })));
+        authority.keys[1].groups.reverse();
+        assert_eq!(authority.check(), Ok(()));
+        let human = "human".parse().unwrap();
+        let both = [key(1).fingerprint(), key(2).fingerprint()].into();
+        assert_eq!(authority.count_of(&human, &both, at("2026-01-01T00:00:00Z")), 1);
     }
 }

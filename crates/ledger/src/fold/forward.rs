@@ -1,0 +1,69 @@
+//! Forward moves: release, promote, switch, adopt.
+
+use super::access::Access;
+use super::{Outcome, Step, Subject, Verdict, Why};
+use crate::entry::Move;
+
+impl Step<'_> {
+    /// Each move is judged alone. `binding` is what became of the version that the entry binds.
+    pub(super) fn moves(&mut self, binding: Option<Verdict>) -> Outcome {
+        let moves = self.record.entry.moves.clone();
+        let mut effects = Vec::new();
+        for one in &moves {
+            let access = self.access_to_show(&one.channel);
+            let verdict = self.judge_forward(one, binding, access);
+            self.note_wish(one, verdict);
+            if verdict.stands() {
+                self.move_forward(one);
+            }
+            self.mark(access, verdict);
+            effects.push((Subject::Channel(one.channel.clone()), verdict));
+        }
+        Outcome { effects }
+    }
+
+    fn judge_forward(&self, one: &Move, binding: Option<Verdict>, access: Access) -> Verdict {
+        let allowed = access.judge();
+        if !allowed.stands() {
+            return allowed;
+        }
+        let after = self.judge_after(one);
+        if !after.stands() {
+            return after;
+        }
+        let hold = self
+            .channel(&one.channel)
+            .and_then(|channel| channel.hold.as_ref());
+        if let Some(hold) = hold.filter(|_| !self.entry().resume) {
+            return Verdict::void_by(Why::Held, Some(hold.entry));
+        }
+        let target = match binding {
+            Some(Verdict::Void {
+                why: Why::Contested, ..
+            }) => Verdict::Effect,
+            Some(verdict) => verdict,
+            None => self.judge_target(),
+        };
+        if !target.stands() {
+            return target;
+        }
+        self.judge_rules(&one.channel, access)
+    }
+
+    /// Pushes what the channel showed on its trail, if that is another digest.
+    pub(super) fn move_forward(&mut self, one: &Move) {
+        let (Some(next), touch, lifts) = (self.shown(), self.touch(one), self.entry().resume) else {
+            return;
+        };
+        let channel = self.channel_mut(&one.channel);
+        let before = channel.shows.clone();
+        channel
+            .trail
+            .extend(before.filter(|before| before.digest != next.digest));
+        channel.show(next);
+        channel.last = Some(touch);
+        if lifts {
+            channel.hold = None;
+        }
+    }
+}

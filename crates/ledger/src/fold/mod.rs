@@ -1,0 +1,216 @@
+//! From entries to state: a pure function, entry by entry in order.
+//!
+//! An entry is never rejected as a whole: each of its effects stands or falls alone, and one that falls is void, kept,
+//! and shown with what overtook it. The rules are the table in `docs/ledger-format.md`; each of them is one function here.
+//!
+//! ```text
+//!   mod ──▶ chain    keys, rules
+//!       ──▶ version  release and adopt bind, yank, prune
+//!       ──▶ forward  release, promote, switch, adopt move ─┐
+//!       ──▶ back     rollback moves and holds              ├──▶ target, limits, access
+//!       ──▶ byhand   record                                │    (is it one? may it be shown? by whom?)
+//!       ──▶ resume                                        ─┘
+//!       ──▶ glass    what an unlisted key did, ratify
+//! ```
+
+mod access;
+mod back;
+mod byhand;
+mod chain;
+mod forward;
+mod glass;
+mod limits;
+mod outcome;
+mod resume;
+mod target;
+mod version;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use outcome::{Outcome, Subject, Verdict, Why};
+
+use crate::entry::{Entry, EntryName, Kind, Move};
+use crate::key::Fingerprint;
+use crate::name::Channel;
+use crate::state::{ChannelState, Shown, State, Touch};
+
+/// An entry whose signature was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// SHA-256 of the signed payload.
+    pub name: EntryName,
+    /// The envelope exactly as it is stored.
+    pub envelope: Bytes,
+    /// What it states.
+    pub entry: Entry,
+    /// The keys whose signature verifies: at least one.
+    pub signers: BTreeSet<Fingerprint>,
+}
+
+/// The state after some entries, and what is needed to take the next.
+#[derive(Debug, Clone, Default)]
+pub struct Fold {
+    state: Option<State>,
+    /// Each entry's position and the entries that its author named.
+    seen: Arc<BTreeMap<EntryName, (u64, Vec<EntryName>)>>,
+    length: u64,
+}
+
+impl Fold {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The state; none before the genesis.
+    #[must_use]
+    pub const fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// How many entries it has taken, repetitions included.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where an entry stands (the first time).
+    #[must_use]
+    pub fn position(&self, name: &EntryName) -> Option<u64> {
+        self.seen.get(name).map(|(position, _)| *position)
+    }
+
+    /// Takes the next entry.
+    pub fn apply(&mut self, record: &Record) -> Outcome {
+        let position = self.length;
+        self.length += 1;
+        if self.seen.contains_key(&record.name) {
+            return Outcome::of(
+                Subject::Entry,
+                Verdict::void_by(Why::Repetition, Some(record.name)),
+            );
+        }
+        let outcome = match &mut self.state {
+            None => begin(&mut self.state, record),
+            Some(state) => Step {
+                state,
+                record,
+                position,
+                seen: &self.seen,
+            }
+            .apply(),
+        };
+        let links = (position, record.entry.names().collect());
+        Arc::make_mut(&mut self.seen).insert(record.name, links);
+        outcome
+    }
+}
+
+fn begin(state: &mut Option<State>, record: &Record) -> Outcome {
+    let entry = &record.entry;
+    let (Kind::Genesis, Some(authority), Some(mode), Some(home)) =
+        (&entry.kind, &entry.authority, entry.mode, &entry.home)
+    else {
+        return Outcome::of(Subject::Entry, Verdict::void(Why::NotAllowed));
+    };
+    *state = Some(State {
+        ledger: record.name,
+        mode,
+        home: home.clone(),
+        chain: record.name,
+        authority: authority.clone(),
+        rules: entry.rules.clone().unwrap_or_default(),
+        channels: BTreeMap::new(),
+        versions: BTreeMap::new(),
+        pruned: BTreeMap::new(),
+        glass: BTreeMap::new(),
+        continues: entry.continues.clone(),
+    });
+    Outcome::of(Subject::Entry, Verdict::Effect)
+}
+
+/// One entry on its way into the state.
+struct Step<'a> {
+    state: &'a mut State,
+    record: &'a Record,
+    position: u64,
+    seen: &'a BTreeMap<EntryName, (u64, Vec<EntryName>)>,
+}
+
+impl Step<'_> {
+    fn apply(mut self) -> Outcome {
+        match self.record.entry.kind {
+            Kind::Genesis => Outcome::of(Subject::Entry, Verdict::void(Why::NotAllowed)),
+            Kind::Unknown(_) => Outcome::of(Subject::Entry, Verdict::void(Why::UnknownKind)),
+            Kind::Keys => self.keys(),
+            Kind::Rules => self.rules(),
+            Kind::Release | Kind::Adopt => self.release(),
+            Kind::Promote | Kind::Switch => self.moves(None),
+            Kind::Rollback => self.rollback(),
+            Kind::Resume => self.resume(),
+            Kind::Yank => self.yank(),
+            Kind::Record => self.by_hand(),
+            Kind::Prune => self.prune(),
+            Kind::Ratify => self.ratify(),
+        }
+    }
+
+    const fn entry(&self) -> &Entry {
+        &self.record.entry
+    }
+
+    fn channel(&self, channel: &Channel) -> Option<&ChannelState> {
+        self.state.channels.get(channel)
+    }
+
+    fn channel_mut(&mut self, channel: &Channel) -> &mut ChannelState {
+        self.state.channels.entry(channel.clone()).or_default()
+    }
+
+    /// Whether the move stands on the last entry that moved, held or resumed its channel.
+    fn judge_after(&self, one: &Move) -> Verdict {
+        let last = self.state.last_entry(&one.channel);
+        if last == one.after {
+            Verdict::Effect
+        } else {
+            Verdict::void_by(Why::Overtaken, last)
+        }
+    }
+
+    /// An allowed entry's digest may have been put on the tag before the entry was overtaken.
+    fn note_wish(&mut self, one: &Move, verdict: Verdict) {
+        let is_allowed = !matches!(
+            verdict,
+            Verdict::Void {
+                why: Why::NotAllowed,
+                ..
+            }
+        );
+        if let (true, Some(digest)) = (is_allowed, self.record.entry.digest) {
+            self.channel_mut(&one.channel).wanted.insert(digest);
+        }
+    }
+
+    /// What a channel shows if the entry has effect.
+    fn shown(&self) -> Option<Shown> {
+        let entry = self.entry();
+        Some(Shown {
+            digest: entry.digest?,
+            version: entry.version.clone(),
+            entry: self.record.name,
+            at: entry.at,
+        })
+    }
+
+    fn touch(&self, one: &Move) -> Touch {
+        Touch {
+            entry: self.record.name,
+            kind: self.entry().kind.clone(),
+            after: one.after,
+        }
+    }
+}
