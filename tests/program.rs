@@ -17,6 +17,7 @@
 mod arrows;
 mod bad_input;
 mod catalogue;
+mod cold_runners;
 mod collecting;
 mod copied_ledger;
 mod crash;

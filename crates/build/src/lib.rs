@@ -20,6 +20,7 @@
 
 mod blocking;
 pub mod build;
+pub mod build_record;
 pub mod diff;
 pub mod dockerfile;
 mod document;
@@ -39,6 +40,7 @@ pub use build::check::check;
 pub use build::{
     BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Progress, Silent, Warning, build,
 };
+pub use build_record::{BuildRecord, RecordError, RecordedSpec, ReleasedLayer, Releases};
 pub use finding::{Finding, Located};
 pub use inputs::{FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
 pub use lock::{Lock, WorkspaceLock};

@@ -5,6 +5,7 @@ use cairn_build::resolve::LockError;
 use cairn_build::{BuildError, FetchError, VerifyError};
 use cairn_layer::{LocalError, WriteError};
 use cairn_ledger::audit::AuditError;
+use cairn_ledger::image::ImageError;
 use cairn_ledger::query::QueryError;
 use cairn_ledger::{Class, CopyError, OpenError, OperationError};
 use cairn_oci::manifest::DocumentError;
@@ -300,6 +301,16 @@ impl Classify for OpenError {
 
     fn hint(&self) -> Option<String> {
         Self::hint(self).or_else(|| hint_behind(self))
+    }
+}
+
+impl Classify for ImageError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+
+    fn hint(&self) -> Option<String> {
+        hint_behind(self)
     }
 }
 

@@ -1,17 +1,21 @@
-//! A base whose layers are somewhere else: what must be fetched of it, and images that are pushed without fetching it.
+//! Layers that are somewhere else: what must be fetched of a base, and images that are pushed without having all layers here.
 //!
 //! The lock has all that a build must know of a base. So an image can be pushed whose base's layers were never here: they are
 //! at the destination, or the registry mounts them there, or they are passed through from their registry, and none of
-//! them touches the disk.
+//! them touches the disk. The same goes for own layers whose digest is known, from a build that this machine remembers or
+//! from a release, if the destination has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use cairn_build::Lock;
-use cairn_oci::{Descriptor, Digest, Platform};
-use cairn_store::{Blob, Condition, Overlay, RawManifest, Repository, RepositoryError, Target};
+use cairn_oci::{Descriptor, Digest, Platform, RepositoryName};
+use cairn_store::files::TemporaryFile;
+use cairn_store::{
+    Blob, ByteStream, Condition, Overlay, RawManifest, Repository, RepositoryError, Target, Written,
+};
 
 use crate::failure::Failure;
 use crate::program::Cairn;
@@ -54,39 +58,65 @@ pub async fn is_here(
         || cairn.store().await?.cache_read(digest).await?.is_some())
 }
 
-/// A repository of the local store, together with base layers that are not in it.
+/// A repository of the local store, together with layers that are not in it: those of a base, and those that the
+/// destination of a push has.
 ///
 /// What can be whole there is written there. A manifest that names one of the layers cannot: a store never has a
 /// manifest without its blobs. It is held here until it has been pushed, and forgotten with this.
 #[derive(Debug)]
 pub struct Distant {
     local: Arc<dyn Repository>,
-    base: Arc<dyn Repository>,
-    layers: BTreeMap<Digest, u64>,
+    /// Where the layers of the base are, with their sizes in bytes.
+    base: Option<(Arc<dyn Repository>, BTreeMap<Digest, u64>)>,
+    destination: Arc<dyn Repository>,
+    /// Blobs that were not here when they were asked for, and that the destination has.
+    there: Mutex<BTreeSet<Digest>>,
     held: Mutex<BTreeMap<Digest, RawManifest>>,
 }
 
 impl Distant {
-    /// `layers`, with their sizes in bytes, are in `base`; everything else is in `local`.
+    /// What `local` lacks counts as present if `destination`, to which the image is pushed, has it.
     #[must_use]
-    pub fn new(local: Arc<dyn Repository>, base: Arc<dyn Repository>, layers: BTreeMap<Digest, u64>) -> Self {
+    pub fn new(local: Arc<dyn Repository>, destination: Arc<dyn Repository>) -> Self {
         Self {
             local,
-            base,
-            layers,
+            base: None,
+            destination,
+            there: Mutex::default(),
             held: Mutex::default(),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<Digest, RawManifest>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same, with `layers`, and their sizes in bytes, in the repository `base`.
+    #[must_use]
+    pub fn with_base(self, base: Arc<dyn Repository>, layers: BTreeMap<Digest, u64>) -> Self {
+        Self {
+            base: Some((base, layers)),
+            ..self
+        }
+    }
+
+    /// Whether the manifest `digest` is held here, because something that it names is not in the local store.
+    #[must_use]
+    pub fn holds(&self, digest: &Digest) -> bool {
+        lock(&self.held).contains_key(digest)
     }
 
     fn find_held(&self, target: &Target) -> Option<RawManifest> {
         match target {
-            Target::Digest(digest) => self.held().get(digest).cloned(),
+            Target::Digest(digest) => lock(&self.held).get(digest).cloned(),
             Target::Tag(_) => None,
         }
+    }
+
+    /// The base's repository and the size, if the blob is one of its layers that are not here.
+    fn in_base(&self, digest: &Digest) -> Option<(&Arc<dyn Repository>, u64)> {
+        let (base, layers) = self.base.as_ref()?;
+        Some((base, *layers.get(digest)?))
+    }
+
+    fn is_elsewhere(&self, digest: &Digest) -> bool {
+        self.in_base(digest).is_some() || lock(&self.there).contains(digest)
     }
 
     /// Whether a part of what `manifest` names is not in the local store.
@@ -95,16 +125,20 @@ impl Distant {
         let document = manifest
             .document()
             .map_err(|source| RepositoryError::Manifest { digest, source })?;
-        let held = self.held();
         Ok(document
             .blobs()
             .iter()
-            .any(|blob| self.layers.contains_key(&blob.digest))
-            || document
-                .manifests()
-                .iter()
-                .any(|child| held.contains_key(&child.digest)))
+            .any(|blob| self.is_elsewhere(&blob.digest))
+            || document.manifests().iter().any(|child| self.holds(&child.digest)))
     }
+
+    fn is_here_now(&self, digest: &Digest) {
+        lock(&self.there).remove(digest);
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -114,15 +148,23 @@ impl Overlay for Distant {
     }
 
     fn label(&self) -> String {
-        format!("{} or {}", self.local.label(), self.base.label())
+        let elsewhere = self.base.as_ref().map_or(&self.destination, |(base, _)| base);
+        format!("{} or {}", self.local.label(), elsewhere.label())
     }
 
-    /// A layer that is elsewhere counts as present: the lock says that it is there, and whoever needs it finds out.
+    /// A layer of the base counts as present: the lock says that it is there, and whoever needs it finds out.
     async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RepositoryError> {
-        match self.layers.get(digest) {
-            Some(size) => Ok(Some(*size)),
-            None => self.local.stat_blob(digest).await,
+        if let Some((_, size)) = self.in_base(digest) {
+            return Ok(Some(size));
         }
+        if let Some(size) = self.local.stat_blob(digest).await? {
+            return Ok(Some(size));
+        }
+        let found = self.destination.stat_blob(digest).await?;
+        if found.is_some() {
+            lock(&self.there).insert(*digest);
+        }
+        Ok(found)
     }
 
     async fn read_blob(
@@ -130,12 +172,38 @@ impl Overlay for Distant {
         digest: &Digest,
         range: Option<Range<u64>>,
     ) -> Result<Option<Blob>, RepositoryError> {
-        let from = if self.layers.contains_key(digest) {
-            &self.base
-        } else {
-            &self.local
+        let elsewhere = lock(&self.there).contains(digest);
+        let from = match self.in_base(digest) {
+            Some((base, _)) => base,
+            None if elsewhere => &self.destination,
+            None => &self.local,
         };
         from.read_blob(digest, range).await
+    }
+
+    async fn write_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<Written, RepositoryError> {
+        let written = self.local.write_blob(digest, size, content).await?;
+        self.is_here_now(digest);
+        Ok(written)
+    }
+
+    async fn write_spooled(&self, digest: &Digest, file: TemporaryFile) -> Result<Written, RepositoryError> {
+        let written = self.local.write_spooled(digest, file).await?;
+        self.is_here_now(digest);
+        Ok(written)
+    }
+
+    async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
+        let mounted = self.local.mount_blob(digest, from).await?;
+        if mounted {
+            self.is_here_now(digest);
+        }
+        Ok(mounted)
     }
 
     async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
@@ -159,7 +227,7 @@ impl Overlay for Distant {
         condition: &Condition,
     ) -> Result<(), RepositoryError> {
         if matches!(target, Target::Digest(_)) && self.needs_distant(manifest)? {
-            self.held().insert(manifest.digest(), manifest.clone());
+            lock(&self.held).insert(manifest.digest(), manifest.clone());
             return Ok(());
         }
         self.local.write_manifest(target, manifest, condition).await

@@ -49,13 +49,44 @@ pub struct OpenLedger {
     memory: PathBuf,
 }
 
+/// Where a ledger is, and whom to believe of it.
+#[derive(Debug, Clone)]
+pub struct LedgerPlace {
+    images: Reference,
+    home: Reference,
+    pin: Option<Pin>,
+    max_age: Option<u32>,
+}
+
+impl LedgerPlace {
+    /// Reads and verifies the ledger, and says nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or is not the one that is trusted.
+    pub async fn open(self, cairn: &Cairn) -> Result<OpenLedger, Failure> {
+        OpenLedger::read(cairn, self).await
+    }
+}
+
 impl LedgerOptions {
-    /// Finds, reads and verifies the ledger.
+    /// Finds, reads and verifies the ledger, and says how it is believed.
     ///
     /// # Errors
     ///
     /// When it cannot be read or is not the one that is trusted.
     pub async fn open(&self, cairn: &Cairn, project: Option<&Project>) -> Result<OpenLedger, Failure> {
+        let open = self.place(cairn, project)?.open(cairn).await?;
+        open.tell_trust(cairn);
+        Ok(open)
+    }
+
+    /// Where the ledger is.
+    ///
+    /// # Errors
+    ///
+    /// When nothing says which, or what is trusted is no pin.
+    pub fn place(&self, cairn: &Cairn, project: Option<&Project>) -> Result<LedgerPlace, Failure> {
         let images = match (&self.repository, project) {
             (Some(repository), _) => repository.without_target(),
             (None, Some(project)) => project.repository(),
@@ -65,7 +96,12 @@ impl LedgerOptions {
         let project = project.filter(|project| project.repository() == images);
         let home = project.map_or_else(|| images.clone(), |project| project.ledger_home(&images));
         let pin = self.pin(cairn, project)?;
-        OpenLedger::read(cairn, images, home, pin, self.max_age).await
+        Ok(LedgerPlace {
+            images,
+            home,
+            pin,
+            max_age: self.max_age,
+        })
     }
 
     fn pin(&self, cairn: &Cairn, project: Option<&Project>) -> Result<Option<Pin>, Failure> {
@@ -100,13 +136,13 @@ fn no_repository(cairn: &Cairn) -> Failure {
 }
 
 impl OpenLedger {
-    async fn read(
-        cairn: &Cairn,
-        images: Reference,
-        home: Reference,
-        pin: Option<Pin>,
-        max_age: Option<u32>,
-    ) -> Result<Self, Failure> {
+    async fn read(cairn: &Cairn, place: LedgerPlace) -> Result<Self, Failure> {
+        let LedgerPlace {
+            images,
+            home,
+            pin,
+            max_age,
+        } = place;
         let memory = memory_path(cairn, &home)?;
         let policy = TrustPolicy {
             pin,
@@ -131,7 +167,6 @@ impl OpenLedger {
             memory,
         };
         read.check_age(cairn, max_age)?;
-        read.tell_trust(cairn);
         Ok(read)
     }
 
@@ -155,8 +190,8 @@ impl OpenLedger {
             .with_hint("the first cairn release starts one; so does cairn ledger init".to_owned())
     }
 
-    /// What is said of how the ledger is believed; then it is remembered.
-    fn tell_trust(&self, cairn: &Cairn) {
+    /// Says how the ledger is believed; then it is remembered.
+    pub fn tell_trust(&self, cairn: &Cairn) {
         for finding in self.opened.findings() {
             cairn.terminal.warn(format!(
                 "{}: {}: {}",

@@ -39,6 +39,7 @@ mod progress;
 mod project;
 mod prompt;
 mod registries;
+mod released;
 mod roles;
 mod signing;
 mod source;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cairn_build::lock::Lock;
 use cairn_build::resolve::{Dates, LockChange, LockError, LockRequest, Update};
-use cairn_build::{Finding, Spec, resolve_lock};
+use cairn_build::{BuildRecord, Built, Finding, RecordedSpec, Spec, build_record, resolve_lock};
 use cairn_layer::Limits;
-use cairn_oci::Reference;
+use cairn_oci::{Digest, Reference};
 
 use crate::diagnostic;
 use crate::failure::{Exit, Failure};
@@ -273,6 +274,20 @@ impl Project {
             LockError::Spec { findings } => self.spec_findings(cairn, &findings, "nothing was done"),
             error => error.into(),
         }
+    }
+
+    /// What the image `built` was made of, for whoever reads its release; none if it is too long to be read.
+    #[must_use]
+    pub fn build_record(&self, built: &Built) -> Option<Bytes> {
+        let spec = RecordedSpec {
+            digest: Digest::of(self.spec_text.as_bytes()),
+            workspace: self
+                .workspace
+                .as_ref()
+                .map(|workspace| Digest::of(workspace.text.as_bytes())),
+        };
+        let record = BuildRecord::of(built, spec, self.lock()?).to_bytes();
+        (record.len() <= build_record::LIMIT).then(|| record.into())
     }
 
     /// Findings in the spec's text as one failure that ends in `ending`.

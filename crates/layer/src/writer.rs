@@ -16,6 +16,8 @@ use crate::tree::{Attributes, Node, Source, Tree, TreeError};
 /// The mode of a whiteout. Nobody ever sees it on a disk.
 const WHITEOUT_MODE: u32 = 0o600;
 const SYMLINK_MODE: u32 = 0o777;
+/// Zeros at the end of an archive, in bytes.
+const END: usize = 2 * BLOCK;
 
 /// What a layer's bytes depend on besides its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,25 +105,56 @@ impl Engine {
         options: &LayerOptions,
         out: &mut (dyn Write + Send),
     ) -> Result<WrittenLayer, WriteError> {
-        if !(1..=MAX_MTIME).contains(&options.mtime) {
-            return Err(WriteError::Mtime { mtime: options.mtime });
-        }
-        tree.check_links().map_err(|source| WriteError::Tree { source })?;
+        check(tree, options)?;
         let (entries, totals) = self.run(options.compression, out, output, |segments| {
-            let mut writer = Writer {
-                segments,
-                mtime: options.mtime,
-            };
-            let mut entries = 0;
-            for (path, node) in tree.iter() {
-                writer.node(tree, path, node)?;
-                entries += 1;
-            }
-            writer.segments.extend(&[0; 2 * BLOCK]);
-            Ok(entries)
+            archive(tree, options, segments)
         })?;
         Ok(totals.layer(entries))
     }
+}
+
+/// Whether a layer can be written of it.
+pub(crate) fn check(tree: &Tree, options: &LayerOptions) -> Result<(), WriteError> {
+    if !(1..=MAX_MTIME).contains(&options.mtime) {
+        return Err(WriteError::Mtime { mtime: options.mtime });
+    }
+    tree.check_links().map_err(|source| WriteError::Tree { source })
+}
+
+/// Gives the archive to `segments`, and says how many entries it has.
+pub(crate) fn archive(
+    tree: &Tree,
+    options: &LayerOptions,
+    segments: &mut Segmenter<'_>,
+) -> Result<u64, WriteError> {
+    let mut writer = Writer {
+        segments,
+        mtime: options.mtime,
+    };
+    let mut entries = 0;
+    for (path, node) in tree.iter() {
+        writer.node(tree, path, node)?;
+        entries += 1;
+    }
+    writer.segments.extend(&[0; END]);
+    Ok(entries)
+}
+
+/// How long the archive of `tree` is, in bytes. No file is looked at.
+///
+/// # Errors
+///
+/// [`WriteError`], if no layer can be written of it.
+pub fn archive_length(tree: &Tree, options: &LayerOptions) -> Result<u64, WriteError> {
+    check(tree, options)?;
+    let mut length = END as u64;
+    for (path, node) in tree.iter() {
+        length += header(tree, path, node, options.mtime)?.len() as u64;
+        if let Node::File { source, .. } = node {
+            length = length.saturating_add(source.size().next_multiple_of(BLOCK as u64));
+        }
+    }
+    Ok(length)
 }
 
 const fn output(source: io::Error) -> WriteError {
@@ -135,101 +168,31 @@ struct Writer<'a, 'b> {
 
 impl Writer<'_, '_> {
     fn node(&mut self, tree: &Tree, path: &TreePath, node: &Node) -> Result<(), WriteError> {
+        let header = header(tree, path, node, self.mtime)?;
         match node {
-            Node::Directory(attributes) => {
-                self.header(path, &self.member(path, EntryType::Directory, attributes))
-            }
-            Node::File { attributes, source } => self.file(path, attributes, source),
-            Node::Symlink { target, uid, gid } => self.symlink(path, target, *uid, *gid),
-            Node::Hardlink { to } => self.hardlink(tree, path, to),
-            Node::Whiteout => self.whiteout(path),
+            Node::File { source, .. } => self.file(path, &header, source),
+            _ => self.header(path, &header),
         }
-    }
-
-    fn member<'a>(&self, path: &'a TreePath, kind: EntryType, attributes: &'a Attributes) -> Member<'a> {
-        Member {
-            path: path.as_bytes(),
-            kind,
-            mode: attributes.mode,
-            uid: attributes.uid,
-            gid: attributes.gid,
-            size: 0,
-            mtime: self.mtime,
-            link: b"",
-            xattrs: Some(&attributes.xattrs),
-        }
-    }
-
-    fn symlink(&mut self, path: &TreePath, target: &[u8], uid: u32, gid: u32) -> Result<(), WriteError> {
-        let attributes = Attributes {
-            mode: SYMLINK_MODE,
-            uid,
-            gid,
-            ..Attributes::default()
-        };
-        let member = Member {
-            link: target,
-            ..self.member(path, EntryType::Symlink, &attributes)
-        };
-        self.header(path, &member)
-    }
-
-    /// A hard link repeats its file's attributes: what unpacks layers sets those of each entry, and all names of a
-    /// file have one owner and mode.
-    fn hardlink(&mut self, tree: &Tree, path: &TreePath, to: &TreePath) -> Result<(), WriteError> {
-        let Some(Node::File { attributes, .. }) = tree.get(to) else {
-            let source = TreeError::Hardlink {
-                path: path.clone(),
-                to: to.clone(),
-            };
-            return Err(WriteError::Tree { source });
-        };
-        let member = Member {
-            link: to.as_bytes(),
-            ..self.member(path, EntryType::Link, attributes)
-        };
-        self.header(path, &member)
-    }
-
-    fn whiteout(&mut self, path: &TreePath) -> Result<(), WriteError> {
-        let name = path.file_name();
-        let directory = &path.as_bytes()[..path.as_bytes().len() - name.len()];
-        let marker = [directory, b".wh.", name].concat();
-        let attributes = Attributes {
-            mode: WHITEOUT_MODE,
-            ..Attributes::default()
-        };
-        let member = Member {
-            path: &marker,
-            ..self.member(path, EntryType::Regular, &attributes)
-        };
-        self.header(path, &member)
     }
 
     /// An entry without content.
-    fn header(&mut self, path: &TreePath, member: &Member<'_>) -> Result<(), WriteError> {
-        let header = member.encode();
+    fn header(&mut self, path: &TreePath, header: &[u8]) -> Result<(), WriteError> {
         self.segments
             .entry(path.as_bytes(), header.len())
             .map_err(output)?;
-        self.segments.extend(&header);
+        self.segments.extend(header);
         Ok(())
     }
 
-    fn file(&mut self, path: &TreePath, attributes: &Attributes, source: &Source) -> Result<(), WriteError> {
+    fn file(&mut self, path: &TreePath, header: &[u8], source: &Source) -> Result<(), WriteError> {
         let size = source.size();
-        let header = Member {
-            size,
-            ..self.member(path, EntryType::Regular, attributes)
-        }
-        .encode();
         let small = usize::try_from(size)
             .ok()
             .filter(|size| *size < self.segments.cuts().piece);
         let content = small.map_or(0, |size| size.next_multiple_of(BLOCK));
         let added = header.len() + content;
         self.segments.entry(path.as_bytes(), added).map_err(output)?;
-        self.segments.extend(&header);
+        self.segments.extend(header);
         if small.is_none() {
             self.segments.border().map_err(output)?;
         }
@@ -261,5 +224,71 @@ impl Writer<'_, '_> {
                 count => left = left.saturating_sub(count as u64),
             }
         }
+    }
+}
+
+/// Everything of an entry that comes before its content.
+fn header(tree: &Tree, path: &TreePath, node: &Node, mtime: u64) -> Result<Vec<u8>, WriteError> {
+    let member = |kind, attributes| member(path.as_bytes(), kind, attributes, mtime);
+    Ok(match node {
+        Node::Directory(attributes) => member(EntryType::Directory, attributes).encode(),
+        Node::File { attributes, source } => Member {
+            size: source.size(),
+            ..member(EntryType::Regular, attributes)
+        }
+        .encode(),
+        Node::Symlink { target, uid, gid } => {
+            let attributes = Attributes {
+                mode: SYMLINK_MODE,
+                uid: *uid,
+                gid: *gid,
+                ..Attributes::default()
+            };
+            Member {
+                link: target,
+                ..self::member(path.as_bytes(), EntryType::Symlink, &attributes, mtime)
+            }
+            .encode()
+        }
+        // A hard link repeats its file's attributes: what unpacks layers sets those of each entry, and all names of a
+        // file have one owner and mode.
+        Node::Hardlink { to } => {
+            let Some(Node::File { attributes, .. }) = tree.get(to) else {
+                let source = TreeError::Hardlink {
+                    path: path.clone(),
+                    to: to.clone(),
+                };
+                return Err(WriteError::Tree { source });
+            };
+            Member {
+                link: to.as_bytes(),
+                ..member(EntryType::Link, attributes)
+            }
+            .encode()
+        }
+        Node::Whiteout => {
+            let name = path.file_name();
+            let directory = &path.as_bytes()[..path.as_bytes().len() - name.len()];
+            let marker = [directory, b".wh.", name].concat();
+            let attributes = Attributes {
+                mode: WHITEOUT_MODE,
+                ..Attributes::default()
+            };
+            self::member(&marker, EntryType::Regular, &attributes, mtime).encode()
+        }
+    })
+}
+
+const fn member<'a>(path: &'a [u8], kind: EntryType, attributes: &'a Attributes, mtime: u64) -> Member<'a> {
+    Member {
+        path,
+        kind,
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        size: 0,
+        mtime,
+        link: b"",
+        xattrs: Some(&attributes.xattrs),
     }
 }

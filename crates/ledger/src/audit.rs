@@ -212,15 +212,22 @@ impl Audit<'_> {
         }
     }
 
-    /// Build records are blobs beside the ledger.
+    /// Build records are attached to the images that were released.
     async fn records(&mut self) -> Result<(), AuditError> {
-        let home = &self.ledger.home;
+        let images = &self.ledger.images;
         for (position, record) in self.opened.view().records().iter().enumerate() {
             let Some(digest) = record.entry.record else {
                 continue;
             };
-            let found = home.stat_blob(&digest).await;
-            let found = found.map_err(|source| repository_error(&**home, &digest, source))?;
+            if record
+                .entry
+                .digest
+                .is_some_and(|image| self.state.is_pruned(&image))
+            {
+                continue;
+            }
+            let found = images.stat_blob(&digest).await;
+            let found = found.map_err(|source| repository_error(&**images, &digest, source))?;
             if found.is_none() {
                 let message = format!("the build record {digest} is missing");
                 self.find("record-missing", &position, message);

@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cairn_oci::{Descriptor, Digest, RepositoryName, Tag};
+use cairn_oci::{Digest, RepositoryName, Tag};
 use cairn_store::transfer::{Transfer, TransferError, Transferred, Watch};
-use cairn_store::{Condition, RawManifest, Repository, RepositoryError, Target};
+use cairn_store::{Condition, RawManifest, Repository, RepositoryError, Target, Written};
 
 use crate::class::Class;
+use crate::content::ContentError;
 use crate::entry::{EntryName, Mode};
 use crate::head;
 use crate::memory::{Memory, Remembered};
@@ -20,6 +21,9 @@ use crate::open::{Ledger, OpenError, Opened};
 use crate::project::{Named, ProjectError};
 use crate::state::{Standing, State};
 use crate::trust::{Pin, TrustPolicy};
+
+/// The longest build record that is copied by itself, in bytes.
+const RECORD_LIMIT: u64 = 32 << 20;
 
 /// How a ledger is copied.
 #[derive(Clone, Copy, Default)]
@@ -332,33 +336,45 @@ impl Ledger {
             keep(&*to.images, &manifest, state).await?;
             images += 1;
         }
-        done.merge(&self.copy_records(opened, to, options).await?);
+        done.merge(&self.copy_records(opened, to).await?);
         Ok((images, absent, done))
     }
 
-    /// Build records are blobs beside the ledger. One that is missing is a finding of an audit, there as here.
-    async fn copy_records(
-        &self,
-        opened: &Opened,
-        to: &Self,
-        options: CopyOptions<'_>,
-    ) -> Result<Transferred, CopyError> {
-        let transfer = transfer(&*self.home, &*to.home, options);
+    /// Build records are attached to their images, and come with them. Where the list of what is attached does not have one
+    /// that a release has signed, it is attached again.
+    async fn copy_records(&self, opened: &Opened, to: &Self) -> Result<Transferred, CopyError> {
         let mut done = Transferred::default();
         for record in opened.view.records() {
-            let Some(digest) = record.entry.record else {
+            let (Some(image), Some(digest)) = (record.entry.digest, record.entry.record) else {
                 continue;
             };
-            let size = self.home.stat_blob(&digest).await;
-            let size = size.map_err(|source| repository(&*self.home, &digest, source))?;
-            let Some(size) = size else { continue };
-            let blob = Descriptor::new("application/octet-stream", digest, size);
-            let written = transfer.blob(&blob, record.name).await;
-            let written = written.map_err(|source| CopyError::Transfer {
-                subject: format!("the build record {digest}"),
-                source,
-            })?;
-            done.count(size, written);
+            let there = to.images.stat_blob(&digest).await;
+            if there
+                .map_err(|source| repository(&*to.images, &digest, source))?
+                .is_some()
+            {
+                continue;
+            }
+            // One that is missing or damaged is a finding of an audit, there as here.
+            let bytes = match self.read_record(digest, RECORD_LIMIT).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_integrity() => continue,
+                Err(ContentError::Repository { source, .. }) => {
+                    return Err(repository(&*self.images, &digest, source));
+                }
+                Err(error) => {
+                    let source = RepositoryError::Content {
+                        digest,
+                        source: std::io::Error::other(error),
+                    };
+                    return Err(repository(&*self.images, &digest, source));
+                }
+            };
+            let size = bytes.len() as u64;
+            let written = to.write_record(image, bytes).await;
+            if written.map_err(|source| repository(&*to.images, &digest, source))? {
+                done.count(size, Written::New);
+            }
         }
         Ok(done)
     }

@@ -1,4 +1,4 @@
-//! Each release attached to its image, as a Sigstore bundle that `cosign verify-attestation` reads.
+//! What is attached to an image: a release, as a Sigstore bundle that `cosign verify-attestation` reads, and its build record.
 //!
 //! The bundle (sigstore/protobuf-specs, bundle v0.3) holds the same signature over the same payload as the ledger. Its
 //! manifest has the image as subject, so it is found by whoever has the image, without knowing of the ledger.
@@ -57,11 +57,13 @@ struct BundleSignature {
     sig: String,
 }
 
-/// A release's referrer, ready to be written.
+/// One document that refers to an image, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrer {
-    /// The bundle.
-    pub bundle: Bytes,
+    /// The type of the document, and of the manifest.
+    artifact_type: &'static str,
+    /// The document.
+    pub content: Bytes,
     /// The manifest whose subject is the image.
     pub manifest: RawManifest,
 }
@@ -98,26 +100,41 @@ impl Referrer {
             .signatures()
             .iter()
             .find(|one| record.signers.contains(&one.key))?;
+        let annotations = BTreeMap::from([
+            (
+                "dev.sigstore.bundle.content".to_owned(),
+                "dsse-envelope".to_owned(),
+            ),
+            (
+                "dev.sigstore.bundle.predicateType".to_owned(),
+                PREDICATE_TYPE.to_owned(),
+            ),
+        ]);
         let bundle = bundle(&envelope, signature);
-        let manifest = Manifest {
-            subject: Some(subject),
-            annotations: BTreeMap::from([
-                (
-                    "dev.sigstore.bundle.content".to_owned(),
-                    "dsse-envelope".to_owned(),
-                ),
-                (
-                    "dev.sigstore.bundle.predicateType".to_owned(),
-                    PREDICATE_TYPE.to_owned(),
-                ),
-            ]),
-            ..Manifest::artifact(BUNDLE_TYPE, vec![Descriptor::of(BUNDLE_TYPE, &bundle)])
-        };
-        let manifest = RawManifest::new(media_type::MANIFEST, json::canonical(&manifest));
-        Some(Self { bundle, manifest })
+        Some(Self::new(BUNDLE_TYPE, bundle, subject, annotations))
     }
 
-    /// Writes it, if it is not there. The same release always gives the same referrer.
+    /// A document of the type `artifact_type` at the image `subject`.
+    pub(crate) fn new(
+        artifact_type: &'static str,
+        content: Bytes,
+        subject: Descriptor,
+        annotations: BTreeMap<String, String>,
+    ) -> Self {
+        let manifest = Manifest {
+            subject: Some(subject),
+            annotations,
+            ..Manifest::artifact(artifact_type, vec![Descriptor::of(artifact_type, &content)])
+        };
+        let manifest = RawManifest::new(media_type::MANIFEST, json::canonical(&manifest));
+        Self {
+            artifact_type,
+            content,
+            manifest,
+        }
+    }
+
+    /// Writes it, if it is not there. The same document always gives the same referrer.
     ///
     /// # Errors
     ///
@@ -125,7 +142,7 @@ impl Referrer {
     pub async fn write(&self, images: &dyn Repository, subject: &Descriptor) -> Result<(), RepositoryError> {
         let target = Target::Digest(self.manifest.digest());
         if images.stat_manifest(&target).await?.is_none() {
-            content::write(images, &self.bundle).await?;
+            content::write(images, &self.content).await?;
             content::write(images, &Bytes::from_static(b"{}")).await?;
             images
                 .write_manifest(&target, &self.manifest, &Condition::Always)
@@ -147,7 +164,7 @@ impl Referrer {
         let mut page = Page::first();
         for _ in 0..PAGE_LIMIT {
             let part = images
-                .list_referrers(&subject.digest, Some(BUNDLE_TYPE), &page)
+                .list_referrers(&subject.digest, Some(self.artifact_type), &page)
                 .await?;
             if part
                 .manifests

@@ -183,6 +183,11 @@ impl Build<'_> {
                 .await;
             return written.map_err(|source| self.write_error(digest, source));
         }
+        // The lock says what the file becomes; nothing has to become it where it is already.
+        let may_reuse = self.request.records.is_some() || self.request.releases.is_some();
+        if may_reuse && self.has_blob(&digest, layer.descriptor.size).await? {
+            return Ok(Written::Present);
+        }
         let (limits, scratch) = (self.request.limits, self.request.scratch.to_owned());
         let engine = self.request.engine.clone();
         let (written, file) = run(move || recompress_file(&path, &limits, &scratch, &engine)).await?;

@@ -154,7 +154,7 @@ impl Build<'_> {
         };
         let now = Snapshot::of(&layer.tree, &self.layer_options(layer), records.began());
         if let Some(record) = records.find(&now.fingerprint()) {
-            return Ok(match self.has_blob(&record).await? {
+            return Ok(match self.has_blob(&record.digest, record.size).await? {
                 true => (None, Some(record)),
                 false => (Some(LayerWhy::Missing), None),
             });

@@ -325,11 +325,8 @@ impl Build<'_> {
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
         let options = self.layer_options(&layer);
+        let files = layer.files();
         let PlannedLayer { name, part, tree, .. } = layer;
-        let files = tree
-            .iter()
-            .filter(|(_, node)| matches!(node, Node::File { .. }))
-            .count() as u64;
         let (scratch, engine) = (self.request.scratch.to_owned(), self.request.engine.clone());
         let spooled = run(move || spool(&scratch, &tree, &options, &engine)).await;
         let (written, file) = spooled.map_err(|error| match error {
@@ -353,7 +350,9 @@ impl Build<'_> {
             diff_id: written.diff_id,
             uncompressed: written.uncompressed_size,
             files,
+            compression: options.compression,
             reused: stored == Written::Present,
+            release: None,
             read: true,
         };
         Ok((descriptor, layer))

@@ -25,7 +25,7 @@ mod secrets;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cairn_layer::{Context, Engine, Limits};
+use cairn_layer::{Compression, Context, Engine, Limits};
 use cairn_oci::{Descriptor, Digest, Index, Manifest, MediaType, Platform, annotations, json, media_type};
 use cairn_store::transfer::Transferred;
 use cairn_store::{Archive, Condition, RawManifest, Repository, Target, Written, from_bytes};
@@ -38,6 +38,7 @@ use self::plan::{PlannedLayer, PlatformPlan};
 use self::program::Stack;
 pub use self::program::{Problem, Warning};
 pub use self::progress::{Progress, Silent};
+use crate::build_record::Releases;
 use crate::inputs::Inputs;
 use crate::lock::{Lock, LockedSource};
 use crate::records::Records;
@@ -63,6 +64,9 @@ pub struct BuildRequest<'a> {
     pub engine: Engine,
     /// What earlier builds found out; none: every file is read.
     pub records: Option<&'a Records>,
+    /// What releases were made of, whose layers are taken over if the output has them; none: every layer that is not known
+    /// is compressed.
+    pub releases: Option<&'a dyn Releases>,
 }
 
 /// What was built. Nothing points at it yet.
@@ -114,8 +118,12 @@ pub struct BuiltLayer {
     pub uncompressed: u64,
     /// Regular files in it.
     pub files: u64,
+    /// How it is compressed.
+    pub compression: Compression,
     /// Whether the output had it already.
     pub reused: bool,
+    /// The version of the release from which digest and size were taken over; none: it was made here, now or before.
+    pub release: Option<String>,
     /// Whether its files were read; false if it is known from an earlier build that they did not change.
     pub read: bool,
 }

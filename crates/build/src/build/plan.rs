@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cairn_layer::{Compression, Context, Listing, Tree, TreeError};
+use cairn_layer::{Compression, Context, Listing, Node, Tree, TreeError};
 use cairn_oci::Platform;
 
 use super::accounts::Accounts;
@@ -40,6 +40,14 @@ impl PlannedLayer {
             Some((part, of)) => format!("{platform} {} {part}/{of}", self.name),
             None => format!("{platform} {}", self.name),
         }
+    }
+
+    /// How many regular files it has.
+    pub(super) fn files(&self) -> u64 {
+        let nodes = self.tree.iter();
+        nodes
+            .filter(|(_, node)| matches!(node, Node::File { .. }))
+            .count() as u64
     }
 }
 

@@ -93,6 +93,7 @@ async fn a_build_may_be_limited_to_some_platforms() {
         limits: Limits::default(),
         engine: cairn_layer::Engine::default(),
         records: None,
+        releases: None,
     };
     let out = project.repository("out");
     let built = build(&request, &project.inputs(), &out, &Silent).await.unwrap();

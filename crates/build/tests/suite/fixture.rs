@@ -9,7 +9,7 @@ use cairn_build::build::check::PlatformCheck;
 use cairn_build::finding::Finding;
 use cairn_build::{
     BuildError, BuildRequest, Built, Dates, Fetcher, Inputs, Lock, LockChange, LockError, LockRequest,
-    Records, RepositoryInputs, Silent, Sources, Spec, Update, build, resolve_lock,
+    Records, ReleasedLayer, Releases, RepositoryInputs, Silent, Sources, Spec, Update, build, resolve_lock,
 };
 use cairn_layer::{
     Attributes, Compression, Engine, LayerOptions, Limits, Node, Source, Tree, TreePath, WrittenLayer,
@@ -34,6 +34,19 @@ pub(crate) struct Project {
     pub(crate) dates: Dates,
     /// Where records are; none: none are kept.
     pub(crate) cache: Option<TempDir>,
+    /// What releases were made of.
+    pub(crate) releases: Option<Released>,
+}
+
+/// Layers of releases that are trusted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Released(pub(crate) Vec<ReleasedLayer>);
+
+#[async_trait]
+impl Releases for Released {
+    async fn layers(&self) -> &[ReleasedLayer] {
+        &self.0
+    }
 }
 
 impl Project {
@@ -45,6 +58,7 @@ impl Project {
             update: Update::AddMissing,
             dates: Dates::default(),
             cache: None,
+            releases: None,
         }
     }
 
@@ -129,6 +143,7 @@ impl Project {
             limits: Limits::default(),
             engine: Engine::default(),
             records: records.as_ref(),
+            releases: self.releases.as_ref().map(|releases| releases as &dyn Releases),
         };
         build(&request, inputs, &self.repository("out"), &Silent).await
     }
@@ -150,6 +165,7 @@ impl Project {
             limits: Limits::default(),
             engine: Engine::default(),
             records: records.as_ref(),
+            releases: None,
         };
         let last = last.map(|built| &built.digest);
         cairn_build::check(&request, &self.inputs(), &self.repository("out"), last)

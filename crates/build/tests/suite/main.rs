@@ -19,6 +19,7 @@ mod locking;
 mod locks;
 mod options;
 mod records;
+mod releases;
 mod schema;
 mod segments;
 mod selecting;

@@ -1,5 +1,6 @@
 //! `cairn build`, and the build that push and release begin with.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,7 +10,8 @@ use cairn_build::build::Progress;
 use cairn_build::resolve::Update;
 use cairn_build::spec::BaseSource;
 use cairn_build::{
-    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Records, RepositoryInputs, SegmentCounts,
+    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Records, Releases, RepositoryInputs,
+    SegmentCounts,
 };
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
@@ -86,21 +88,28 @@ pub struct LocalImage {
 }
 
 /// What an image is built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To be in the local store.
-    Keep,
-    /// To be pushed to a registry: layers of its base that are not here need not come here.
-    Push,
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Purpose<'a> {
+    /// The repository of a registry that it is pushed to: what is there, and layers of its base, need not come here. None: it
+    /// is to be whole in the local store.
+    destination: Option<&'a Reference>,
+    /// Whose layers are taken over, where the image goes to a repository that has them.
+    releases: Option<&'a dyn Releases>,
 }
 
-impl Purpose {
-    /// For an image that goes to `destination` and nowhere else.
+impl<'a> Purpose<'a> {
+    /// To be in the local store, with every byte made here.
+    pub const KEEP: Self = Self {
+        destination: None,
+        releases: None,
+    };
+
+    /// For an image that goes to `destination` and nowhere else, with layers of `releases`.
     #[must_use]
-    pub const fn of(destination: &Reference) -> Self {
-        match destination.host {
-            Some(_) => Self::Push,
-            None => Self::Keep,
+    pub fn of(destination: &'a Reference, releases: &'a dyn Releases) -> Self {
+        Self {
+            destination: destination.host.is_some().then_some(destination),
+            releases: Some(releases),
         }
     }
 }
@@ -162,7 +171,7 @@ impl Build {
             return check::run(cairn, &project, &self.platforms).await;
         }
         let before = last_build(cairn, &project).await?;
-        let image = build(cairn, &mut project, &self.platforms, &self.options, Purpose::Keep).await?;
+        let image = build(cairn, &mut project, &self.platforms, &self.options, Purpose::KEEP).await?;
         let out = output::Image {
             repository: &image.repository,
             manifest: &image.manifest,
@@ -276,7 +285,7 @@ fn layer_document(layer: &BuiltLayer) -> LayerDocument {
 }
 
 /// Builds the project's image into the local store and points `built` at it, unless it is built for another `purpose` and
-/// a layer of its base is not here.
+/// one of its layers is not here.
 ///
 /// # Errors
 ///
@@ -286,7 +295,7 @@ pub async fn build(
     project: &mut Project,
     platforms: &[Platform],
     options: &BuildOptions,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
 ) -> Result<LocalImage, Failure> {
     complete_lock(cairn, project, platforms, options).await?;
     let reference = project.local();
@@ -298,7 +307,7 @@ pub async fn build(
     let records = records(cairn, &reference, Records::open)?;
     let lock = project.lock().cloned();
     let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
-    let (repository, stays_away) = open_output(cairn, project, platforms, options, purpose).await?;
+    let (repository, distant) = open_output(cairn, project, platforms, options, purpose).await?;
     let request = BuildRequest {
         spec: &project.spec,
         lock: &lock,
@@ -308,6 +317,7 @@ pub async fn build(
         limits: Limits::default(),
         engine: cairn.engine(options.jobs)?,
         records: records.as_ref(),
+        releases: purpose.releases.filter(|_| !options.offline),
     };
     // What builds left that were killed. Whatever is wrong with the directory, the build finds too, and says better.
     let _later = files::discard_leftovers(&scratch, files::LEFT_BEHIND);
@@ -326,9 +336,9 @@ pub async fn build(
     }
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
     let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
-    if stays_away {
+    if distant.is_some_and(|distant| distant.holds(&built.digest)) {
         let built = built_tag();
-        let text = "is not moved: without its base the image is not whole here";
+        let text = "is not moved: not all layers of the image are here";
         cairn.terminal.step(&format!("tag {built}"), text);
     } else {
         place::tag(&*repository, &built_tag(), &manifest).await?;
@@ -375,6 +385,7 @@ pub async fn rebuild(
         limits: Limits::default(),
         // Nothing that an earlier build left behind may take part.
         records: None,
+        releases: None,
         engine: cairn_layer::Engine {
             cache: None,
             ..cairn.engine(None)?
@@ -397,38 +408,42 @@ pub fn records(
     Ok(cairn.cache_path().map(|cache| open(&cache, &scope)))
 }
 
-/// Where the image is built to, and whether layers of its base stay away from it. Says what has to come from where.
+/// Where the image is built to, and the same again if what it is made of may stay away. Says what has to come from where.
 async fn open_output(
     cairn: &Cairn,
     project: &Project,
     platforms: &[Platform],
     options: &BuildOptions,
-    purpose: Purpose,
-) -> Result<(Arc<dyn Repository>, bool), Failure> {
+    purpose: Purpose<'_>,
+) -> Result<(Arc<dyn Repository>, Option<Arc<Distant>>), Failure> {
     let local = cairn.open(&project.local()).await?;
-    let base = match project.spec.base.as_ref().map(|base| &base.source.value) {
-        Some(BaseSource::Image(base)) if base.host.is_some() && !options.offline => base,
-        _ => return Ok((local, false)),
-    };
     let absent = match project.lock() {
-        Some(lock) => absent_layers(cairn, &*local, lock, platforms).await?,
-        None => return Ok((local, false)),
+        Some(lock) if !options.offline => absent_layers(cairn, &*local, lock, platforms).await?,
+        _ => BTreeMap::new(),
     };
-    if absent.is_empty() {
-        return Ok((local, false));
+    let base = match project.spec.base.as_ref().map(|base| &base.source.value) {
+        Some(BaseSource::Image(base)) if base.host.is_some() && !absent.is_empty() => Some(base),
+        _ => None,
+    };
+    if let Some(base) = base {
+        let count = counted(absent.len() as u64, "layer", "layers");
+        let about = format!("{count}, {}", bytes(absent.values().sum()));
+        let from = base.without_target();
+        let text = match purpose.destination {
+            Some(_) => format!("{about}, left in {from}"),
+            None => format!("{about}, to fetch from {from}"),
+        };
+        cairn.terminal.step("base", text);
     }
-    let count = counted(absent.len() as u64, "layer", "layers");
-    let about = format!("{count}, {}", bytes(absent.values().sum()));
-    let from = base.without_target();
-    if purpose == Purpose::Keep {
-        cairn
-            .terminal
-            .step("base", format!("{about}, to fetch from {from}"));
-        return Ok((local, false));
+    let Some(destination) = purpose.destination.filter(|_| !options.offline) else {
+        return Ok((local, None));
+    };
+    let mut distant = Distant::new(local, cairn.open(&destination.without_target()).await?);
+    if let Some(base) = base {
+        distant = distant.with_base(cairn.open(base).await?, absent);
     }
-    cairn.terminal.step("base", format!("{about}, left in {from}"));
-    let base = cairn.open(base).await?;
-    Ok((Arc::new(Distant::new(local, base, absent)), true))
+    let distant = Arc::new(distant);
+    Ok((Arc::clone(&distant) as Arc<dyn Repository>, Some(distant)))
 }
 
 async fn complete_lock(
@@ -545,7 +560,11 @@ impl Progress for Lines<'_> {
         };
         let files = counted(layer.files, "file", "files");
         let sizes = format!("{} → {}", bytes(layer.uncompressed), bytes(layer.size));
-        let reused = if layer.reused { ", as before" } else { "" };
+        let reused = match &layer.release {
+            Some(release) => format!(", as {release} had it"),
+            None if layer.reused => ", as before".to_owned(),
+            None => String::new(),
+        };
         self.bar.layer_done();
         self.bar.aside(|| {
             self.terminal.step(

@@ -104,6 +104,7 @@ async fn check(
         limits: Limits::default(),
         engine: Engine::default(),
         records: records.as_ref(),
+        releases: None,
     };
     let inputs = BuildInputs {
         base: RepositoryInputs::default(),

@@ -10,9 +10,11 @@ use serde::Serialize;
 
 use crate::commands::build::{self, BuildOptions, LocalImage, Purpose};
 use crate::failure::{Exit, Failure};
+use crate::ledgers::LedgerOptions;
 use crate::program::Cairn;
 use crate::progress::Bar;
 use crate::project::Project;
+use crate::released::Released;
 use crate::terminal::moved;
 use crate::{place, tagging};
 
@@ -53,8 +55,14 @@ impl Push {
         }
         let mut tags = self.tags.clone();
         tags.extend(to.tag.clone());
-        let purpose = Purpose::of(&to);
+        let ledger = LedgerOptions {
+            repository: Some(to.clone()),
+            ..LedgerOptions::default()
+        };
+        let released = Released::at(cairn, ledger.place(cairn, Some(&project))?);
+        let purpose = Purpose::of(&to, &released);
         let image = build::build(cairn, &mut project, &[], &self.options, purpose).await?;
+        released.tell(cairn);
         let home = project.ledger_home(&to.without_target());
         tagging::check(cairn, &to.without_target(), &home, &tags, image.manifest.digest()).await?;
         let pushed = push(cairn, &image, &to.without_target()).await?;

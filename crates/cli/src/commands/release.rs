@@ -2,7 +2,7 @@
 
 use cairn_ledger::image::{self, Depth};
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Channel, OperationError, ReleaseRequest, Version};
+use cairn_ledger::{Channel, Kind, OperationError, ReleaseRequest, Version};
 use cairn_oci::{Digest, Document, Reference, media_type};
 use cairn_store::Target;
 use cairn_store::transfer::Transferred;
@@ -16,7 +16,7 @@ use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing::{self, SigningKey};
-use crate::source;
+use crate::{released as layers, source};
 
 /// What `cairn release` takes.
 #[derive(Debug, Args)]
@@ -49,6 +49,8 @@ struct Released {
     digest: Digest,
     transferred: Transferred,
     source: Option<cairn_ledger::Source>,
+    /// Digest of the build record, if it was built here.
+    record: Option<Digest>,
 }
 
 impl Release {
@@ -74,7 +76,11 @@ impl Release {
         self.start_ledger(cairn, &mut open, &key, released.digest).await?;
         let done = open
             .ledger
-            .release(&open.opened, &context, &self.request(released.digest))
+            .release(
+                &open.opened,
+                &context,
+                &self.request(released.digest, released.record),
+            )
             .await;
         moves::finish(
             cairn,
@@ -89,13 +95,13 @@ impl Release {
         .await
     }
 
-    fn request(&self, digest: Digest) -> ReleaseRequest {
+    fn request(&self, digest: Digest, record: Option<Digest>) -> ReleaseRequest {
         ReleaseRequest {
             version: self.version.clone(),
             digest,
             channels: self.channels.iter().cloned().collect(),
             resume: self.resume,
-            record: None,
+            record,
         }
     }
 
@@ -109,10 +115,11 @@ impl Release {
         let digest = match (&self.image, project) {
             (Some(image), _) => self.take(image, open).await?.digest,
             (None, Some(project)) => {
-                build::build(cairn, project, &[], &self.build, Purpose::of(&open.images))
-                    .await?
-                    .manifest
-                    .digest()
+                let released = layers::Released::of(open);
+                let purpose = Purpose::of(&open.images, &released);
+                let image = build::build(cairn, project, &[], &self.build, purpose).await?;
+                released.tell(cairn);
+                image.manifest.digest()
             }
             (None, None) => return Err(no_image()),
         };
@@ -126,7 +133,7 @@ impl Release {
         let key = signing::require(cairn, open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let label = open.ledger.home().label();
-        let plan = plan::release(&open.opened, &label, &context, &self.request(digest))?;
+        let plan = plan::release(&open.opened, &label, &context, &self.request(digest, None))?;
         moves::print_plan(cairn, open, &plan)
     }
 
@@ -166,6 +173,7 @@ impl Release {
                     digest,
                     transferred: Transferred::default(),
                     source: None,
+                    record: None,
                 }),
                 None => Err(
                     Failure::new(Exit::Input, format!("{} has no {digest}", open.images))
@@ -197,36 +205,45 @@ impl Release {
         key: &SigningKey,
     ) -> Result<Released, Failure> {
         let project = project.ok_or_else(no_image)?;
-        let purpose = Purpose::of(&open.images);
+        let released = layers::Released::of(open);
+        let purpose = Purpose::of(&open.images, &released);
         let image = build::build(cairn, project, &[], &self.build, purpose).await?;
-        self.check(cairn, open, key, image.manifest.digest())?;
+        released.tell(cairn);
+        let digest = image.manifest.digest();
+        let is_new = self.check(cairn, open, key, digest)?;
         let pushed = push::push(cairn, &image, &open.images).await?;
+        let record = match project.build_record(&image.built).filter(|_| is_new) {
+            Some(record) => Some(open.ledger.attach_record(digest, record).await?),
+            None => None,
+        };
         Ok(Released {
-            digest: image.manifest.digest(),
+            digest,
             transferred: pushed.transferred,
             source: source::commit(&project.directory),
+            record,
         })
     }
 
-    /// Fails before anything is uploaded if the version is bound to another digest, or the key may not release.
+    /// Fails before anything is uploaded if the version is bound to another digest, or the key may not release. Whether the
+    /// version is released by this for the first time.
     fn check(
         &self,
         cairn: &Cairn,
         open: &OpenLedger,
         key: &SigningKey,
         digest: Digest,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         if open.opened.state().is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let context = self.entry.context(cairn, key, None)?;
-        plan::release(
+        let plan = plan::release(
             &open.opened,
             &open.ledger.home().label(),
             &context,
-            &self.request(digest),
+            &self.request(digest, None),
         )?;
-        Ok(())
+        Ok(plan.entry.is_some_and(|entry| entry.kind == Kind::Release))
     }
 
     async fn start_ledger(

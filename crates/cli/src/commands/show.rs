@@ -98,6 +98,7 @@ fn print(cairn: &Cairn, key: Option<Fingerprint>, bound: &ReleaseBinding) -> Res
                 .and_then(|run| run.url.clone().or_else(|| run.id.clone())),
         ),
         ("entry", Some(format!("{} {}", bound.seq, bound.name))),
+        ("record", bound.record.map(|record| record.to_string())),
         ("yanked", bound.yanked.map(|entry| entry.to_string())),
     ];
     for (name, value) in rows {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn_layer::{
     Attributes, Compression, Entry, LayerOptions, Limits, Node, ReadError, Source, Tree, TreePath,
-    WrittenLayer, read_layer, write_layer,
+    WrittenLayer, archive_length, hash_archive, read_layer, write_layer,
 };
 use tar::{EntryType, Header};
 
@@ -39,7 +39,7 @@ pub(crate) fn tree<P: AsRef<[u8]>>(nodes: impl IntoIterator<Item = (P, Node)>) -
     tree
 }
 
-/// The layer's bytes, and what was said of them.
+/// The layer's bytes, and what was said of them, which must be what is known without compressing.
 pub(crate) fn write(tree: &Tree, compression: Compression) -> (Vec<u8>, WrittenLayer) {
     let mut bytes = Vec::new();
     let options = LayerOptions {
@@ -47,6 +47,12 @@ pub(crate) fn write(tree: &Tree, compression: Compression) -> (Vec<u8>, WrittenL
         ..LayerOptions::default()
     };
     let written = write_layer(tree, &options, &mut bytes).unwrap();
+    assert_eq!(archive_length(tree, &options).unwrap(), written.uncompressed_size);
+    let hashed = hash_archive(tree, &options).unwrap();
+    assert_eq!(
+        (hashed.diff_id, hashed.uncompressed_size),
+        (written.diff_id, written.uncompressed_size)
+    );
     (bytes, written)
 }
 

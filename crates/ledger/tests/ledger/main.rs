@@ -7,6 +7,7 @@
 )]
 
 mod batch;
+mod build_records;
 mod bundle;
 mod causal;
 mod copy;
