@@ -6,7 +6,8 @@
 //!   [`Engine`] does it with several threads, and with a [`SegmentCache`] that keeps what was compressed before.
 //! - [`read_layer`] reads what others wrote, within [`Limits`], and shows entry after entry; [`Listing`] keeps what
 //!   a build must know of a base; [`describe()`] makes a layer readable; [`recompress`] takes a whole tar archive over.
-//! - [`unpack()`] takes foreign archives apart, tar and zip; contents wait in a file as [`Spooled`].
+//! - [`unpack()`] takes foreign archives apart, tar and zip ([`unpack_tar`]: as they come); contents wait in a file as
+//!   [`Spooled`].
 //!
 //! Nothing here writes to a disk, and nothing knows the clock or the environment. The rules that fix the bytes are in
 //! the crate's README.
@@ -57,5 +58,5 @@ pub use read_error::{ReadError, VisitError};
 pub use select::{Selection, Verdict};
 pub use spool::Spooled;
 pub use tree::{Attributes, Node, Source, Tree, TreeError, is_allowed_xattr};
-pub use unpack::{Spool, UnpackError, UnpackOptions, ZipError, unpack};
+pub use unpack::{Spool, UnpackError, UnpackOptions, ZipError, unpack, unpack_tar};
 pub use writer::{LayerOptions, WriteError, archive_length, write_layer};

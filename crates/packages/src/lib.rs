@@ -4,7 +4,11 @@
 //! [`Installed`] for each package. Nothing here runs a package's script or asks a mirror.
 
 mod control;
+pub mod deb;
 mod installed;
 pub mod status;
 
 pub use installed::{Installed, InstalledError};
+
+#[cfg(test)]
+mod sample;

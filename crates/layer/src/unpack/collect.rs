@@ -41,9 +41,9 @@ struct Collected {
     names: BTreeSet<TreePath>,
 }
 
-pub(super) struct Collector<'a> {
+pub(super) struct Collector<'a, 's> {
     options: &'a UnpackOptions,
-    spool: Spool<'a>,
+    spool: &'a mut Spool<'s>,
     tree: Tree,
     files: Vec<Collected>,
     /// Which file each name of the archive means, also those that are left out: a link to them may be taken.
@@ -52,8 +52,8 @@ pub(super) struct Collector<'a> {
     buffer: Vec<u8>,
 }
 
-impl<'a> Collector<'a> {
-    pub(super) fn new(options: &'a UnpackOptions, spool: Spool<'a>) -> Self {
+impl<'a, 's> Collector<'a, 's> {
+    pub(super) fn new(options: &'a UnpackOptions, spool: &'a mut Spool<'s>) -> Self {
         Self {
             options,
             spool,

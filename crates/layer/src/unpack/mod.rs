@@ -80,11 +80,11 @@ impl<'a> Spool<'a> {
 /// # Errors
 ///
 /// [`UnpackError`]; what was written to the spool is then of no use.
-pub fn unpack<'a>(
+pub fn unpack(
     archive: &File,
-    options: &'a UnpackOptions,
+    options: &UnpackOptions,
     limits: &Limits,
-    spool: Spool<'a>,
+    mut spool: Spool<'_>,
 ) -> Result<Tree, UnpackError> {
     let input = |source| UnpackError::Input { source };
     let size = archive.metadata().map_err(input)?.len();
@@ -92,7 +92,7 @@ pub fn unpack<'a>(
     let mut first = Vec::new();
     let mut start = whole.clone().take(SNIFF);
     start.read_to_end(&mut first).map_err(input)?;
-    let mut collector = Collector::new(options, spool);
+    let mut collector = Collector::new(options, &mut spool);
     if zip::is_zip(&first) {
         zip::read(archive, size, limits, &mut collector)?;
     } else {
@@ -101,7 +101,28 @@ pub fn unpack<'a>(
     collector.finish()
 }
 
-fn read_tar(archive: Section<'_>, limits: &Limits, collector: &mut Collector<'_>) -> Result<(), UnpackError> {
+/// As [`unpack()`], of a tar archive that is read from `archive` as it comes, to its end: one that lies in another
+/// archive, or in a part of a file. The spool may have something in it, and takes more afterwards.
+///
+/// # Errors
+///
+/// As [`unpack()`].
+pub fn unpack_tar(
+    archive: impl io::Read,
+    options: &UnpackOptions,
+    limits: &Limits,
+    spool: &mut Spool<'_>,
+) -> Result<Tree, UnpackError> {
+    let mut collector = Collector::new(options, spool);
+    read_tar(archive, limits, &mut collector)?;
+    collector.finish()
+}
+
+fn read_tar(
+    archive: impl io::Read,
+    limits: &Limits,
+    collector: &mut Collector<'_, '_>,
+) -> Result<(), UnpackError> {
     let mut visit = |entry: &crate::entry::Entry, content: &mut dyn io::Read| -> Result<(), VisitError> {
         let path = entry.path.clone();
         let content = match &entry.kind {

@@ -154,7 +154,7 @@ pub(super) fn read(
     archive: &File,
     size: u64,
     limits: &Limits,
-    collector: &mut Collector<'_>,
+    collector: &mut Collector<'_, '_>,
 ) -> Result<(), UnpackError> {
     let directory = find_directory(archive, size)?;
     let entries = read_directory(archive, &directory, limits)?;
@@ -403,7 +403,7 @@ fn extract(
     entry: &Listed,
     path: &TreePath,
     start: u64,
-    collector: &mut Collector<'_>,
+    collector: &mut Collector<'_, '_>,
 ) -> Result<(), UnpackError> {
     let kind = kind(entry)?;
     let usual = match kind {
@@ -439,7 +439,7 @@ fn take(
     kind: Kind,
     member: Member,
     content: &mut dyn Read,
-    collector: &mut Collector<'_>,
+    collector: &mut Collector<'_, '_>,
 ) -> Result<(), UnpackError> {
     match kind {
         Kind::Directory => collector.add(member, Content::Directory),
