@@ -14,6 +14,7 @@
     reason = "all of it is tests, whose helpers clippy does not know as such"
 )]
 
+mod answers;
 mod arrows;
 mod bad_input;
 mod catalogue;

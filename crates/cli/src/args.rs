@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock, login, logout,
-    promote, pull, push, release, resume, rollback, serve, show, status, store, tags, verify,
+    promote, pull, push, release, resume, rollback, serve, show, status, store, tags, verify, which,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -108,6 +108,8 @@ pub enum Command {
     Status(status::Status),
     /// Shows one release
     Show(show::Show),
+    /// Says what a digest or tag is that was seen somewhere: which release, when, by whom, from which source
+    Which(which::Which),
     /// Says what tells two images apart: files, configuration, layers
     Diff(diff::Diff),
     /// Checks every byte of an image
@@ -144,6 +146,7 @@ impl Global {
         let hidden = self.no_progress || self.json || self.quiet;
         let mut terminal = crate::terminal::Terminal::new(self.json, self.quiet, self.verbose, color);
         terminal.progress = environment.is_rich_terminal() && !hidden;
+        terminal.columns = environment.columns();
         terminal
     }
 }

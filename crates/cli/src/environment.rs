@@ -116,6 +116,14 @@ impl Environment {
             .is_some_and(|value| !matches!(value, "false" | "0"))
     }
 
+    /// How many columns lines on stdout may have: `COLUMNS`, else those of the terminal; none: as many as they need.
+    #[must_use]
+    pub fn columns(&self) -> Option<usize> {
+        let said = self.text("COLUMNS").and_then(|text| text.parse().ok());
+        let terminal = || usize::from(rustix::termios::tcgetwinsize(std::io::stdout()).ok()?.ws_col).into();
+        said.or_else(terminal).filter(|columns| *columns > 0)
+    }
+
     /// Whether `NO_COLOR` asks for plain text.
     #[must_use]
     pub fn no_color(&self) -> bool {

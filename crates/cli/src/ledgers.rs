@@ -3,24 +3,27 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_ledger::entry::REASON_LIMIT;
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{
     Actor, Authority, Context, Copied, CopyOptions, Fingerprint, How, HowTrusted, Ledger, Opened, Pin,
-    Remembered, Run,
+    Remembered,
 };
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
 use cairn_store::files::{self, FileError, Lock};
 use clap::Args;
 
+use crate::commands::serve::parse_time;
 use crate::failure::{Exit, Failure};
+use crate::pipeline::Pipeline;
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
-use crate::terminal::{Terminal, counted, minute};
+use crate::terminal::{Terminal, ago, counted, minute};
 
 /// Which ledger, and whom to believe.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,9 +34,18 @@ pub struct LedgerOptions {
     /// Entries that the ledger must have: sha256:GENESIS[+sha256:ENTRY…] [default: $CAIRN_TRUST, else the spec's]
     #[arg(long, value_name = "PIN")]
     pub trust: Option<Pin>,
-    /// Fails if the ledger's head is older than this many hours
-    #[arg(long, value_name = "HOURS")]
-    pub max_age: Option<u32>,
+    /// Fails if the ledger's head is older than TIME, such as 90m, 24h or 7d: somebody may be hiding newer entries
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub max_age: Option<Duration>,
+}
+
+/// How old something may be.
+///
+/// # Errors
+///
+/// What clap shows.
+pub fn age(text: &str) -> Result<Duration, String> {
+    parse_time(text).ok_or_else(|| "a number from 1 on, followed by s, m, h or d".to_owned())
 }
 
 /// A ledger, read and verified, and the files that belong to it.
@@ -55,7 +67,7 @@ pub struct LedgerPlace {
     images: Reference,
     home: Reference,
     pin: Option<Pin>,
-    max_age: Option<u32>,
+    max_age: Option<Duration>,
 }
 
 impl LedgerPlace {
@@ -210,7 +222,7 @@ impl OpenLedger {
         cairn.terminal.step(
             "ledger",
             format!(
-                "{entries} read and verified; head of {} ({mode})",
+                "{entries} read and verified; head of {} UTC ({mode})",
                 minute(head.at)
             ),
         );
@@ -223,17 +235,19 @@ impl OpenLedger {
         self.remember(cairn, &self.opened);
     }
 
-    fn check_age(&self, cairn: &Cairn, max_age: Option<u32>) -> Result<(), Failure> {
-        let (Some(hours), Some(head)) = (max_age, self.opened.head()) else {
+    fn check_age(&self, cairn: &Cairn, max_age: Option<Duration>) -> Result<(), Failure> {
+        let (Some(most), Some(head)) = (max_age, self.opened.head()) else {
             return Ok(());
         };
         let age = cairn.environment.now().as_second() - head.at.as_second();
-        if age <= i64::from(hours) * 3600 {
+        if age <= i64::try_from(most.as_secs()).unwrap_or(i64::MAX) {
             return Ok(());
         }
         let text = format!(
-            "the ledger's head is of {}, older than {hours} hours",
-            minute(head.at)
+            "the ledger's head is of {} UTC, {} ago; --max-age allows {}",
+            minute(head.at),
+            ago(age),
+            ago(i64::try_from(most.as_secs()).unwrap_or(i64::MAX))
         );
         Err(Failure::new(Exit::Integrity, text)
             .with_hint("somebody may be hiding newer entries; or nothing was released since".to_owned()))
@@ -443,29 +457,25 @@ impl EntryOptions {
         signer: &'a dyn Signer,
         source: Option<Source>,
     ) -> Result<Context<'a>, Failure> {
+        let pipeline = Pipeline::of(&cairn.environment);
         Ok(Context {
             signer,
             at: cairn.environment.now(),
             nonce: signing::random()?,
-            actor: actor(cairn, signer),
+            actor: actor(pipeline.actor, signer),
             // Scripts pass a variable that may be empty; a reason of nothing is none.
             reason: self.reason.clone().filter(|reason| !reason.trim().is_empty()),
             source,
-            run: run(cairn),
+            run: pipeline.run,
         })
     }
 }
 
 /// In a pipeline, whoever it says started it; else the key stands for itself.
-fn actor(cairn: &Cairn, signer: &dyn Signer) -> Actor {
-    let claimed = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID"];
-    let claimed = claimed
-        .iter()
-        .find_map(|name| cairn.environment.text(name))
-        .filter(|_| cairn.environment.is_ci());
+fn actor(claimed: Option<String>, signer: &dyn Signer) -> Actor {
     match claimed {
         Some(id) => Actor {
-            id: cut(id),
+            id,
             how: How::Claimed,
         },
         None => Actor {
@@ -473,37 +483,6 @@ fn actor(cairn: &Cairn, signer: &dyn Signer) -> Actor {
             how: How::Key,
         },
     }
-}
-
-fn run(cairn: &Cairn) -> Option<Run> {
-    let text = |name: &str| cairn.environment.text(name).map(cut);
-    let github = || {
-        let (server, repository) = (text("GITHUB_SERVER_URL")?, text("GITHUB_REPOSITORY")?);
-        Some(format!(
-            "{server}/{repository}/actions/runs/{}",
-            text("GITHUB_RUN_ID")?
-        ))
-    };
-    if !cairn.environment.is_ci() {
-        return None;
-    }
-    let url = github()
-        .or_else(|| text("CI_JOB_URL"))
-        .or_else(|| text("BUILD_URL"))
-        .map(|url| cut(&url));
-    let id = text("GITHUB_RUN_ID")
-        .or_else(|| text("CI_JOB_ID"))
-        .or_else(|| text("BUILD_NUMBER"));
-    (url.is_some() || id.is_some()).then_some(Run { url, id })
-}
-
-/// At most as many bytes as an entry's text may have.
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(cairn_ledger::entry::TEXT_LIMIT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 /// `you` if the entry was signed by this key, else who signed it.

@@ -111,7 +111,8 @@ fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
 }
 
 /// `https://user:token@host/x` without what stands before the `@`.
-fn without_secret(url: &str) -> String {
+#[must_use]
+pub fn without_secret(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };

@@ -24,6 +24,8 @@ pub struct Terminal {
     pub color: bool,
     /// Bars for what takes long.
     pub progress: bool,
+    /// How many columns a table may have; none: as many as it needs.
+    pub columns: Option<usize>,
     /// The image that a line on stderr is about, if a command acts on several.
     about: Option<String>,
     /// Where data is kept back, if it does not go to stdout.
@@ -49,6 +51,7 @@ impl Terminal {
             verbose,
             color,
             progress: false,
+            columns: None,
             about: None,
             kept: None,
         }
@@ -153,13 +156,14 @@ impl Terminal {
         self.bytes(&with_schema(&document))
     }
 
-    /// A table: a head line and rows, columns two spaces apart.
+    /// A table: a head line and rows, columns two spaces apart. Where that is too wide, the last column is broken into lines; and
+    /// where even that is, each row becomes a paragraph.
     ///
     /// # Errors
     ///
     /// [`Failure`] when stdout cannot be written.
     pub fn table(&self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-        self.bytes(table(head, rows).as_bytes())
+        self.bytes(table(head, rows, self.columns).as_bytes())
     }
 }
 
@@ -175,31 +179,84 @@ fn with_schema(object: &[u8]) -> Vec<u8> {
     [br#"{"schema":1"#, separator, members, b"\n"].concat()
 }
 
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+/// The fewest columns that are worth breaking text into.
+const NARROWEST: usize = 16;
+
+fn table(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
     let escaped = rows
         .iter()
         .map(|row| row.iter().map(|cell| escape(cell)).collect::<Vec<_>>());
-    let head = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(escaped).collect();
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        lines
-            .iter()
-            .filter_map(|line| line.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |cells: &Vec<String>| {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        format!("{}\n", padded.join("  ").trim_end())
+    let mut widths: Vec<usize> = (0..count).map(width).collect();
+    let before_last: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+    if let (Some(columns), Some(last)) = (columns, widths.last_mut()) {
+        if before_last + NARROWEST.min(*last) > columns {
+            return paragraphs(&lines);
+        }
+        *last = (*last).min(columns - before_last);
+    }
+    lines.iter().map(|cells| table_line(cells, &widths)).collect()
+}
+
+fn table_line(cells: &[String], widths: &[usize]) -> String {
+    let mut text = String::new();
+    let mut indent = 0;
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        if column + 1 < widths.len() {
+            text.push_str(&format!("{cell:<width$}  "));
+            indent += width + 2;
+        } else {
+            text.push_str(&broken(cell, *width).join(&format!("\n{:indent$}", "")));
+        }
+    }
+    format!("{}\n", text.trim_end())
+}
+
+/// `text` in lines of at most `width` characters, broken between words; within a word only if it is longer than a line.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut free = width;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        let line = lines.last_mut();
+        if let Some(line) = line.filter(|line| line.is_empty() || length < free) {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+        while let Some(line) = lines.last_mut()
+            && let Some((end, _)) = line.char_indices().nth(width.max(1))
+        {
+            let rest = line.split_off(end);
+            lines.push(rest);
+        }
+        free = width - lines.last().map_or(0, |line| line.chars().count());
+    }
+    lines
+}
+
+/// Each row as lines of its own, a name before each value.
+fn paragraphs(lines: &[Vec<String>]) -> String {
+    let Some((head, rows)) = lines.split_first() else {
+        return String::new();
     };
-    lines.iter().map(line).collect()
+    let width = head.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let paragraph = |row: &Vec<String>| -> String {
+        let named = head.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        named
+            .map(|(name, cell)| format!("{name:<width$}  {cell}\n"))
+            .collect()
+    };
+    rows.iter().map(paragraph).collect::<Vec<_>>().join("\n")
 }
 
 /// `sha256:` and the first twelve digits, with `…`.
@@ -212,6 +269,17 @@ pub fn short(digest: &Digest) -> String {
 #[must_use]
 pub fn minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// So long, in the unit that reads best: `8 s`, `25 min`, `3 h`, `12 days`. Nothing is less than none.
+#[must_use]
+pub fn ago(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// Bytes in the unit that reads best: `912 B`, `2.1 MB`.
@@ -274,6 +342,39 @@ mod tests {
             vec!["1".to_owned(), "a\x1bb".to_owned()],
             vec!["20".to_owned(), String::new()],
         ];
-        assert_eq!(table(&["SEQ", "KIND"], &rows), "SEQ  KIND\n1    a\\x1bb\n20\n");
+        assert_eq!(
+            table(&["SEQ", "KIND"], &rows, None),
+            "SEQ  KIND\n1    a\\x1bb\n20\n"
+        );
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_broken_and_then_becomes_paragraphs() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["1", "release", "checkout answered with 500s since the new pool"]),
+            row(["2", "rollback", ""]),
+            row(["3", "yank", "a-word-that-is-longer-than-the-line"]),
+        ];
+        let head = ["SEQ", "KIND", "REASON"];
+        let narrow = table(&head, &rows, Some(36));
+        assert_eq!(
+            narrow,
+            "SEQ  KIND      REASON\n\
+             1    release   checkout answered\n\
+             \x20              with 500s since the\n\
+             \x20              new pool\n\
+             2    rollback\n\
+             3    yank      a-word-that-is-longe\n\
+             \x20              r-than-the-line\n"
+        );
+        assert!(narrow.lines().all(|line| line.chars().count() <= 36));
+        assert_eq!(
+            table(&head, &rows[..2], Some(20)),
+            "SEQ     1\nKIND    release\nREASON  checkout answered with 500s since the new pool\n\n\
+             SEQ     2\nKIND    rollback\n"
+        );
+        assert_eq!(table(&head, &rows, None).lines().count(), 4);
+        assert_eq!(table(&head, &[], Some(10)), "", "nothing to tell needs no head");
     }
 }

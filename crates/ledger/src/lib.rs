@@ -46,6 +46,7 @@ pub mod pack;
 pub mod project;
 pub mod query;
 pub mod referrer;
+mod shorten;
 pub mod state;
 mod time;
 pub mod trust;

@@ -1,6 +1,7 @@
 //! `cairn copy`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_ledger::{Copied, Pin};
 use cairn_oci::{Digest, Platform, Reference, Tag};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use crate::commands::build::built_tag;
 use crate::commands::push;
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, mode_text};
+use crate::ledgers::{self, LedgerOptions, mode_text};
 use crate::output;
 use crate::place::{self, Place};
 use crate::program::Cairn;
@@ -42,6 +43,9 @@ pub struct Copy {
     /// With --ledger: entries that it must have: sha256:GENESIS[+sha256:ENTRY…] [default: $CAIRN_TRUST, else the spec's]
     #[arg(long, value_name = "PIN", requires = "ledger")]
     pub trust: Option<Pin>,
+    /// With --ledger: fails if the ledger's head is older than TIME, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = ledgers::age, requires = "ledger")]
+    pub max_age: Option<Duration>,
 }
 
 /// `--json` with `--ledger`
@@ -122,7 +126,7 @@ impl Copy {
         let options = LedgerOptions {
             repository: Some(from.clone()),
             trust: self.trust.clone(),
-            max_age: None,
+            max_age: self.max_age,
         };
         let project = Project::find(cairn)?;
         let open = options.open(cairn, project.as_ref()).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn_build::diff::{FieldChange, FileChange, FileChanges, ImageDiff, PlatformDiff, Side, diff_images};
 use cairn_layer::Limits;
-use cairn_ledger::query;
+use cairn_ledger::{Version, query};
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{RawManifest, Repository, Target};
 use clap::Args;
@@ -41,6 +41,41 @@ pub struct Diff {
 struct Found {
     repository: Arc<dyn Repository>,
     manifest: RawManifest,
+    /// What the ledger says of it, if it was named by a channel or version of the ledger.
+    known: Option<Known>,
+}
+
+/// What the ledger says of an image.
+struct Known {
+    version: Option<String>,
+    commit: Option<String>,
+}
+
+impl Known {
+    fn of(open: &OpenLedger, name: &str, digest: &Digest) -> Self {
+        let state = open.opened.state();
+        let shown = name.parse().ok().and_then(|channel| state?.shows(&channel));
+        let named = name.parse::<Version>().ok().filter(|_| shown.is_none());
+        let any = || {
+            state?
+                .versions_of(digest)
+                .next()
+                .map(|(version, _)| version.clone())
+        };
+        let version = shown
+            .and_then(|shown| shown.version.clone())
+            .or(named)
+            .or_else(any);
+        let release = version
+            .as_ref()
+            .and_then(|version| query::show(&open.opened, version));
+        let bound =
+            release.and_then(|release| release.bound.into_iter().find(|bound| bound.digest == *digest));
+        Self {
+            version: version.map(|version| version.to_string()),
+            commit: bound.and_then(|bound| bound.source?.commit),
+        }
+    }
 }
 
 impl Found {
@@ -49,6 +84,15 @@ impl Found {
             repository: &*self.repository,
             manifest: &self.manifest,
         }
+    }
+
+    fn known_line(&self, name: &str) -> Option<String> {
+        let known = self.known.as_ref()?;
+        let version = known.version.as_deref().filter(|version| *version != name);
+        let version = version.map(|version| format!("{version}, ")).unwrap_or_default();
+        let commit = known.commit.as_ref().map(|commit| format!(", commit {commit}"));
+        let digest = short(&self.manifest.digest());
+        Some(format!("{name}  {version}{digest}{}", commit.unwrap_or_default()))
     }
 }
 
@@ -60,8 +104,12 @@ impl Diff {
         let after = find(cairn, ledger.as_ref(), &self.after).await?;
         let diff = diff_images(before.side(), after.side(), &Limits::default()).await?;
         if cairn.terminal.json {
-            let digests = (before.manifest.digest(), after.manifest.digest());
-            return cairn.terminal.document(&self.document(digests, &diff));
+            return cairn.terminal.document(&self.document((&before, &after), &diff));
+        }
+        for (name, found) in [(&self.before, &before), (&self.after, &after)] {
+            if let Some(line) = found.known_line(name) {
+                cairn.terminal.print(line)?;
+            }
         }
         self.print(cairn, &diff)
     }
@@ -163,18 +211,26 @@ async fn find(cairn: &Cairn, ledger: Option<&OpenLedger>, name: &str) -> Result<
     let ledger = ledger.filter(|_| may_be_in_ledger(name));
     let named = ledger.and_then(|open| {
         let digest = name.parse().ok().or_else(|| query::digest_of(&open.opened, name));
-        digest.map(|digest: Digest| (&open.images, digest))
+        digest.map(|digest: Digest| (&open.images, digest, Known::of(open, name, &digest)))
     });
-    let Some((images, digest)) = named else {
+    let Some((images, digest, known)) = named else {
         let place: Place = name
             .parse()
             .map_err(|error| Failure::new(Exit::Usage, format!("`{name}`: {error}")))?;
         let (repository, manifest) = cairn.find_place(&place).await?;
-        return Ok(Found { repository, manifest });
+        return Ok(Found {
+            repository,
+            manifest,
+            known: None,
+        });
     };
     let repository = cairn.open(images).await?;
     match repository.read_manifest(&Target::Digest(digest)).await? {
-        Some(manifest) => Ok(Found { repository, manifest }),
+        Some(manifest) => Ok(Found {
+            repository,
+            manifest,
+            known: Some(known),
+        }),
         None if name.parse::<Digest>().is_ok() => Err(Failure::new(
             Exit::Input,
             format!("{images} has no image {digest}"),
@@ -250,6 +306,8 @@ struct Document<'a> {
 struct SideDocument<'a> {
     reference: &'a str,
     digest: Digest,
+    version: Option<&'a str>,
+    commit: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -301,12 +359,17 @@ struct LayersDocument<'a> {
 }
 
 impl Diff {
-    fn document<'a>(&'a self, digests: (Digest, Digest), diff: &'a ImageDiff) -> Document<'a> {
+    fn document<'a>(&'a self, sides: (&'a Found, &'a Found), diff: &'a ImageDiff) -> Document<'a> {
         let names = |platforms: &[cairn_oci::Platform]| platforms.iter().map(ToString::to_string).collect();
-        let side = |reference, digest| SideDocument { reference, digest };
+        let side = |reference, found: &'a Found| SideDocument {
+            reference,
+            digest: found.manifest.digest(),
+            version: found.known.as_ref().and_then(|known| known.version.as_deref()),
+            commit: found.known.as_ref().and_then(|known| known.commit.as_deref()),
+        };
         Document {
-            before: side(&self.before, digests.0),
-            after: side(&self.after, digests.1),
+            before: side(&self.before, sides.0),
+            after: side(&self.after, sides.1),
             same: diff.same,
             gone: names(&diff.gone),
             new: names(&diff.new),

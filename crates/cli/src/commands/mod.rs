@@ -28,6 +28,7 @@ pub mod status;
 pub mod store;
 pub mod tags;
 pub mod verify;
+pub mod which;
 pub mod workspace;
 
 use crate::args::Command;
@@ -65,6 +66,7 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Diff(verb) => verb.run(cairn).await,
         Command::Status(verb) => verb.run(cairn).await,
         Command::Show(verb) => verb.run(cairn).await,
+        Command::Which(verb) => verb.run(cairn).await,
         Command::Verify(verb) => verb.run(cairn).await,
         Command::Audit(verb) => verb.run(cairn).await,
         Command::Serve(verb) => verb.run(cairn).await,

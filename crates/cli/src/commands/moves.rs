@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::ledgers::{OpenLedger, by, mode_text, tell_nothing_changed};
 use crate::program::Cairn;
-use crate::terminal::{counted, short};
+use crate::terminal::{ago, counted, short};
 
 /// Reads a version, with the hint that belongs to a wrong one.
 ///
@@ -264,15 +264,6 @@ fn note_text(note: &Note, key: Fingerprint, cairn: &Cairn) -> String {
             )
         }
         Note::NotHeld { channel } => format!("{channel} is not held: nothing to do"),
-    }
-}
-
-fn ago(seconds: i64) -> String {
-    match seconds.max(0) {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7199 => format!("{} min", seconds / 60),
-        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
     }
 }
 

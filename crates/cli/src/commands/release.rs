@@ -13,6 +13,7 @@ use crate::commands::moves::{self, Moved};
 use crate::commands::push;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
+use crate::pipeline::{self, Pipeline};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing::{self, SigningKey};
@@ -69,7 +70,11 @@ impl Release {
             signing::find_or_make(cairn)?
         };
         let released = match &self.image {
-            Some(image) => self.take(image, &open).await?,
+            Some(image) => Released {
+                // What else could say from which commit an image is that something else built?
+                source: Pipeline::of(&cairn.environment).source,
+                ..self.take(image, &open).await?
+            },
             None => self.build(cairn, project.as_mut(), &open, &key).await?,
         };
         let context = self.entry.context(cairn, &key, released.source.clone())?;
@@ -219,7 +224,10 @@ impl Release {
         Ok(Released {
             digest,
             transferred: pushed.transferred,
-            source: source::commit(&project.directory),
+            source: pipeline::joined(
+                source::commit(&project.directory),
+                Pipeline::of(&cairn.environment).source,
+            ),
             record,
         })
     }

@@ -1,6 +1,6 @@
 //! `cairn show`
 
-use cairn_ledger::query::{self, ReleaseBinding};
+use cairn_ledger::query::{self, ReleaseBinding, Stay};
 use cairn_ledger::{Fingerprint, Version};
 use clap::Args;
 use serde::Serialize;
@@ -12,6 +12,9 @@ use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
 use crate::terminal::minute;
+
+/// How many stays are shown without `--json`.
+const STAYS: usize = 10;
 
 /// What `cairn show` takes.
 #[derive(Debug, Args)]
@@ -48,38 +51,37 @@ impl Show {
             let repository = open.images.to_string();
             return cairn.terminal.document(&Document { repository, release });
         }
-        let channels: Vec<String> = release.shown_by.iter().map(ToString::to_string).collect();
-        let line = |name: &str, value: &str| cairn.terminal.print(format!("{name:<10}  {value}"));
-        line("version", release.version.as_str())?;
-        line("standing", release.standing)?;
-        let shown_by = channels.join(", ");
-        line(
-            "shown by",
-            if channels.is_empty() {
-                "no channel"
-            } else {
-                &shown_by
-            },
-        )?;
         let key = signing::own(cairn, &open);
-        release
-            .bound
-            .iter()
-            .try_for_each(|bound| print(cairn, key, bound))
+        line(cairn, "version", release.version.as_str())?;
+        line(cairn, "standing", release.standing)?;
+        for bound in &release.bound {
+            print_binding(cairn, bound, key)?;
+        }
+        print_stays(cairn, &release.stays)
     }
 }
 
-fn print(cairn: &Cairn, key: Option<Fingerprint>, bound: &ReleaseBinding) -> Result<(), Failure> {
+fn line(cairn: &Cairn, name: &str, value: &str) -> Result<(), Failure> {
+    cairn.terminal.print(format!("{name:<10}  {value}"))
+}
+
+/// Prints by whom, when, why and from which source a version was released.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn print_binding(cairn: &Cairn, bound: &ReleaseBinding, key: Option<Fingerprint>) -> Result<(), Failure> {
     let source = bound.source.as_ref();
     let dirty = source.and_then(|source| source.dirty).unwrap_or(false);
     let commit = source.and_then(|source| source.commit.clone());
     let rows = [
         ("digest", Some(bound.digest.to_string())),
-        ("at", Some(minute(bound.at))),
+        ("at", Some(format!("{} UTC", minute(bound.at)))),
         ("by", Some(by(key, bound.key, bound.actor.as_ref()))),
         ("key", bound.key.map(|key| key.to_string())),
         ("reason", bound.reason.clone()),
         ("source", source.and_then(|source| source.repository.clone())),
+        ("path", source.and_then(|source| source.path.clone())),
         (
             "commit",
             commit.map(|commit| {
@@ -90,6 +92,7 @@ fn print(cairn: &Cairn, key: Option<Fingerprint>, bound: &ReleaseBinding) -> Res
                 }
             }),
         ),
+        ("ref", source.and_then(|source| source.reference.clone())),
         (
             "run",
             bound
@@ -97,14 +100,50 @@ fn print(cairn: &Cairn, key: Option<Fingerprint>, bound: &ReleaseBinding) -> Res
                 .as_ref()
                 .and_then(|run| run.url.clone().or_else(|| run.id.clone())),
         ),
-        ("entry", Some(format!("{} {}", bound.seq, bound.name))),
         ("record", bound.record.map(|record| record.to_string())),
-        ("yanked", bound.yanked.map(|entry| entry.to_string())),
+        ("entry", Some(format!("#{} {}", bound.seq, bound.name))),
+        ("yanked", bound.yanked.map(|entry| format!("by {entry}"))),
     ];
     for (name, value) in rows {
         if let Some(value) = value {
-            cairn.terminal.print(format!("{name:<10}  {value}"))?;
+            line(cairn, name, &value)?;
         }
+    }
+    Ok(())
+}
+
+/// Prints where an image is shown, and was; the newest first.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub fn print_stays(cairn: &Cairn, stays: &[Stay]) -> Result<(), Failure> {
+    let now: Vec<&str> = stays
+        .iter()
+        .filter(|stay| stay.until.is_none())
+        .map(|stay| stay.channel.as_str())
+        .collect();
+    let shown_by = match &now[..] {
+        [] => "no channel now".to_owned(),
+        channels => channels.join(", "),
+    };
+    line(cairn, "shown by", &shown_by)?;
+    for stay in stays.iter().take(STAYS) {
+        let until = match stay.until {
+            Some(until) => format!("until {} UTC", minute(until)),
+            None => "until now".to_owned(),
+        };
+        let text = format!(
+            "{} from {} UTC {until} (#{})",
+            stay.channel,
+            minute(stay.since),
+            stay.seq
+        );
+        line(cairn, "stay", &text)?;
+    }
+    if stays.len() > STAYS {
+        let more = stays.len() - STAYS;
+        line(cairn, "stay", &format!("and {more} earlier ones: --json has all"))?;
     }
     Ok(())
 }

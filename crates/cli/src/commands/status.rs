@@ -1,21 +1,28 @@
 //! `cairn status`
 
-use cairn_ledger::Fingerprint;
-use cairn_ledger::query::StatusRow;
+use cairn_ledger::query::{self, Past, StatusRow, WayBack};
+use cairn_ledger::{Fingerprint, Source};
 use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, OpenLedger, by, mode_text};
+use crate::moment::Moment;
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
-use crate::terminal::{minute, short};
+use crate::terminal::{counted, minute, short};
+
+/// How much of a commit is shown in a table.
+const COMMIT: usize = 12;
 
 /// What `cairn status` takes.
 #[derive(Debug, Args)]
 pub struct Status {
+    /// What the channels showed then: 2026-03-03 (at the end of that day), 2026-03-03T10:02:00Z, or 3d and 2h for as long ago
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<Moment>,
     /// Which ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -29,6 +36,8 @@ struct Document<'a> {
     size: u64,
     head: Option<Digest>,
     at: Option<String>,
+    /// With `--at`: which time, and up to which entry.
+    past: Option<&'a Past>,
     channels: &'a [StatusRow],
 }
 
@@ -38,16 +47,18 @@ impl Status {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
+        if let Some(moment) = self.at {
+            return past(cairn, &open, moment);
+        }
         let rows = open.ledger.status(&open.opened).await?;
         if cairn.terminal.json {
-            return cairn.terminal.document(&document(&open, &rows));
+            return cairn.terminal.document(&document(&open, None, &rows));
         }
-        // As in the history: a courtesy.
-        print(cairn, signing::own(cairn, &open), &rows)
+        print(cairn, &open, &rows)
     }
 }
 
-fn document<'a>(open: &OpenLedger, channels: &'a [StatusRow]) -> Document<'a> {
+fn document<'a>(open: &OpenLedger, past: Option<&'a Past>, channels: &'a [StatusRow]) -> Document<'a> {
     let head = open.opened.head();
     Document {
         repository: open.images.to_string(),
@@ -55,11 +66,86 @@ fn document<'a>(open: &OpenLedger, channels: &'a [StatusRow]) -> Document<'a> {
         size: head.map_or(0, |head| head.size),
         head: head.map(|head| head.digest),
         at: head.map(|head| head.at.to_string()),
+        past,
         channels,
     }
 }
 
-fn print(cairn: &Cairn, key: Option<Fingerprint>, rows: &[StatusRow]) -> Result<(), Failure> {
+/// Prints what the channels showed at another time.
+fn past(cairn: &Cairn, open: &OpenLedger, moment: Moment) -> Result<(), Failure> {
+    let time = moment.last(cairn.environment.now());
+    let Some(past) = query::status_at(&open.opened, time) else {
+        let first = open.opened.view().records().first();
+        let began = first.map(|first| format!("it began at {} UTC", minute(first.entry.at)));
+        let text = format!("the ledger of {} has no entry of {time} or before", open.images);
+        return Err(Failure::new(Exit::Input, text).with_hint(began));
+    };
+    if cairn.terminal.json {
+        return cairn.terminal.document(&document(open, Some(&past), &past.rows));
+    }
+    // As in the history: whose entries are one's own is a courtesy.
+    let key = signing::own(cairn, open);
+    let lines: Vec<Vec<String>> = past.rows.iter().map(|row| past_line(row, key)).collect();
+    if lines.is_empty() {
+        cairn
+            .terminal
+            .say(format!("no channel showed anything at {time}"));
+    } else {
+        cairn.terminal.table(
+            &[
+                "CHANNEL",
+                "SHOWED",
+                "DIGEST",
+                "SINCE (UTC)",
+                "SEQ",
+                "BY",
+                "COMMIT",
+                "REASON",
+            ],
+            &lines,
+        )?;
+    }
+    cairn.terminal.say(format!(
+        "at {time}, after entry #{} of {} UTC",
+        past.seq,
+        minute(past.at)
+    ));
+    if past.later > 0 {
+        let later = counted(past.later, "entry before it says", "entries before it say");
+        cairn.terminal.warn(format!(
+            "{later} a later time: clocks disagree, and the order of entries decides. cairn history shows both"
+        ));
+    }
+    Ok(())
+}
+
+fn past_line(row: &StatusRow, key: Option<Fingerprint>) -> Vec<String> {
+    vec![
+        row.name.to_string(),
+        shows(row),
+        short(&row.digest),
+        minute(row.since),
+        row.seq.map(|seq| seq.to_string()).unwrap_or_default(),
+        by(key, row.key, row.by.as_ref()),
+        row.source.as_ref().map(commit).unwrap_or_default(),
+        row.reason.clone().unwrap_or_default(),
+    ]
+}
+
+fn commit(source: &Source) -> String {
+    let Some(commit) = &source.commit else {
+        return String::new();
+    };
+    let dirty = if source.dirty == Some(true) { "+" } else { "" };
+    match commit.char_indices().nth(COMMIT) {
+        Some((end, _)) => format!("{}{dirty}", &commit[..end]),
+        None => format!("{commit}{dirty}"),
+    }
+}
+
+fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Failure> {
+    // As in the history: whose entries are one's own is a courtesy.
+    let key = signing::own(cairn, open);
     let lines: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -69,46 +155,63 @@ fn print(cairn: &Cairn, key: Option<Fingerprint>, rows: &[StatusRow]) -> Result<
                 short(&row.digest),
                 minute(row.since),
                 by(key, row.key, row.by.as_ref()),
-                way_back(row),
+                row.way_back.as_ref().map_or_else(|| "–".to_owned(), way_back),
+                row.reason.clone().unwrap_or_default(),
             ]
         })
         .collect();
-    cairn
-        .terminal
-        .table(&["CHANNEL", "SHOWS", "DIGEST", "SINCE", "BY", "WAY BACK"], &lines)?;
     if rows.is_empty() {
         cairn
             .terminal
             .say("no channel shows anything yet: cairn promote VERSION CHANNEL moves one");
+        return Ok(());
     }
+    cairn.terminal.table(
+        &[
+            "CHANNEL",
+            "SHOWS",
+            "DIGEST",
+            "SINCE (UTC)",
+            "BY",
+            "WAY BACK",
+            "REASON",
+        ],
+        &lines,
+    )?;
     for row in rows {
         tell(cairn, row);
     }
     Ok(())
 }
 
+/// The version, and what there is to know of it in a word each: held, live, idle, and that the tag says something else.
 fn shows(row: &StatusRow) -> String {
-    let version = row
-        .version
-        .as_ref()
-        .map_or_else(|| short(&row.digest), ToString::to_string);
+    let version = row.version.as_ref().map(ToString::to_string);
+    let mut words = Vec::new();
     if row.held.is_some() {
-        format!("{version} (held)")
-    } else {
-        version
+        words.push("held".to_owned());
+    }
+    for slot in &row.slot_of {
+        let word = if slot.live { "live" } else { "idle" };
+        words.push(format!("{word} in {}", slot.channel));
+    }
+    if row.agrees == Some(false) {
+        words.push("TAG DIFFERS".to_owned());
+    }
+    let shown = version.unwrap_or_else(|| short(&row.digest));
+    match &words[..] {
+        [] => shown,
+        words => format!("{shown} ({})", words.join(", ")),
     }
 }
 
-fn way_back(row: &StatusRow) -> String {
-    match &row.way_back {
-        None => "–".to_owned(),
-        Some(back) => {
-            let version = back
-                .version
-                .as_ref()
-                .map_or_else(|| short(&back.digest), ToString::to_string);
-            format!("{version} {}", if back.ready { "ready" } else { "MISSING BLOBS" })
-        }
+fn way_back(back: &WayBack) -> String {
+    let version = back.version.as_ref().map(ToString::to_string);
+    let version = version.unwrap_or_else(|| short(&back.digest));
+    match back.ready {
+        Some(true) => format!("{version} ready"),
+        Some(false) => format!("{version} MISSING BLOBS"),
+        None => version,
     }
 }
 
@@ -125,12 +228,12 @@ fn tell(cairn: &Cairn, row: &StatusRow) {
             .map(|left| format!(" (left {left})"))
             .unwrap_or_default();
         cairn.terminal.say(format!(
-            "{} is held since {}{reason}{left}; cairn resume {0} lifts it",
+            "{} is held since {} UTC{reason}{left}; cairn resume {0} lifts it",
             row.name,
             minute(held.since)
         ));
     }
-    if !row.agrees {
+    if row.agrees == Some(false) {
         let tag = row
             .tag
             .map_or_else(|| "nothing".to_owned(), |tag| tag.to_string());

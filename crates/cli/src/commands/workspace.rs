@@ -22,6 +22,8 @@ enum Order {
     Each,
     /// One after the other, and no further after a failure: it writes what others see.
     UntilFailure,
+    /// One after the other, and it is enough if one of them knows the answer.
+    Any,
 }
 
 /// `--json`
@@ -70,6 +72,7 @@ pub async fn run(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Order::Together => together(&on_each, command).await,
         Order::Each => one_by_one(&on_each, command, |_| true).await,
         Order::UntilFailure => one_by_one(&on_each, command, Result::is_ok).await,
+        Order::Any => any(&on_each, command).await,
     };
     tell_untried(&cairn.terminal, &on_each, &outcomes);
     report(&cairn.terminal, outcomes)
@@ -109,6 +112,7 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Show(_)
         | Command::Verify(_)
         | Command::Audit(_) => Ok(Order::Each),
+        Command::Which(_) => Ok(Order::Any),
         Command::Key(key) if matches!(key.verb, Some(key::Verb::List(_))) => Ok(Order::Each),
         Command::Key(_)
         | Command::Init(_)
@@ -151,6 +155,11 @@ fn for_each(command: &Command) -> Result<(), Failure> {
         Command::Audit(audit) => audit.ledger.repository.as_ref(),
         Command::Ledger(ledger) => ledger.repository(),
         Command::Key(key) => key.repository(),
+        Command::Which(which) => {
+            return which
+                .repository()
+                .map_or(Ok(()), |named| Err(only_one(&named.to_string())));
+        }
         Command::Verify(verify) => {
             return verify
                 .image
@@ -201,6 +210,29 @@ async fn one_by_one(
         if !goes_on {
             break;
         }
+    }
+    outcomes
+}
+
+/// That an image knows nothing of what is asked for is said only if none does.
+async fn any(on_each: &[(String, Cairn)], command: &Command) -> Vec<Outcome> {
+    let mut results = Vec::new();
+    for (_, cairn) in on_each {
+        results.push(run_here(cairn, command).await);
+    }
+    let is_known = results.iter().any(Result::is_ok);
+    let is_unknown = |result: &Result<(), Failure>| {
+        let failure = result.as_ref().err();
+        failure.is_some_and(|failure| failure.exit() == Exit::Input)
+    };
+    let mut outcomes = Vec::new();
+    for ((name, cairn), result) in on_each.iter().zip(results) {
+        let result = if is_known && is_unknown(&result) {
+            Ok(())
+        } else {
+            result
+        };
+        outcomes.push(ended(name, cairn, result));
     }
     outcomes
 }

@@ -144,6 +144,7 @@ impl Ledger {
             opened,
         };
         if let Some(entry) = done.plan.entry.take() {
+            let entry = entry.shortened();
             let envelope = entry.sign(context.signer).map_err(OperationError::Entry)?;
             let envelopes = std::slice::from_ref(&envelope);
             match self

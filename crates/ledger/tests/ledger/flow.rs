@@ -279,7 +279,7 @@ async fn g13_a_target_with_a_missing_blob_is_refused_before_anything_is_appended
     assert_eq!(world.codes().await, ["blob-missing"]);
     let status = world.ledger.status(&world.open().await).await.unwrap();
     let way_back = status[0].way_back.as_ref().unwrap();
-    assert!(!way_back.ready && way_back.missing.as_ref().unwrap().contains(&blob.to_string()));
+    assert!(way_back.ready == Some(false) && way_back.missing.as_ref().unwrap().contains(&blob.to_string()));
 }
 
 #[tokio::test]
@@ -577,7 +577,7 @@ async fn status_and_show_say_who_when_and_why() {
     let names: Vec<String> = status.iter().map(|row| row.name.to_string()).collect();
     assert_eq!(names, ["prod", "staging"]);
     let prod = &status[0];
-    assert!(prod.agrees && prod.reason.as_deref() == Some("slow") && prod.way_back.is_none());
+    assert!(prod.agrees == Some(true) && prod.reason.as_deref() == Some("slow") && prod.way_back.is_none());
     assert_eq!(prod.held.as_ref().unwrap().left.as_deref(), Some("2"));
     let one = query::show(&opened, &version("1")).unwrap();
     assert_eq!(

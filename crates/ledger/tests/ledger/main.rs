@@ -6,6 +6,7 @@
     reason = "helpers of tests fail like the tests themselves"
 )]
 
+mod answers;
 mod batch;
 mod build_records;
 mod bundle;

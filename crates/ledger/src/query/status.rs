@@ -1,0 +1,281 @@
+//! What channels show, now and at another time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cairn_oci::Digest;
+use cairn_store::Target;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::QueryError;
+use super::stay::moved;
+use crate::class::Class;
+use crate::entry::{Actor, Entry, EntryName, Kind, Run, Source};
+use crate::finding::chain;
+use crate::fold::Fold;
+use crate::image::{self, Depth};
+use crate::key::Fingerprint;
+use crate::name::{Channel, Version};
+use crate::open::{Ledger, Opened};
+use crate::state::{ChannelState, Hold, Shown, State};
+use crate::time;
+use crate::view::View;
+
+/// What a channel shows, and what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusRow {
+    /// The channel.
+    pub name: Channel,
+    /// As which version it shows its digest.
+    pub version: Option<Version>,
+    /// What it shows.
+    pub digest: Digest,
+    /// Since when.
+    #[serde(with = "time")]
+    pub since: Timestamp,
+    /// The position of the entry that put it there; in causal mode only its name is stable.
+    pub seq: Option<u64>,
+    /// The name of that entry.
+    pub entry: EntryName,
+    /// Who put it there.
+    pub by: Option<Actor>,
+    /// By which key.
+    pub key: Option<Fingerprint>,
+    /// Why.
+    pub reason: Option<String>,
+    /// From which source the image was made, as its release says.
+    pub source: Option<Source>,
+    /// In which run of a pipeline it was released.
+    pub run: Option<Run>,
+    /// Whether the tag shows the same; none for another time than now.
+    pub agrees: Option<bool>,
+    /// What the tag shows now; none if there is no such tag.
+    pub tag: Option<Digest>,
+    /// Why nothing moves it forward.
+    pub held: Option<HeldRow>,
+    /// What `rollback` would go to.
+    pub way_back: Option<WayBack>,
+    /// The channels that take what this one shows, by `switch`: blue and green.
+    pub slot_of: Vec<SlotOf>,
+}
+
+/// A channel that took what another one, its slot, showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlotOf {
+    /// The channel that takes.
+    pub channel: Channel,
+    /// Whether it shows what this slot shows; else the slot is idle.
+    pub live: bool,
+}
+
+/// Why a channel is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldRow {
+    /// Since when.
+    #[serde(with = "time")]
+    pub since: Timestamp,
+    /// By whom.
+    pub by: Actor,
+    /// By which key.
+    pub key: Fingerprint,
+    /// Why.
+    pub reason: Option<String>,
+    /// The version (or digest) that was left.
+    pub left: Option<String>,
+}
+
+/// What `rollback` would go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WayBack {
+    /// As which version.
+    pub version: Option<Version>,
+    /// The digest.
+    pub digest: Digest,
+    /// Whether everything that it needs is there; none for another time than now.
+    pub ready: Option<bool>,
+    /// What is missing, if something is.
+    pub missing: Option<String>,
+}
+
+/// What the ledger said at another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Past {
+    /// The time that was asked for.
+    #[serde(with = "time")]
+    pub time: Timestamp,
+    /// The position of the last entry that says this time or an earlier one.
+    pub seq: u64,
+    /// Its name.
+    pub name: EntryName,
+    /// What it says.
+    #[serde(with = "time")]
+    pub at: Timestamp,
+    /// How many entries before it say a later time than was asked for: then clocks disagree, and order decides.
+    pub later: u64,
+    /// What each channel showed.
+    #[serde(skip)]
+    pub rows: Vec<StatusRow>,
+}
+
+/// What each channel showed at `time`: the state after the last entry that says this time or an earlier one. None if there is
+/// no such entry.
+#[must_use]
+pub fn status_at(opened: &Opened, time: Timestamp) -> Option<Past> {
+    let records = opened.view().records();
+    let last = records.iter().rposition(|record| record.entry.at <= time)?;
+    let until = records.get(..=last)?;
+    let mut fold = Fold::new();
+    for record in until {
+        fold.apply(record);
+    }
+    let state = fold.state()?;
+    let slots = slots(opened.view(), last + 1, state);
+    let rows = state.channels.iter().filter_map(|(name, channel)| {
+        let shown = channel.shows.as_ref()?;
+        let mut row = row(opened.view(), state, name, channel, shown);
+        row.way_back = state.way_back(name).map(unchecked);
+        row.slot_of = slots.get(name).cloned().unwrap_or_default();
+        Some(row)
+    });
+    let record = until.last()?;
+    Some(Past {
+        time,
+        seq: last as u64,
+        name: record.name,
+        at: record.entry.at,
+        later: until.iter().filter(|record| record.entry.at > time).count() as u64,
+        rows: rows.collect(),
+    })
+}
+
+impl Ledger {
+    /// What each channel shows, whether its tag agrees, and its way back; sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if the images' repository cannot be asked.
+    pub async fn status(&self, opened: &Opened) -> Result<Vec<StatusRow>, QueryError> {
+        let mut rows = Vec::new();
+        let Some(state) = opened.state() else {
+            return Ok(rows);
+        };
+        let mut slots = slots(opened.view(), usize::MAX, state);
+        for (name, channel) in &state.channels {
+            let Some(shown) = &channel.shows else { continue };
+            let tag = self.images.stat_manifest(&Target::Tag(name.tag())).await;
+            let tag = tag.map_err(|source| QueryError::Tag {
+                repository: self.images.label(),
+                tag: name.to_string(),
+                source,
+            })?;
+            let tag = tag.map(|descriptor| descriptor.digest);
+            rows.push(StatusRow {
+                agrees: Some(tag == Some(shown.digest)),
+                tag,
+                way_back: self.way_back(state, name).await?,
+                slot_of: slots.remove(name).unwrap_or_default(),
+                ..row(opened.view(), state, name, channel, shown)
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn way_back(&self, state: &State, channel: &Channel) -> Result<Option<WayBack>, QueryError> {
+        let Some(shown) = state.way_back(channel) else {
+            return Ok(None);
+        };
+        let missing = match image::check(&*self.images, shown.digest, Depth::Presence).await {
+            Ok(_) => None,
+            Err(error) if error.class() == Class::Integrity => Some(chain(&error)),
+            Err(source) => {
+                return Err(QueryError::WayBack {
+                    channel: channel.clone(),
+                    source,
+                });
+            }
+        };
+        Ok(Some(WayBack {
+            ready: Some(missing.is_none()),
+            missing,
+            ..unchecked(shown)
+        }))
+    }
+}
+
+fn unchecked(shown: &Shown) -> WayBack {
+    WayBack {
+        version: shown.version.clone(),
+        digest: shown.digest,
+        ready: None,
+        missing: None,
+    }
+}
+
+/// What follows from entries alone.
+fn row(view: &View, state: &State, name: &Channel, channel: &ChannelState, shown: &Shown) -> StatusRow {
+    let found = view.find(&shown.entry);
+    let record = found.map(|(_, record, _)| record);
+    let entry = record.map(|record| &record.entry);
+    let made = made_by(view, state, shown);
+    StatusRow {
+        name: name.clone(),
+        version: shown.version.clone(),
+        digest: shown.digest,
+        since: shown.at,
+        seq: found.map(|(seq, _, _)| seq),
+        entry: shown.entry,
+        by: entry.map(|entry| entry.actor.clone()),
+        key: record.and_then(|record| record.signers.first().copied()),
+        reason: entry.and_then(|entry| entry.reason.clone()),
+        source: made.and_then(|entry| entry.source.clone()),
+        run: made.and_then(|entry| entry.run.clone()),
+        agrees: None,
+        tag: None,
+        held: channel.hold.as_ref().map(held_row),
+        way_back: None,
+        slot_of: Vec::new(),
+    }
+}
+
+/// The entry that released what is shown: where it came from stands there, not in the promotion.
+fn made_by<'a>(view: &'a View, state: &State, shown: &Shown) -> Option<&'a Entry> {
+    let mut bound = state.versions_of(&shown.digest);
+    let named = bound.find(|(version, _)| shown.version.as_ref().is_none_or(|shown| shown == *version));
+    let (_, bound) = named?;
+    view.find(&bound.entry).map(|(_, record, _)| &record.entry)
+}
+
+fn held_row(hold: &Hold) -> HeldRow {
+    HeldRow {
+        since: hold.at,
+        by: hold.actor.clone(),
+        key: hold.by,
+        reason: hold.reason.clone(),
+        left: hold.left.as_ref().map(Shown::label),
+    }
+}
+
+/// Which channel is a slot of which, by the switches among the first `count` entries that had effect.
+fn slots(view: &View, count: usize, state: &State) -> BTreeMap<Channel, Vec<SlotOf>> {
+    let mut all: BTreeMap<&Channel, BTreeSet<&Channel>> = BTreeMap::new();
+    for (record, outcome) in view.records().iter().zip(view.outcomes()).take(count) {
+        let entry = &record.entry;
+        let Some(from) = entry.from.as_ref().filter(|_| entry.kind == Kind::Switch) else {
+            continue;
+        };
+        for channel in moved(entry, outcome) {
+            all.entry(&from.channel).or_default().insert(channel);
+        }
+    }
+    let digest = |channel: &Channel| state.shows(channel).map(|shown| shown.digest);
+    let slot_of = |slot: &Channel, channel: &Channel| SlotOf {
+        channel: channel.clone(),
+        live: digest(slot).is_some() && digest(slot) == digest(channel),
+    };
+    all.into_iter()
+        .map(|(slot, channels)| {
+            let of = channels.into_iter().map(|channel| slot_of(slot, channel));
+            (slot.clone(), of.collect())
+        })
+        .collect()
+}
