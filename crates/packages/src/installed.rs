@@ -39,14 +39,22 @@ impl Installed {
     ///
     /// [`InstalledError::Field`] if one of them cannot be.
     pub fn new(name: &str, version: &str, architecture: &str) -> Result<Self, InstalledError> {
+        Self::check(name, version, architecture)?;
+        Ok(Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: architecture.to_owned(),
+        })
+    }
+
+    /// Whether the three words can be.
+    pub(crate) fn check(name: &str, version: &str, architecture: &str) -> Result<(), InstalledError> {
         let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let in_name = |b: u8| lower(b) || matches!(b, b'+' | b'-' | b'.');
         let in_version = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b':' | b'~');
-        Ok(Self {
-            name: checked("name", name, lower, in_name)?,
-            version: checked("version", version, |b| b.is_ascii_alphanumeric(), in_version)?,
-            architecture: checked("architecture", architecture, lower, |b| lower(b) || b == b'-')?,
-        })
+        check("name", name, lower, in_name)?;
+        check("version", version, |b| b.is_ascii_alphanumeric(), in_version)?;
+        check("architecture", architecture, lower, |b| lower(b) || b == b'-')
     }
 
     /// Its name, such as `libc6`.
@@ -68,15 +76,15 @@ impl Installed {
     }
 }
 
-fn checked(
+fn check(
     field: &'static str,
     value: &str,
     first: impl Fn(u8) -> bool,
     rest: impl Fn(u8) -> bool,
-) -> Result<String, InstalledError> {
+) -> Result<(), InstalledError> {
     let starts_well = value.bytes().next().is_some_and(first);
     if starts_well && value.len() <= 255 && value.bytes().all(rest) {
-        return Ok(value.to_owned());
+        return Ok(());
     }
     Err(InstalledError::Field {
         field,
