@@ -412,6 +412,20 @@ impl<'d> Section<'d> {
         Some(map)
     }
 
+    /// The values of the table `key` by their keys.
+    pub(crate) fn map(&self, key: &str) -> Option<Vec<(Located<String>, &'d Spanned<DeValue<'d>>)>> {
+        let value = self.value(key)?;
+        let DeValue::Table(table) = value.get_ref() else {
+            self.report_type(key, "a table", value);
+            return None;
+        };
+        let mut map = Vec::new();
+        for (name, value) in table.iter() {
+            map.push((Located::new(name.get_ref().to_string(), name.span()), value));
+        }
+        Some(map)
+    }
+
     /// The table `key`, called `title` in messages.
     pub(crate) fn table(&self, key: &str, title: &str, keys: &Keys) -> Option<Self> {
         let value = self.value(key)?;

@@ -76,6 +76,7 @@ const PATH: Shape = Shape::Form("^/");
 const LOCAL: Shape = Shape::Form("^[^/]");
 const COMPRESSION: Shape = Shape::OneOf(&["gzip", "zstd", "none"]);
 const DURATION: Shape = Shape::Form("^([0-9]+(ms|s|m|h))+$");
+const CHANNEL_NAME: Shape = Shape::Form("^[a-z][a-z0-9-]{0,62}$");
 const TEXTS: Shape = Shape::List(&Shape::Text);
 const GLOBS: Shape = Shape::List(&Shape::Form("^[^/]"));
 const TEXT_MAP: Shape = Shape::Map(&Shape::Text);
@@ -217,5 +218,18 @@ tables! {
     LEDGER "Where the ledger is, and what it must have." later [] {
         "trust" Optional Shape::Form("^sha256:[0-9a-f]{64}(\\+sha256:[0-9a-f]{64})*$"), "Entries that must be in the ledger: its first one, and any others.";
         "repository" Optional Shape::Text, "Where the ledger is. Default: the image's own repository.";
+        "channels" Optional Shape::Map(&Shape::Table(&CHANNEL)), "The rules of channels, by name: what `cairn ledger rules --apply` writes into the ledger.";
+    }
+    CHANNEL "The rules of a channel." later [] {
+        "from" Optional CHANNEL_NAME, "What is moved here must have been shown by this channel.";
+        "soak" Optional Shape::Form("^([0-9]+(s|m|h|d|w))+$"), "For how long that channel must have shown it, without a break.";
+        "freeze" Optional Shape::Tables(&FREEZE), "When nothing moves forward.";
+        "floor" Optional Shape::Form("^v?[0-9][A-Za-z0-9._-]*$"), "Nothing that was released before this version may be shown.";
+        "requires" Optional Shape::Map(&Shape::Number { least: 1, most: 16 }), "How many keys of which group must sign what moves forward.";
+        "glass" Optional Shape::List(&Shape::OneOf(&super::rules::GLASS)), "What a key outside the ledger may do here, with --break-glass.";
+    }
+    FREEZE "A time in which nothing moves forward; both ends belong to it." later [] {
+        "from" Required Shape::Text, "Its beginning, in RFC 3339.";
+        "until" Required Shape::Text, "Its end, in RFC 3339.";
     }
 }

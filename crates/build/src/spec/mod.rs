@@ -34,6 +34,7 @@ mod fetch;
 mod health;
 pub(crate) mod keys;
 mod reader;
+mod rules;
 mod schema;
 pub(crate) mod values;
 
@@ -46,6 +47,7 @@ use jiff::Timestamp;
 pub use self::capability::Capabilities;
 pub use self::fetch::{Checksum, Extract, Fetch};
 pub use self::health::Healthcheck;
+pub use self::rules::ChannelRules;
 pub use self::schema::schema;
 pub(crate) use self::values::split_glob;
 pub use self::values::{Destination, ID_LIMIT, Owner, Principal, Template};
@@ -365,6 +367,8 @@ pub struct Ledger {
     pub trust: Option<Located<Vec<Digest>>>,
     /// Where the ledger is, without tag and digest; none: in the image's own repository.
     pub repository: Option<Located<Reference>>,
+    /// The rules that channels are to have, by name.
+    pub channels: BTreeMap<String, ChannelRules>,
 }
 
 impl Spec {

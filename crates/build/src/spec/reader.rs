@@ -14,7 +14,7 @@ use super::keys::{BASE, CONFIG, COPY, DIR, FETCH, GROUP, IMAGE, LAYER, LEDGER, L
 use super::values::{self, Destination, Owner, Template};
 use super::{
     Base, BaseSource, Capabilities, Config, Copy, Created, Directory, Extended, Group, ID_LIMIT, Image,
-    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, fetch, health, split_glob,
+    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, fetch, health, rules, split_glob,
 };
 use crate::document::{self, Findings, Problem, Section, chain, nearest};
 use crate::finding::{Finding, Located};
@@ -576,5 +576,6 @@ fn read_ledger(section: &Section<'_>) -> Ledger {
             digests.map_err(|error| Problem::new(chain(&error)))
         }),
         repository: section.parsed("repository", repository),
+        channels: rules::read(section),
     }
 }

@@ -175,6 +175,26 @@ fn a8_names_and_digests() {
 }
 
 #[test]
+fn rules_of_channels_that_cannot_be() {
+    insta::assert_snapshot!(after_image(&[
+        "[ledger]\nchannels = 1\n",
+        "[ledger.channels.latest]\n",
+        "[ledger.channels.\"1.0\"]\n",
+        "[ledger.channels.prod]\nfrom = \"Staging\"\n",
+        "[ledger.channels.prod]\nsoak = \"24h\"\n",
+        "[ledger.channels.prod]\nfrom = \"staging\"\nsoak = \"24\"\n",
+        "[ledger.channels.prod]\nfreeze = [{ from = \"2026-12-24\", until = 2026-12-26T00:00:00Z }]\n",
+        "[ledger.channels.prod]\nfreeze = [{ from = 2026-12-26T00:00:00Z, until = 2026-12-24T00:00:00Z }]\n",
+        "[ledger.channels.prod]\nfreeze = [{ from = 2026-12-26T00:00:00Z }]\n",
+        "[ledger.channels.prod]\nfloor = \"first\"\n",
+        "[ledger.channels.prod]\nrequires = { human = 0, ci = \"1\", Bots = 1 }\n",
+        "[ledger.channels.prod]\nrequires = [\"human\"]\n",
+        "[ledger.channels.prod]\nglass = [\"keys\"]\n",
+        "[ledger.channels.prod]\nrequire = { human = 1 }\n",
+    ]));
+}
+
+#[test]
 fn sections_that_are_missing_or_contradict_themselves() {
     insta::assert_snapshot!(format!(
         "{}\n{}\n{}",

@@ -59,6 +59,16 @@ annotations = { "org.opencontainers.image.source" = "https://example.org/hello" 
 [ledger]
 trust = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a+sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 repository = "registry.example.org/team/hello-ledger"
+
+[ledger.channels.prod]
+from = "staging"
+soak = "1d12h"
+freeze = [{ from = "2026-12-24T00:00:00Z", until = 2026-12-26T23:59:59+01:00 }]
+floor = "v1.4.0"
+requires = { human = 2, ci = 1 }
+glass = ["resume", "rollback", "resume"]
+
+[ledger.channels.staging]
 "#;
 
 #[test]
