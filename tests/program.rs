@@ -29,6 +29,7 @@ mod dockerfile;
 mod docs;
 mod doctor;
 mod fetching;
+mod governing;
 mod harness;
 mod json;
 mod life;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock, login, logout,
-    promote, pull, push, release, resume, rollback, serve, show, status, store, tags, verify, which,
+    approve, audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock, login,
+    logout, promote, pull, push, ratify, release, resume, rollback, serve, show, status, store, tags, verify,
+    which,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -102,6 +103,10 @@ pub enum Command {
     Rollback(rollback::Rollback),
     /// Lifts the hold that a rollback left
     Resume(resume::Resume),
+    /// Lists the entries that wait for signatures, or signs one of them
+    Approve(approve::Approve),
+    /// Accepts what a key outside the ledger did with --break-glass
+    Ratify(ratify::Ratify),
     /// Shows the ledger, newest entry first
     History(history::History),
     /// Shows what each channel names now, and its way back
@@ -120,9 +125,9 @@ pub enum Command {
     Serve(serve::Serve),
     /// Looks after the local store
     Store(store::StoreCommand),
-    /// Starts a ledger, or shows its head
+    /// Starts a ledger, shows its head, or its rules
     Ledger(ledger::LedgerCommand),
-    /// Shows or makes the signing key
+    /// Shows or makes the signing key; lists, adds and removes the ledger's keys
     Key(key::Key),
     /// Finds out what a registry does, and what that means for a ledger there
     Doctor(doctor::Doctor),

@@ -431,6 +431,26 @@ pub struct EntryOptions {
     pub dry_run: bool,
 }
 
+/// What a command that moves channels is told when nobody who may do it is there.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct GlassOption {
+    /// Signs although the key is not in the ledger, where the channel's rules allow it; it stays a finding of audit until
+    /// somebody ratifies it
+    #[arg(long)]
+    pub break_glass: bool,
+}
+
+impl GlassOption {
+    /// The context with what was asked for.
+    #[must_use]
+    pub fn on(self, context: Context<'_>) -> Context<'_> {
+        Context {
+            break_glass: self.break_glass,
+            ..context
+        }
+    }
+}
+
 /// A reason that an entry can hold: known before anything is built.
 fn reason(text: &str) -> Result<String, String> {
     if text.len() > REASON_LIMIT {
@@ -467,6 +487,7 @@ impl EntryOptions {
             reason: self.reason.clone().filter(|reason| !reason.trim().is_empty()),
             source,
             run: pipeline.run,
+            break_glass: false,
         })
     }
 }
@@ -502,6 +523,15 @@ const fn how_text(how: How) -> &'static str {
         How::Key => "key",
         How::Claimed => "claimed",
         How::Oidc => "oidc",
+    }
+}
+
+/// What the ledger calls a key: its name, else the beginning of its fingerprint.
+#[must_use]
+pub fn key_label(state: &cairn_ledger::State, key: &Fingerprint) -> String {
+    match state.authority.grant(key).and_then(|grant| grant.name.as_ref()) {
+        Some(name) => name.to_string(),
+        None => short_key(&key.to_string()),
     }
 }
 

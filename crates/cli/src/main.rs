@@ -43,6 +43,7 @@ mod prompt;
 mod registries;
 mod released;
 mod roles;
+mod rules;
 mod signing;
 mod source;
 mod tagging;

@@ -1,7 +1,10 @@
 //! What a key may do, in words.
 
-use cairn_ledger::Kind;
 use cairn_ledger::authority::{Grant, Role};
+use cairn_ledger::{Channel, Kind};
+
+/// What follows a role that brings nothing new.
+const SHOWN: &str = " to shown";
 
 /// What a key may do: `rollback on prod; release, promote on staging`.
 #[must_use]
@@ -18,11 +21,88 @@ fn role_text(role: &Role) -> String {
         None => "everything".to_owned(),
         Some(kinds) => kinds.iter().map(Kind::as_str).collect::<Vec<_>>().join(", "),
     };
+    let shown = if role.shown { SHOWN } else { "" };
     match &role.channels {
-        None => kinds,
+        None => format!("{kinds}{shown}"),
         Some(channels) => {
             let channels: Vec<String> = channels.iter().map(ToString::to_string).collect();
-            format!("{kinds} on {}", channels.join(", "))
+            format!("{kinds} on {}{shown}", channels.join(", "))
+        }
+    }
+}
+
+/// Reads what [`text`] writes: `everything`, `rollback on prod`, `release, promote on staging, prod`, `rollback on prod to shown`.
+///
+/// # Errors
+///
+/// What clap shows.
+pub fn parse(text: &str) -> Result<Role, String> {
+    let (rest, shown) = match text.trim().strip_suffix(SHOWN) {
+        Some(rest) => (rest, true),
+        None => (text.trim(), false),
+    };
+    let (kinds, channels) = match rest.split_once(" on ") {
+        Some((kinds, channels)) => (kinds, Some(channels)),
+        None => (rest, None),
+    };
+    let words = |text: &str| -> Vec<String> { text.split(',').map(|word| word.trim().to_owned()).collect() };
+    let kinds = match kinds.trim() {
+        "everything" => None,
+        kinds => Some(
+            words(kinds)
+                .iter()
+                .map(|word| kind(word))
+                .collect::<Result<Vec<_>, _>>()?,
+        ),
+    };
+    let channels = channels.map(|channels| {
+        let channel = |word: &String| word.parse::<Channel>().map_err(|error| error.to_string());
+        words(channels).iter().map(channel).collect::<Result<Vec<_>, _>>()
+    });
+    Ok(Role {
+        kinds,
+        channels: channels.transpose()?,
+        shown,
+    })
+}
+
+fn kind(word: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Genesis);
+    let known: Vec<Kind> = known.collect();
+    known.iter().find(|kind| kind.as_str() == word).cloned().ok_or_else(|| {
+        let known: Vec<&str> = known.iter().map(Kind::as_str).collect();
+        format!("`{word}` is nothing that a key may do\nhint: there are everything, {}; such as \"rollback on prod\"", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_read_as_they_are_shown() {
+        for words in [
+            "everything",
+            "everything on staging",
+            "rollback on prod to shown",
+            "release, promote on staging, prod",
+            "keys, rules",
+        ] {
+            assert_eq!(role_text(&parse(words).unwrap()), words);
+        }
+        assert_eq!(
+            parse("rollback,resume  on prod").unwrap(),
+            parse("rollback, resume on prod").unwrap()
+        );
+        for wrong in [
+            "",
+            "roll back on prod",
+            "rollback on Prod",
+            "genesis",
+            "rollback on ",
+            "on prod",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -114,7 +114,7 @@ impl CommitError {
 }
 
 /// Whether what an entry is for would happen: for a release, that its version is bound; for a move, that any channel moves.
-fn has_effect(kind: &Kind, outcome: &Outcome) -> bool {
+pub(crate) fn has_effect(kind: &Kind, outcome: &Outcome) -> bool {
     let is_wanted = |subject: &Subject| match kind {
         Kind::Release => matches!(subject, Subject::Version(_)),
         Kind::Promote | Kind::Switch | Kind::Rollback | Kind::Resume => {

@@ -152,6 +152,7 @@ impl Ledger {
             unchecked: Vec::new(),
         };
         audit.entries();
+        audit.glass();
         audit.trust();
         audit.records().await?;
         audit.images().await?;
@@ -201,6 +202,21 @@ impl Audit<'_> {
                     record.name
                 );
                 self.find(code, &position, message);
+            }
+        }
+    }
+
+    /// What keys did that the ledger does not list, until somebody has accepted it.
+    fn glass(&mut self) {
+        for (name, glass) in &self.state.glass {
+            if glass.ratified.is_none() {
+                let text = format!(
+                    "the entry {name} was made by the key {}, which is not in the ledger",
+                    glass.key
+                );
+                let text = format!("{text}; cairn ratify {name} accepts it");
+                self.findings
+                    .insert(Finding::new("break-glass", &glass.position, text));
             }
         }
     }

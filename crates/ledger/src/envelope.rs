@@ -136,6 +136,25 @@ impl Envelope {
         ))
     }
 
+    /// The same payload with these signatures instead, sorted by key.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::Signatures`] if there is none, or too many.
+    pub fn with_signatures(&self, signatures: &[Signature]) -> Result<Self, EnvelopeError> {
+        let count = signatures.len();
+        if !(1..=SIGNATURE_LIMIT).contains(&count) {
+            return Err(EnvelopeError::Signatures { count });
+        }
+        let mut signatures = signatures.to_vec();
+        signatures.sort_by_key(|signature| signature.key);
+        Ok(Self::assemble(
+            self.payload_type.clone(),
+            self.payload.clone(),
+            signatures,
+        ))
+    }
+
     fn assemble(payload_type: String, payload: Bytes, signatures: Vec<Signature>) -> Self {
         let wire = Wire {
             payload: STANDARD.encode(&payload),

@@ -51,6 +51,7 @@ pub mod state;
 mod time;
 pub mod trust;
 pub mod view;
+pub mod waiting;
 
 pub use append::{Commit, CommitError};
 pub use authority::Authority;

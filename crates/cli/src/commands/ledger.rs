@@ -5,10 +5,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{EntryOptions, LedgerOptions, mode_text};
+use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger, mode_text};
 use crate::program::Cairn;
 use crate::project::Project;
-use crate::signing;
+use crate::{rules, signing};
 
 /// What `cairn ledger` takes.
 #[derive(Debug, Args)]
@@ -25,6 +25,22 @@ pub enum Verb {
     Init(Init),
     /// Shows the newest head: the digest that stands for the whole history
     Head(Head),
+    /// Shows how the rules of the ledger and those of the spec differ, and writes the spec's into the ledger
+    Rules(Rules),
+}
+
+/// What `cairn ledger rules` takes.
+#[derive(Debug, Args)]
+pub struct Rules {
+    /// Writes the rules of the spec into the ledger, where they bind
+    #[arg(long)]
+    pub apply: bool,
+    /// Which ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// What is written into it.
+    #[command(flatten)]
+    pub entry: EntryOptions,
 }
 
 /// What `cairn ledger init` takes.
@@ -63,6 +79,7 @@ impl LedgerCommand {
         let ledger = match &self.verb {
             Verb::Init(init) => &init.ledger,
             Verb::Head(head) => &head.ledger,
+            Verb::Rules(rules) => &rules.ledger,
         };
         ledger.repository.as_ref()
     }
@@ -72,6 +89,7 @@ impl LedgerCommand {
         match &self.verb {
             Verb::Init(init) => init.run(cairn).await,
             Verb::Head(head) => head.run(cairn).await,
+            Verb::Rules(rules) => rules.run(cairn).await,
         }
     }
 }
@@ -98,6 +116,108 @@ impl Init {
             .state()
             .map_or(Ok(()), |state| cairn.terminal.print(state.ledger.to_string()))
     }
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct RulesDocument<'a> {
+    repository: String,
+    /// Those that bind.
+    ledger: &'a cairn_ledger::authority::Rules,
+    /// Those that the spec proposes; none without a spec.
+    spec: Option<&'a cairn_ledger::authority::Rules>,
+}
+
+impl Rules {
+    async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let project = Project::find(cairn)?;
+        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        let Some(state) = open.opened.state() else {
+            return Err(open.absent());
+        };
+        let proposed = project
+            .as_ref()
+            .map(|project| rules::of_spec(&project.spec.ledger));
+        let proposed = proposed.transpose()?;
+        if !self.apply {
+            return show(cairn, &open, &state.rules, proposed.as_ref());
+        }
+        let proposed = proposed.ok_or_else(|| {
+            Failure::new(
+                Exit::Input,
+                "there is no cairn.toml here, so there are no rules to apply",
+            )
+            .with_hint("go to the spec with -C DIR".to_owned())
+        })?;
+        if self.entry.dry_run {
+            cairn.terminal.say("would write these rules into the ledger");
+            return show(cairn, &open, &state.rules, Some(&proposed));
+        }
+        let key = signing::require(cairn, &open)?;
+        let context = self.entry.context(cairn, &key, None)?;
+        let governed = open.ledger.change_rules(&open.opened, &context, &proposed).await;
+        cairn.flush().await?;
+        let governed = governed?;
+        open.remember(cairn, &governed.opened);
+        match governed.entry {
+            Some(entry) => {
+                cairn
+                    .terminal
+                    .say("the rules of the ledger are those of the spec now");
+                cairn.terminal.print(entry.name.to_string())
+            }
+            None => {
+                cairn
+                    .terminal
+                    .say("the ledger has these rules already: nothing to do");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The rules of both, with what tells them apart: `-` only in the ledger, `+` only in the spec.
+fn show(
+    cairn: &Cairn,
+    open: &OpenLedger,
+    ledger: &cairn_ledger::authority::Rules,
+    spec: Option<&cairn_ledger::authority::Rules>,
+) -> Result<(), Failure> {
+    if cairn.terminal.json {
+        let repository = open.images.to_string();
+        return cairn.terminal.document(&RulesDocument {
+            repository,
+            ledger,
+            spec,
+        });
+    }
+    let here = rules::lines(ledger);
+    let there = spec.map_or_else(|| here.clone(), rules::lines);
+    let same = here
+        .iter()
+        .filter(|line| there.contains(line))
+        .map(|line| format!("  {line}"));
+    let gone = here
+        .iter()
+        .filter(|line| !there.contains(line))
+        .map(|line| format!("- {line}"));
+    let new = there
+        .iter()
+        .filter(|line| !here.contains(line))
+        .map(|line| format!("+ {line}"));
+    let mut lines: Vec<String> = same.chain(gone).chain(new).collect();
+    // By channel, whatever stands in front.
+    lines.sort_by(|one, other| one[2..].split(':').next().cmp(&other[2..].split(':').next()));
+    if lines.is_empty() {
+        cairn.terminal.say("no channel has rules");
+    }
+    lines.iter().try_for_each(|line| cairn.terminal.print(line))?;
+    if spec.is_some_and(|spec| spec != ledger) {
+        cairn
+            .terminal
+            .say("the spec has other rules than the ledger; cairn ledger rules --apply writes them into it");
+    }
+    Ok(())
 }
 
 impl Head {

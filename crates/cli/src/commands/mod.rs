@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub mod approve;
 pub mod audit;
 pub mod build;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod moves;
 pub mod promote;
 pub mod pull;
 pub mod push;
+pub mod ratify;
 pub mod release;
 pub mod resume;
 pub mod rollback;
@@ -68,6 +70,8 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Show(verb) => verb.run(cairn).await,
         Command::Which(verb) => verb.run(cairn).await,
         Command::Verify(verb) => verb.run(cairn).await,
+        Command::Approve(verb) => verb.run(cairn).await,
+        Command::Ratify(verb) => verb.run(cairn).await,
         Command::Audit(verb) => verb.run(cairn).await,
         Command::Serve(verb) => verb.run(cairn).await,
         Command::Store(verb) => verb.run(cairn).await,

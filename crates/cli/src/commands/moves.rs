@@ -1,6 +1,7 @@
 //! What release, promote, rollback and resume have in common: the arguments, and telling what was done.
 
 use cairn_ledger::operation::{Appended, Note, Plan};
+use cairn_ledger::waiting::Missing;
 use cairn_ledger::{Channel, Done, Fingerprint, Kind, OperationError, Version};
 use cairn_oci::Digest;
 use cairn_store::transfer::{Count, Transferred};
@@ -94,6 +95,11 @@ pub async fn finish(
         open.remember(cairn, &done.opened);
         tell(cairn, key, done, &moved);
     }
+    if let Some(name) = done.and_then(broke_glass) {
+        cairn.terminal.warn(format!(
+            "the glass was broken; somebody else accepts it with: cairn ratify {name}"
+        ));
+    }
     match result {
         Ok(done) => print(cairn, open, &done, &moved),
         Err(error) => {
@@ -103,6 +109,13 @@ pub async fn finish(
             Err(error.into())
         }
     }
+}
+
+/// The entry that was appended now, if a key made it that is not in the ledger.
+fn broke_glass(done: &Done) -> Option<Digest> {
+    let name = done.entry?.name;
+    let glass = &done.opened.state()?.glass;
+    glass.contains_key(&name).then_some(name)
 }
 
 fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result<(), Failure> {
@@ -294,6 +307,13 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, plan: &Plan) -> Result<(), F
     }
     for blocked in &plan.blocked {
         terminal.warn(blocked.text());
+    }
+    for lack in &plan.lacks {
+        terminal.warn(format!(
+            "{} would wait for {}",
+            lack.channel,
+            Missing::Group(lack.clone()).text()
+        ));
     }
     match plan.digest {
         Some(digest) => terminal.print(open.images.at_digest(digest).to_string()),

@@ -12,7 +12,7 @@ use crate::commands::build::{self, BuildOptions, Purpose};
 use crate::commands::moves::{self, Moved};
 use crate::commands::push;
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
+use crate::ledgers::{EntryOptions, GlassOption, LedgerOptions, OpenLedger};
 use crate::pipeline::{self, Pipeline};
 use crate::program::Cairn;
 use crate::project::Project;
@@ -40,6 +40,9 @@ pub struct Release {
     /// What is written into it.
     #[command(flatten)]
     pub entry: EntryOptions,
+    /// Whether the key need not be in the ledger.
+    #[command(flatten)]
+    pub glass: GlassOption,
     /// How to build.
     #[command(flatten)]
     pub build: BuildOptions,
@@ -65,7 +68,7 @@ impl Release {
         }
         // Without a key nothing can be released, and in a pipeline none is made: known before anything is built.
         let key = if open.opened.state().is_some() {
-            signing::require(cairn, &open)?
+            signing::require_for(cairn, &open, self.glass)?
         } else {
             signing::find_or_make(cairn)?
         };
@@ -77,7 +80,9 @@ impl Release {
             },
             None => self.build(cairn, project.as_mut(), &open, &key).await?,
         };
-        let context = self.entry.context(cairn, &key, released.source.clone())?;
+        let context = self
+            .glass
+            .on(self.entry.context(cairn, &key, released.source.clone())?);
         self.start_ledger(cairn, &mut open, &key, released.digest).await?;
         let done = open
             .ledger
@@ -135,8 +140,8 @@ impl Release {
             ));
             return cairn.terminal.print(open.images.at_digest(digest).to_string());
         }
-        let key = signing::require(cairn, open)?;
-        let context = self.entry.context(cairn, &key, None)?;
+        let key = signing::require_for(cairn, open, self.glass)?;
+        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         let label = open.ledger.home().label();
         let plan = plan::release(&open.opened, &label, &context, &self.request(digest, None))?;
         moves::print_plan(cairn, open, &plan)
@@ -244,7 +249,7 @@ impl Release {
         if open.opened.state().is_none() {
             return Ok(true);
         }
-        let context = self.entry.context(cairn, key, None)?;
+        let context = self.glass.on(self.entry.context(cairn, key, None)?);
         let plan = plan::release(
             &open.opened,
             &open.ledger.home().label(),

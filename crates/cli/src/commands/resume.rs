@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::moves::{self, Moved};
 use crate::failure::Failure;
-use crate::ledgers::{EntryOptions, LedgerOptions};
+use crate::ledgers::{EntryOptions, GlassOption, LedgerOptions};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
@@ -23,6 +23,9 @@ pub struct Resume {
     /// What is written into it.
     #[command(flatten)]
     pub entry: EntryOptions,
+    /// Whether the key need not be in the ledger.
+    #[command(flatten)]
+    pub glass: GlassOption,
 }
 
 impl Resume {
@@ -31,8 +34,8 @@ impl Resume {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
-        let key = signing::require(cairn, &open)?;
-        let context = self.entry.context(cairn, &key, None)?;
+        let key = signing::require_for(cairn, &open, self.glass)?;
+        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         if self.entry.dry_run {
             let plan = plan::resume(&open.opened, &open.ledger.home().label(), &context, &self.channel)?;
             return moves::print_plan(cairn, &open, &plan);

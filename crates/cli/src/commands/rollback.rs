@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::moves::{self, Moved};
 use crate::failure::Failure;
-use crate::ledgers::{EntryOptions, LedgerOptions};
+use crate::ledgers::{EntryOptions, GlassOption, LedgerOptions};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
@@ -32,6 +32,9 @@ pub struct Rollback {
     /// What is written into it.
     #[command(flatten)]
     pub entry: EntryOptions,
+    /// Whether the key need not be in the ledger.
+    #[command(flatten)]
+    pub glass: GlassOption,
 }
 
 fn target(text: &str) -> Result<RollbackTarget, String> {
@@ -55,8 +58,8 @@ impl Rollback {
         };
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
-        let key = signing::require(cairn, &open)?;
-        let context = self.entry.context(cairn, &key, None)?;
+        let key = signing::require_for(cairn, &open, self.glass)?;
+        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         let request = RollbackRequest {
             channel: self.channel.clone(),
             target: self.target.clone(),

@@ -104,12 +104,14 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Promote(_)
         | Command::Rollback(_)
         | Command::Resume(_)
+        | Command::Ratify(_)
         | Command::Ledger(_) => Ok(Order::UntilFailure),
         Command::Tags(_)
         | Command::History(_)
         | Command::Diff(_)
         | Command::Status(_)
         | Command::Show(_)
+        | Command::Approve(_)
         | Command::Verify(_)
         | Command::Audit(_) => Ok(Order::Each),
         Command::Which(_) => Ok(Order::Any),
@@ -153,6 +155,8 @@ fn for_each(command: &Command) -> Result<(), Failure> {
         Command::Status(status) => status.ledger.repository.as_ref(),
         Command::Show(show) => show.ledger.repository.as_ref(),
         Command::Audit(audit) => audit.ledger.repository.as_ref(),
+        Command::Approve(approve) => approve.ledger.repository.as_ref(),
+        Command::Ratify(ratify) => ratify.ledger.repository.as_ref(),
         Command::Ledger(ledger) => ledger.repository(),
         Command::Key(key) => key.repository(),
         Command::Which(which) => {

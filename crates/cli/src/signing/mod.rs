@@ -11,7 +11,7 @@ use cairn_store::files;
 use jiff::Timestamp;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{OpenLedger, short_key};
+use crate::ledgers::{GlassOption, OpenLedger, short_key};
 use crate::program::Cairn;
 use crate::roles;
 
@@ -135,6 +135,62 @@ pub fn require(cairn: &Cairn, open: &OpenLedger) -> Result<SigningKey, Failure> 
     let key = require_of(cairn, authority)?;
     key.tell(cairn, open);
     Ok(key)
+}
+
+/// The key for a command that may break the glass: then also one of `ssh-agent` that the ledger does not list.
+///
+/// # Errors
+///
+/// When there is none, with what to do.
+pub fn require_for(cairn: &Cairn, open: &OpenLedger, glass: GlassOption) -> Result<SigningKey, Failure> {
+    if !glass.break_glass {
+        return require(cairn, open);
+    }
+    let authority = open.opened.state().map(|state| &state.authority);
+    let key = match search(cairn, authority)? {
+        Found::Key(key) => *key,
+        Found::None(_) => match only_key_of_agent(cairn)? {
+            Some(key) => key,
+            None => return require(cairn, open),
+        },
+    };
+    key.tell(cairn, open);
+    match authority.is_some_and(|authority| authority.knows(&key.fingerprint())) {
+        true => cairn
+            .terminal
+            .say("--break-glass is not needed: the key is in the ledger, and is judged as ever"),
+        false => cairn.terminal.warn(format!(
+            "BREAKING THE GLASS with key {}, which is not in the ledger. What it does stays a finding of cairn audit until somebody ratifies it",
+            key.fingerprint()
+        )),
+    }
+    Ok(key)
+}
+
+/// The one key of the agent that can sign entries at all, if there is just one.
+fn only_key_of_agent(cairn: &Cairn) -> Result<Option<SigningKey>, Failure> {
+    let Some(agent) = socket(cairn) else {
+        return Ok(None);
+    };
+    let all = agent
+        .identities()
+        .map_err(|error| Failure::of(Exit::Environment, &error))?;
+    let usable: Vec<&Identity> = all.iter().filter(|one| one.key.is_ok()).collect();
+    match usable.as_slice() {
+        [one] => Ok(agent_key(&agent, one)),
+        _ => Ok(None),
+    }
+}
+
+/// The private key in a file, such as a recovery key.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn of_file(cairn: &Cairn, path: &std::path::Path) -> Result<LocalKey, Failure> {
+    let path = cairn.environment.absolute(path);
+    from_file(cairn, &path)?
+        .ok_or_else(|| Failure::new(Exit::Input, format!("there is no file {}", path.display())))
 }
 
 /// The key, listed in `authority` if it is one of `ssh-agent`.

@@ -3,7 +3,7 @@
 use cairn_oci::Digest;
 
 use crate::append::CommitError;
-use crate::authority::{AuthorityError, Lack};
+use crate::authority::{AuthorityError, RulesError};
 use crate::class::Class;
 use crate::entry::{EntryError, EntryName, Kind};
 use crate::fold::Why;
@@ -14,6 +14,7 @@ use crate::open::OpenError;
 use crate::operation::Done;
 use crate::project::ProjectError;
 use crate::state::{Hold, Shown};
+use crate::waiting::{Missing, Waiting};
 
 /// Why an operation was not done, or not done whole.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +82,63 @@ pub enum OperationError {
         /// Who may make which kinds there.
         may: Vec<(Fingerprint, Vec<Kind>)>,
     },
-    /// The rules of a channel require more signatures than one's own.
-    #[error("{}", lacks.iter().map(lack_text).collect::<Vec<_>>().join("; "))]
-    Unapproved {
-        /// What is missing; at least one.
-        lacks: Vec<Lack>,
+    /// The entry needs more signatures, and waits for them beside the ledger.
+    #[error("{}", waiting_text(waiting, done.is_some()))]
+    Waiting {
+        /// What waits.
+        waiting: Box<Waiting>,
+        /// What was done besides.
+        done: Option<Box<Done>>,
+    },
+    /// No entry of this name waits.
+    #[error("no entry `{name}` waits for a signature")]
+    NotWaiting {
+        /// What was named.
+        name: String,
+    },
+    /// Several entries have names that begin like this.
+    #[error("{count} entries that wait have names that begin with `{name}`")]
+    Ambiguous {
+        /// What was named.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// The waiting entry would have no effect any more, or the one that was to be appended has none.
+    #[error("the {kind} entry has no effect: {why}{}", by_text(*by))]
+    Void {
+        /// Its kind.
+        kind: Kind,
+        /// Why.
+        why: Why,
+        /// By which entry.
+        by: Option<EntryName>,
+    },
+    /// The key's signature is none that is missing.
+    #[error(
+        "a signature by key {key} does not help: the entry waits for {}",
+        missing_text(missing)
+    )]
+    AddsNothing {
+        /// The key that would sign.
+        key: Fingerprint,
+        /// What is missing.
+        missing: Vec<Missing>,
+    },
+    /// The rules cannot be used.
+    #[error("the rules cannot be used")]
+    Rules(#[source] RulesError),
+    /// The key is not in the ledger.
+    #[error("the ledger has no key `{name}`")]
+    UnknownKey {
+        /// What was named.
+        name: String,
+    },
+    /// The entry was not made by an unlisted key.
+    #[error("{name} is no entry of a key that is not in the ledger")]
+    NoGlass {
+        /// What was named.
+        name: String,
     },
     /// Nobody released this version.
     #[error("{version} was never released")]
@@ -270,14 +323,36 @@ fn not_allowed_text(kind: &Kind, channel: Option<&Channel>) -> String {
     }
 }
 
-fn lack_text(lack: &Lack) -> String {
-    let Lack {
-        channel,
-        group,
-        count,
-    } = lack;
-    let noun = if *count == 1 { "signature" } else { "signatures" };
-    format!("{channel} needs {count} more {noun} of the group {group}")
+fn by_text(by: Option<EntryName>) -> String {
+    by.map(|by| format!(" ({by})")).unwrap_or_default()
+}
+
+fn missing_text(missing: &[Missing]) -> String {
+    let texts: Vec<String> = missing.iter().map(Missing::text).collect();
+    texts.join(", and ")
+}
+
+fn waiting_text(waiting: &Waiting, did_something: bool) -> String {
+    let what = match waiting.entry.kind {
+        Kind::Keys => "the keys were not changed".to_owned(),
+        Kind::Rules => "the rules were not changed".to_owned(),
+        Kind::Resume => "nothing was resumed".to_owned(),
+        _ => {
+            let channels: Vec<&str> = waiting
+                .entry
+                .moves
+                .iter()
+                .map(|one| one.channel.as_str())
+                .collect();
+            let but = if did_something {
+                "the rest is done, but "
+            } else {
+                ""
+            };
+            format!("{but}{} was not moved", channels.join(", "))
+        }
+    };
+    format!("{what}: waiting for {}", missing_text(&waiting.missing))
 }
 
 impl OperationError {
@@ -289,6 +364,12 @@ impl OperationError {
             | Self::Exists { .. }
             | Self::Copy { .. }
             | Self::Authority(_)
+            | Self::Rules(_)
+            | Self::UnknownKey { .. }
+            | Self::NoGlass { .. }
+            | Self::NotWaiting { .. }
+            | Self::Ambiguous { .. }
+            | Self::AddsNothing { .. }
             | Self::NotAllowed { .. }
             | Self::OnlyShown { .. }
             | Self::UnknownVersion { .. }
@@ -297,7 +378,8 @@ impl OperationError {
             | Self::NoWayBack { .. } => Class::Input,
             Self::Entry(EntryError::Sign(_)) | Self::Newer { .. } => Class::Environment,
             Self::Entry(_) => Class::Input,
-            Self::Unapproved { .. }
+            Self::Waiting { .. }
+            | Self::Void { .. }
             | Self::VersionTaken { .. }
             | Self::Yanked { .. }
             | Self::Contested { .. }
@@ -314,6 +396,7 @@ impl OperationError {
     pub fn done(&self) -> Option<&Done> {
         match self {
             Self::Unfinished { done, .. } | Self::Blocked { done, .. } => Some(done),
+            Self::Waiting { done, .. } => done.as_deref(),
             _ => None,
         }
     }
@@ -352,7 +435,16 @@ impl OperationError {
             Self::Blocked { done, blocked } => {
                 return blocked.first().and_then(|one| blocked_hint(done, one));
             }
-            Self::Authority(_) | Self::Unapproved { .. } => return None,
+            Self::Waiting { waiting, .. } => format!("cairn approve {}", waiting.short()),
+            Self::NotWaiting { .. } | Self::Ambiguous { .. } => "cairn approve lists what waits".to_owned(),
+            Self::Void {
+                why: Why::Overtaken, ..
+            } => "somebody was faster; look again, and decide again".to_owned(),
+            Self::AddsNothing { .. } | Self::UnknownKey { .. } => {
+                "cairn key list shows whose keys the ledger has, and their groups".to_owned()
+            }
+            Self::NoGlass { .. } => "cairn audit names those that are not ratified".to_owned(),
+            Self::Void { .. } | Self::Authority(_) | Self::Rules(_) => return None,
         };
         Some(text)
     }
@@ -360,8 +452,13 @@ impl OperationError {
 
 fn may_text(may: &[(Fingerprint, Vec<Kind>)]) -> Option<String> {
     let one = |(key, kinds): &(Fingerprint, Vec<Kind>)| {
-        let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
-        format!("{key} ({})", kinds.join(", "))
+        let words: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
+        let words = if kinds.len() == Kind::ALL.len() {
+            "everything".to_owned()
+        } else {
+            words.join(", ")
+        };
+        format!("{key} ({words})")
     };
     let all: Vec<String> = may.iter().map(one).collect();
     (!all.is_empty()).then(|| format!("may: {}; ask one of them", all.join(", ")))

@@ -8,12 +8,16 @@ use std::collections::BTreeSet;
 use cairn_oci::Digest;
 use jiff::Timestamp;
 
+mod approve;
 mod error;
+mod govern;
 mod initialise;
 pub mod plan;
 mod run;
 
+pub use approve::Approved;
 pub use error::{Blocked, Obstacle, OperationError};
+pub use govern::{Governed, KeyChange, changed as changed_keys};
 pub use initialise::Initialised;
 pub use plan::{Note, Plan, PlannedMove};
 pub(crate) use run::is_at_home;
@@ -43,6 +47,8 @@ pub struct Context<'a> {
     pub source: Option<Source>,
     /// In which run of a pipeline.
     pub run: Option<Run>,
+    /// Whether a key that the ledger does not list may sign where the rules of a channel allow it.
+    pub break_glass: bool,
 }
 
 /// A release that is wanted.

@@ -6,6 +6,7 @@ use cairn_oci::Reference;
 
 use crate::append::Commit;
 use crate::entry::{EntryName, Kind};
+use crate::envelope::Envelope;
 use crate::fold::{Outcome, Subject, Why};
 use crate::image::{self, Depth, Parts};
 use crate::name::{Channel, Version};
@@ -37,10 +38,41 @@ impl Ledger {
             channels: request.channels.clone(),
         };
         let label = self.home.label();
+        let waits = waiting_channels(&plan::release(opened, &label, context, request)?);
+        if !waits.is_empty() {
+            // The version is bound now, and what may move is moved: only the rest waits for signatures.
+            let now = ReleaseRequest {
+                channels: request.channels.difference(&waits).cloned().collect(),
+                ..request.clone()
+            };
+            let done = Box::pin(self.release(opened, context, &now)).await?;
+            let rest = PromoteRequest {
+                version: request.version.clone(),
+                channels: waits,
+                resume: request.resume,
+            };
+            return self.after(done, context, &rest).await;
+        }
         self.run(opened, context, &named, |opened| {
             plan::release(opened, &label, context, request)
         })
         .await
+    }
+
+    /// Promotes what is left after `done`; what was done is told with what became of the rest.
+    async fn after(
+        &self,
+        done: Done,
+        context: &Context<'_>,
+        rest: &PromoteRequest,
+    ) -> Result<Done, OperationError> {
+        match self.promote(&done.opened, context, rest).await {
+            Err(OperationError::Waiting { waiting, .. }) => Err(OperationError::Waiting {
+                waiting,
+                done: Some(Box::new(done)),
+            }),
+            other => other,
+        }
     }
 
     /// Moves channels to a version that was released.
@@ -59,6 +91,19 @@ impl Ledger {
             channels: request.channels.clone(),
         };
         let label = self.home.label();
+        let waits = waiting_channels(&plan::promote(opened, &label, context, request)?);
+        if !waits.is_empty() {
+            let now = PromoteRequest {
+                channels: request.channels.difference(&waits).cloned().collect(),
+                ..request.clone()
+            };
+            let rest = PromoteRequest {
+                channels: waits,
+                ..request.clone()
+            };
+            let done = Box::pin(self.promote(opened, context, &now)).await?;
+            return Box::pin(self.after(done, context, &rest)).await;
+        }
         self.run(opened, context, &named, |opened| {
             plan::promote(opened, &label, context, request)
         })
@@ -112,7 +157,7 @@ impl Ledger {
     }
 
     /// Plan, check, append, project.
-    async fn run(
+    pub(super) async fn run(
         &self,
         opened: &Opened,
         context: &Context<'_>,
@@ -121,6 +166,10 @@ impl Ledger {
     ) -> Result<Done, OperationError> {
         self.check_home(plan::state(opened, &self.home.label())?)?;
         let first = plan(opened)?;
+        if let (false, Some(entry)) = (first.lacks.is_empty(), &first.entry) {
+            self.check_image(&first).await?;
+            return Err(self.wait(opened, context.signer, entry).await?);
+        }
         let opened = self
             .check_tags(opened.clone(), &named.channels)
             .await
@@ -131,21 +180,46 @@ impl Ledger {
             plan(&now)?;
             return Err(error);
         }
-        let before = opened.clone();
-        if !first.lacks.is_empty() {
-            let lacks = first.lacks;
-            return Err(OperationError::Unapproved { lacks });
-        }
-        let checked = self.check_image(&first).await?;
-        let mut done = Finished {
+        let envelope = match &first.entry {
+            Some(entry) => Some((self.check_image(&first).await?, entry)),
+            None => None,
+        };
+        let (checked, envelope) = match envelope {
+            Some((checked, entry)) => {
+                let entry = entry.clone().shortened();
+                let envelope = entry.sign(context.signer).map_err(OperationError::Entry)?;
+                (checked, Some(envelope))
+            }
+            None => (None, None),
+        };
+        let planned = Planned {
             plan: first,
-            entry: None,
-            outcome: None,
+            envelope,
+            checked,
             opened,
         };
-        if let Some(entry) = done.plan.entry.take() {
-            let entry = entry.shortened();
-            let envelope = entry.sign(context.signer).map_err(OperationError::Entry)?;
+        self.append(planned, context, named, plan).await
+    }
+
+    /// Appends what was planned and signed, and completes what others see of it.
+    pub(super) async fn append(
+        &self,
+        planned: Planned,
+        context: &Context<'_>,
+        named: &Named,
+        plan: impl Fn(&Opened) -> Result<Plan, OperationError>,
+    ) -> Result<Done, OperationError> {
+        let before = planned.opened.clone();
+        let mut done = Finished {
+            plan: Plan {
+                entry: None,
+                ..planned.plan
+            },
+            entry: None,
+            outcome: None,
+            opened: planned.opened,
+        };
+        if let Some(envelope) = planned.envelope {
             let envelopes = std::slice::from_ref(&envelope);
             match self
                 .append_all(&done.opened, envelopes, context.signer, context.at)
@@ -170,7 +244,11 @@ impl Ledger {
                 }
             }
         }
-        self.finish(done, &before, named, checked).await
+        if let Some((why, by)) = done.void_apart() {
+            let kind = done.plan.kind;
+            return Err(OperationError::Void { kind, why, by });
+        }
+        self.finish(done, &before, named, planned.checked).await
     }
 
     async fn finish(
@@ -216,7 +294,7 @@ impl Ledger {
     }
 
     /// Everything that would be shown must be there before anything is appended.
-    async fn check_image(&self, plan: &Plan) -> Result<Option<Parts>, OperationError> {
+    pub(super) async fn check_image(&self, plan: &Plan) -> Result<Option<Parts>, OperationError> {
         let is_needed = plan
             .entry
             .as_ref()
@@ -235,7 +313,7 @@ impl Ledger {
     }
 
     /// A ledger that was copied elsewhere is read there, and appended to only at its home.
-    fn check_home(&self, state: &State) -> Result<(), OperationError> {
+    pub(super) fn check_home(&self, state: &State) -> Result<(), OperationError> {
         let here = self.home.label();
         if is_at_home(state, &here) {
             return Ok(());
@@ -268,6 +346,30 @@ fn is_loopback(host: &str) -> bool {
         || host.starts_with("localhost:")
 }
 
+/// The channels whose rules require more signatures, unless these are all that there is to do.
+fn waiting_channels(plan: &Plan) -> BTreeSet<Channel> {
+    let waits: BTreeSet<Channel> = plan.lacks.iter().map(|lack| lack.channel.clone()).collect();
+    let moves = plan.entry.iter().flat_map(|entry| &entry.moves);
+    let others = moves.filter(|one| !waits.contains(&one.channel)).count();
+    let binds = plan
+        .entry
+        .as_ref()
+        .is_some_and(|entry| entry.kind == Kind::Release);
+    if binds || others > 0 {
+        waits
+    } else {
+        BTreeSet::new()
+    }
+}
+
+/// What is to be appended, if anything, with all that was looked at before.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) envelope: Option<Envelope>,
+    pub(super) checked: Option<Parts>,
+    pub(super) opened: Opened,
+}
+
 /// An operation whose entry, if any, is in the ledger.
 struct Finished {
     plan: Plan,
@@ -278,6 +380,14 @@ struct Finished {
 }
 
 impl Finished {
+    /// Why an entry that is about no channel and no version has no effect.
+    fn void_apart(&self) -> Option<(Why, Option<EntryName>)> {
+        let is_apart = |subject: &Subject| matches!(subject, Subject::Keys | Subject::Rules | Subject::Entry);
+        let mut void = self.outcome.iter().flat_map(Outcome::void);
+        void.find(|(subject, _, _)| is_apart(subject))
+            .map(|(_, why, by)| (why, by))
+    }
+
     /// The channels that were not moved: by the plan, or because the entry's effect is void.
     fn blocked(&self) -> Vec<Blocked> {
         let mut blocked = self.plan.blocked.clone();

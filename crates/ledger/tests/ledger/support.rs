@@ -90,6 +90,7 @@ impl World {
             reason: None,
             source: None,
             run: None,
+            break_glass: false,
         }
     }
 

@@ -1,6 +1,9 @@
 //! `cairn key`
 
-use cairn_ledger::Signer;
+pub mod change;
+
+use cairn_ledger::authority::{Grant, Group};
+use cairn_ledger::{Fingerprint, Signer};
 use cairn_oci::Reference;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -9,6 +12,7 @@ use crate::failure::Failure;
 use crate::ledgers::LedgerOptions;
 use crate::program::Cairn;
 use crate::project::Project;
+use crate::roles;
 use crate::signing::{self, Origin};
 
 /// What `cairn key` takes.
@@ -29,6 +33,12 @@ pub enum Verb {
     New,
     /// Lists the keys of the ledger, and what each may do
     List(List),
+    /// Lists a key in the ledger, or changes what it may do
+    Add(change::Add),
+    /// Takes a key out of the ledger
+    Remove(change::Remove),
+    /// Says how many keys must sign a change of keys or rules
+    Threshold(change::Threshold),
 }
 
 /// What `cairn key list` takes.
@@ -53,7 +63,8 @@ struct Document {
 struct ListDocument<'a> {
     repository: String,
     threshold: u32,
-    keys: &'a [cairn_ledger::authority::Grant],
+    recovery: Option<String>,
+    keys: &'a [Grant],
 }
 
 impl Key {
@@ -61,7 +72,10 @@ impl Key {
     pub const fn repository(&self) -> Option<&Reference> {
         match &self.verb {
             Some(Verb::List(list)) => list.ledger.repository.as_ref(),
-            _ => None,
+            Some(Verb::Add(add)) => add.ledger.repository.as_ref(),
+            Some(Verb::Remove(remove)) => remove.ledger.repository.as_ref(),
+            Some(Verb::Threshold(threshold)) => threshold.ledger.repository.as_ref(),
+            Some(Verb::New) | None => None,
         }
     }
 
@@ -77,6 +91,9 @@ impl Key {
                 cairn.terminal.print(key.key().fingerprint().to_string())
             }
             Some(Verb::List(list)) => list.run(cairn).await,
+            Some(Verb::Add(add)) => add.run(cairn).await,
+            Some(Verb::Remove(remove)) => remove.run(cairn).await,
+            Some(Verb::Threshold(threshold)) => threshold.run(cairn).await,
         }
     }
 
@@ -116,35 +133,46 @@ impl List {
             return cairn.terminal.document(&ListDocument {
                 repository: open.images.to_string(),
                 threshold: authority.threshold,
+                recovery: authority
+                    .recovery
+                    .as_ref()
+                    .map(|key| key.fingerprint().to_string()),
                 keys: &authority.keys,
             });
         }
-        let rows: Vec<Vec<String>> = authority.keys.iter().map(row).collect();
-        cairn.terminal.table(&["KEY", "MAY", "ON", "UNTIL"], &rows)
+        let own = signing::own(cairn, &open);
+        let mut rows: Vec<Vec<String>> = authority.keys.iter().map(|grant| row(grant, own)).collect();
+        if let Some(recovery) = &authority.recovery {
+            let fingerprint = recovery.fingerprint().to_string();
+            rows.push(vec![
+                fingerprint,
+                "recovery".to_owned(),
+                String::new(),
+                "keys, alone".to_owned(),
+            ]);
+        }
+        let head = ["KEY", "NAME", "GROUPS", "MAY", "UNTIL"];
+        cairn.terminal.table(&head, &rows)?;
+        if authority.threshold > 1 {
+            cairn.terminal.say(format!(
+                "{} keys must sign a change of keys or rules",
+                authority.threshold
+            ));
+        }
+        Ok(())
     }
 }
 
-fn row(grant: &cairn_ledger::authority::Grant) -> Vec<String> {
-    let kinds = |role: &cairn_ledger::authority::Role| match &role.kinds {
-        None => "everything".to_owned(),
-        Some(kinds) => kinds
-            .iter()
-            .map(cairn_ledger::Kind::as_str)
-            .collect::<Vec<_>>()
-            .join(","),
-    };
-    let channels = |role: &cairn_ledger::authority::Role| match &role.channels {
-        None => "all channels".to_owned(),
-        Some(channels) => channels
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
-    };
+fn row(grant: &Grant, own: Option<Fingerprint>) -> Vec<String> {
+    let fingerprint = grant.key.fingerprint();
+    let name = grant.name.as_ref().map(ToString::to_string);
+    let you = (own == Some(fingerprint)).then_some("(you)".to_owned());
+    let groups: Vec<&str> = grant.groups.iter().map(Group::as_str).collect();
     vec![
-        grant.key.fingerprint().to_string(),
-        grant.roles.iter().map(kinds).collect::<Vec<_>>().join("; "),
-        grant.roles.iter().map(channels).collect::<Vec<_>>().join("; "),
+        fingerprint.to_string(),
+        name.into_iter().chain(you).collect::<Vec<_>>().join(" "),
+        groups.join(", "),
+        roles::text(grant),
         grant.until.map(|until| until.to_string()).unwrap_or_default(),
     ]
 }
