@@ -4,13 +4,16 @@
 //!   [`Installed`] for each package.
 //! - [`debian`] reads archives, believing nothing that is not signed by a key that is trusted ([`openpgp`]), and finds what has to be
 //!   there for what is asked for.
-//! - [`deb`] reads a package's file.
+//! - [`deb`] reads a package's file: a [`deb::Archive`], checked to its last byte.
+//! - [`image`] puts packages together and cuts them into layers: [`image::assemble`]. What their scripts would have done and an
+//!   image needs is done from tables.
 //!
 //! Nothing here runs a package's script, and nothing asks a mirror: downloading goes through [`debian::Fetch`].
 
 mod control;
 pub mod deb;
 pub mod debian;
+pub mod image;
 mod installed;
 pub mod openpgp;
 pub mod status;

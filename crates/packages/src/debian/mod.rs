@@ -2,7 +2,7 @@
 
 mod archive;
 mod index;
-mod relation;
+pub(crate) mod relation;
 mod release;
 mod request;
 mod resolve;

@@ -7,7 +7,7 @@ use super::version::compare;
 
 /// How a version has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
+pub(crate) enum Operator {
     Less,
     LessOrEqual,
     Equal,
@@ -17,16 +17,16 @@ pub(super) enum Operator {
 
 /// One package that is named: its name, which architecture, which versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Atom<'b> {
-    pub(super) name: &'b str,
+pub(crate) struct Atom<'b> {
+    pub(crate) name: &'b str,
     /// After a colon: `any`, or an architecture.
-    pub(super) architecture: Option<&'b str>,
-    pub(super) version: Option<(Operator, &'b str)>,
+    pub(crate) architecture: Option<&'b str>,
+    pub(crate) version: Option<(Operator, &'b str)>,
 }
 
 impl Atom<'_> {
     /// Whether `version` is one of those that are meant.
-    pub(super) fn takes(&self, version: &str) -> bool {
+    pub(crate) fn takes(&self, version: &str) -> bool {
         let Some((operator, wanted)) = self.version else {
             return true;
         };
@@ -63,10 +63,10 @@ impl fmt::Display for Atom<'_> {
 
 /// A relation that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unreadable(pub(super) String);
+pub(crate) struct Unreadable(pub(crate) String);
 
 /// The groups of a field, each with its alternatives in order. An empty field has none.
-pub(super) fn groups(field: &str) -> Result<Vec<Vec<Atom<'_>>>, Unreadable> {
+pub(crate) fn groups(field: &str) -> Result<Vec<Vec<Atom<'_>>>, Unreadable> {
     let groups = field.split(',').map(str::trim).filter(|group| !group.is_empty());
     groups
         .map(|group| group.split('|').map(|text| atom(text.trim())).collect())
@@ -74,7 +74,7 @@ pub(super) fn groups(field: &str) -> Result<Vec<Vec<Atom<'_>>>, Unreadable> {
 }
 
 /// The packages of a field without alternatives: `Provides`, `Conflicts`, `Breaks`, `Replaces`.
-pub(super) fn atoms(field: &str) -> Result<Vec<Atom<'_>>, Unreadable> {
+pub(crate) fn atoms(field: &str) -> Result<Vec<Atom<'_>>, Unreadable> {
     let atoms = field.split(',').map(str::trim).filter(|text| !text.is_empty());
     atoms.map(atom).collect()
 }

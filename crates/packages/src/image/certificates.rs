@@ -1,0 +1,49 @@
+//! The bundle of certificate authorities: what update-ca-certificates(8) would have made of ca-certificates.
+//!
+//! All certificates of the package are taken, as Debian's default is. Written are `/etc/ca-certificates.conf`, the bundle
+//! `/etc/ssl/certs/ca-certificates.crt`, and a link for each certificate.
+
+use cairn_layer::TreePath;
+
+use super::AssembleError;
+use super::world::{World, link, path, text};
+
+const DIRECTORY: &str = "usr/share/ca-certificates/";
+const HEAD: &str = "# The certificates of /usr/share/ca-certificates that are in /etc/ssl/certs, as update-ca-certificates(8) reads it.\n";
+
+pub(super) fn apply(world: &mut World<'_>) -> Result<(), AssembleError> {
+    let Some(number) = world.package("ca-certificates") else {
+        return Ok(());
+    };
+    let owner = Some(number);
+    let is_certificate = |bytes: &[u8]| bytes.starts_with(DIRECTORY.as_bytes()) && bytes.ends_with(b".crt");
+    let certificates = world.files.keys().filter(|at| is_certificate(at.as_bytes()));
+    let certificates: Vec<_> = certificates.cloned().collect();
+    let (mut configuration, mut bundle) = (HEAD.as_bytes().to_vec(), Vec::new());
+    for at in &certificates {
+        let Some(content) = world.read(at)? else {
+            continue;
+        };
+        configuration.extend_from_slice(&at.as_bytes()[DIRECTORY.len()..]);
+        configuration.push(b'\n');
+        bundle.extend_from_slice(&content);
+        if !content.ends_with(b"\n") {
+            bundle.push(b'\n');
+        }
+        let name = String::from_utf8_lossy(at.file_name()).into_owned();
+        let name = name
+            .trim_end_matches(".crt")
+            .replace([' ', ','], "_")
+            .replace(['(', ')'], "=");
+        let target = [b"/", at.as_bytes()].concat();
+        if let Ok(by_name) = TreePath::new(format!("etc/ssl/certs/{name}.pem")) {
+            world.add(owner, &by_name, link(&target));
+        }
+    }
+    if bundle.is_empty() {
+        return Ok(());
+    }
+    world.add(owner, &path("etc/ca-certificates.conf"), text(configuration));
+    world.add(owner, &path("etc/ssl/certs/ca-certificates.crt"), text(bundle));
+    Ok(())
+}
