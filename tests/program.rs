@@ -14,10 +14,13 @@
     reason = "all of it is tests, whose helpers clippy does not know as such"
 )]
 
+mod adopting;
 mod answers;
 mod arrows;
 mod bad_input;
+mod by_hand;
 mod catalogue;
+mod channels;
 mod cold_runners;
 mod collecting;
 mod copied_ledger;

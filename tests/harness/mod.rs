@@ -9,6 +9,7 @@
 mod binary;
 mod golden;
 mod guard;
+mod hand;
 mod link;
 mod normalise;
 mod output;
@@ -27,6 +28,7 @@ mod web;
 pub(crate) use binary::{binary, workspace};
 pub(crate) use golden::golden;
 pub(crate) use guard::{Guard, PASSWORD, USER};
+pub(crate) use hand::{tag_by_hand, untag_by_hand};
 pub(crate) use link::{Link, Weather};
 pub(crate) use normalise::Normaliser;
 pub(crate) use output::Output;

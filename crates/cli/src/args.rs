@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    approve, audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock, login,
-    logout, promote, pull, push, ratify, release, resume, rollback, serve, show, status, store, tags, verify,
-    which,
+    adopt, approve, audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock,
+    login, logout, promote, pull, push, ratify, record, release, repair, resume, rollback, serve, show,
+    status, store, switch, tags, verify, which, yank,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -103,6 +103,16 @@ pub enum Command {
     Rollback(rollback::Rollback),
     /// Lifts the hold that a rollback left
     Resume(resume::Resume),
+    /// Blue-green: a live channel takes what a slot shows
+    Switch(switch::Switch),
+    /// Bars a version: nothing moves to it any more
+    Yank(yank::Yank),
+    /// Brings in images that exist: their tags become versions, and channels begin where they are
+    Adopt(adopt::Adopt),
+    /// Accepts what somebody's hand put on a channel's tag
+    Record(record::Record),
+    /// Moves a channel's tag back to what the ledger says
+    Repair(repair::Repair),
     /// Lists the entries that wait for signatures, or signs one of them
     Approve(approve::Approve),
     /// Accepts what a key outside the ledger did with --break-glass

@@ -15,11 +15,12 @@ use crate::class::Class;
 use crate::content::ContentError;
 use crate::entry::{EntryName, Mode};
 use crate::head;
+use crate::keep;
 use crate::memory::{Memory, Remembered};
 use crate::name::{Channel, Version};
 use crate::open::{Ledger, OpenError, Opened};
 use crate::project::{Named, ProjectError};
-use crate::state::{Standing, State};
+use crate::state::State;
 use crate::trust::{Pin, TrustPolicy};
 
 /// The longest build record that is copied by itself, in bytes.
@@ -506,13 +507,10 @@ fn named(state: &State) -> Named {
 /// An image that no version will name gets a tag of its own: many registries collect what has none.
 async fn keep(to: &dyn Repository, manifest: &RawManifest, state: &State) -> Result<(), CopyError> {
     let digest = manifest.digest();
-    let is_named = |binding: &crate::state::Binding| matches!(binding.standing(), Standing::Named(bound) if bound.digest == digest);
-    if state.versions.values().any(is_named) {
+    if keep::has_version_tag(state, &digest) {
         return Ok(());
     }
-    let text = format!("cairn-i-{}", head::short(&digest));
-    #[expect(clippy::expect_used, reason = "letters, digits and `-`, 24 bytes")]
-    let tag: Tag = text.parse().expect("a valid tag");
+    let tag = keep::tag_of(&digest);
     let target = Target::Tag(tag.clone());
     let failed = |source| repository(to, &tag, source);
     if to.stat_manifest(&target).await.map_err(failed)?.is_none() {

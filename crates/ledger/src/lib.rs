@@ -37,6 +37,7 @@ pub mod finding;
 pub mod fold;
 pub mod head;
 pub mod image;
+mod keep;
 pub mod key;
 pub mod memory;
 pub mod name;
@@ -65,7 +66,8 @@ pub use memory::Remembered;
 pub use name::{Channel, ChannelError, Version, VersionError};
 pub use open::{Ledger, OpenError, Opened};
 pub use operation::{
-    Context, Done, OperationError, PromoteRequest, ReleaseRequest, RollbackRequest, RollbackTarget,
+    AdoptRequest, Adopted, Context, Done, OperationError, PromoteRequest, RecordRequest, ReleaseRequest,
+    Repaired, RollbackRequest, RollbackTarget, SwitchRequest, YankRequest,
 };
 pub use project::ProjectError;
 pub use state::State;

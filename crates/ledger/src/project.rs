@@ -107,19 +107,18 @@ impl ProjectError {
                 "the ledger may be an old copy: pin an entry that you know with --trust sha256:GENESIS+sha256:ENTRY".to_owned(),
             ),
             Self::UnknownTag {
-                repository,
                 channel,
-                expected: Some(expected),
+                expected: Some(_),
                 ..
             } => Some(format!(
-                "somebody moved the tag by hand: find out who; then put it back: cairn copy {repository}@{expected} {repository}:{channel}"
+                "somebody moved the tag by hand: find out who; then accept it with cairn record {channel}, or put it back with cairn repair {channel} --forward"
             )),
             Self::UnknownTag { channel, .. } => Some(format!(
-                "somebody else uses the tag {channel} in this repository: choose another channel, or delete the tag in the registry"
+                "the tag was there before the channel: cairn adopt --channel {channel}={channel} begins with what it shows; or choose another channel"
             )),
-            Self::VersionTag { version, .. } => {
-                Some(format!("somebody wrote the tag {version} by hand: release under another version, or delete the tag in the registry"))
-            }
+            Self::VersionTag { version, .. } => Some(format!(
+                "somebody wrote the tag {version} by hand: cairn adopt --tags {version} makes what it shows the version {version}; or release under another version"
+            )),
             _ => Some("run the same command again: it completes what is unfinished".to_owned()),
         }
     }
@@ -143,6 +142,7 @@ impl Ledger {
             let mut settled = true;
             for channel in &named.channels {
                 settled &= self.settle_channel(&mut opened, channel).await?;
+                self.keep_shown(&opened, channel).await?;
             }
             let now = self.look_again(&opened).await?;
             let is_same = |channel: &Channel| shows(&opened, channel) == shows(&now, channel);
@@ -172,7 +172,7 @@ impl Ledger {
         }
     }
 
-    async fn look_again(&self, opened: &Opened) -> Result<Opened, ProjectError> {
+    pub(crate) async fn look_again(&self, opened: &Opened) -> Result<Opened, ProjectError> {
         if self.is_current(opened).await.map_err(ProjectError::Open)? {
             return Ok(opened.clone());
         }
@@ -189,7 +189,7 @@ impl Ledger {
         })
     }
 
-    async fn manifest(&self, subject: &str, digest: Digest) -> Result<RawManifest, ProjectError> {
+    pub(crate) async fn manifest(&self, subject: &str, digest: Digest) -> Result<RawManifest, ProjectError> {
         let manifest = image::read_manifest(&*self.images, digest).await;
         manifest.map_err(|source| ProjectError::Image {
             subject: subject.to_owned(),
@@ -197,7 +197,7 @@ impl Ledger {
         })
     }
 
-    fn tag_error(&self, tag: &Tag, source: RepositoryError) -> ProjectError {
+    pub(crate) fn tag_error(&self, tag: &Tag, source: RepositoryError) -> ProjectError {
         ProjectError::Tag {
             repository: self.images.label(),
             tag: tag.clone(),
@@ -205,7 +205,7 @@ impl Ledger {
         }
     }
 
-    async fn tag_shows(&self, tag: &Tag) -> Result<Option<Digest>, ProjectError> {
+    pub(crate) async fn tag_shows(&self, tag: &Tag) -> Result<Option<Digest>, ProjectError> {
         let stat = self.images.stat_manifest(&Target::Tag(tag.clone())).await;
         let stat = stat.map_err(|source| self.tag_error(tag, source))?;
         Ok(stat.map(|descriptor| descriptor.digest))
@@ -338,16 +338,18 @@ impl Ledger {
         }
     }
 
-    /// Looks at the tags of channels before anything is appended: one that the ledger does not know stops it. Returns the
-    /// ledger as it is now, for what looks unknown may only be new.
+    /// Looks at the tags of channels before anything is appended: one that the ledger does not know stops it, unless it is
+    /// `accepted`. Returns the ledger as it is now, for what looks unknown may only be new.
     pub(crate) async fn check_tags(
         &self,
         opened: Opened,
         channels: &BTreeSet<Channel>,
+        accepted: &BTreeSet<Digest>,
     ) -> Result<Opened, ProjectError> {
         let mut opened = opened;
         for channel in channels {
             let found = self.tag_shows(&channel.tag()).await?;
+            let found = found.filter(|found| !accepted.contains(found));
             if self.check_known(&opened, channel, found).is_err() {
                 opened = self.look_again(&opened).await?;
                 self.check_known(&opened, channel, found)?;
@@ -363,7 +365,7 @@ fn shows<'a>(opened: &'a Opened, channel: &Channel) -> Option<&'a Digest> {
 
 impl Ledger {
     /// Whether a channel's tag shows nothing, or what some entry wanted the channel to show.
-    fn check_known(
+    pub(crate) fn check_known(
         &self,
         opened: &Opened,
         channel: &Channel,

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub mod adopt;
 pub mod approve;
 pub mod audit;
 pub mod build;
@@ -21,17 +22,21 @@ pub mod promote;
 pub mod pull;
 pub mod push;
 pub mod ratify;
+pub mod record;
 pub mod release;
+pub mod repair;
 pub mod resume;
 pub mod rollback;
 pub mod serve;
 pub mod show;
 pub mod status;
 pub mod store;
+pub mod switch;
 pub mod tags;
 pub mod verify;
 pub mod which;
 pub mod workspace;
+pub mod yank;
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -64,6 +69,11 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Promote(verb) => verb.run(cairn).await,
         Command::Rollback(verb) => verb.run(cairn).await,
         Command::Resume(verb) => verb.run(cairn).await,
+        Command::Switch(verb) => verb.run(cairn).await,
+        Command::Yank(verb) => verb.run(cairn).await,
+        Command::Adopt(verb) => verb.run(cairn).await,
+        Command::Record(verb) => verb.run(cairn).await,
+        Command::Repair(verb) => verb.run(cairn).await,
         Command::History(verb) => verb.run(cairn).await,
         Command::Diff(verb) => verb.run(cairn).await,
         Command::Status(verb) => verb.run(cairn).await,

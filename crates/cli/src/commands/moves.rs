@@ -276,6 +276,17 @@ fn note_text(note: &Note, key: Fingerprint, cairn: &Cairn) -> String {
                 now.label()
             )
         }
+        Note::AlreadyYanked { version, entry } => {
+            format!("{version} was yanked before, by the entry {}", short(entry))
+        }
+        Note::StillShown { channel, now } => format!(
+            "{channel} shows {} and goes on doing so: cairn rollback {channel} leaves it",
+            now.label()
+        ),
+        Note::Agrees { channel, now } => format!(
+            "the tag {channel} shows {}, as the ledger says: nothing to record",
+            now.label()
+        ),
         Note::NotHeld { channel } => format!("{channel} is not held: nothing to do"),
     }
 }

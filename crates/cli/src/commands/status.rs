@@ -191,6 +191,7 @@ fn shows(row: &StatusRow) -> String {
     if row.held.is_some() {
         words.push("held".to_owned());
     }
+    words.extend(row.took.as_ref().map(|slot| format!("from {slot}")));
     for slot in &row.slot_of {
         let word = if slot.live { "live" } else { "idle" };
         words.push(format!("{word} in {}", slot.channel));
@@ -238,7 +239,7 @@ fn tell(cairn: &Cairn, row: &StatusRow) {
             .tag
             .map_or_else(|| "nothing".to_owned(), |tag| tag.to_string());
         cairn.terminal.warn(format!(
-            "the tag {} shows {tag}, and the ledger says {}",
+            "the tag {} shows {tag}, and the ledger says {}; cairn record {0} accepts it, cairn repair {0} --forward puts it back",
             row.name, row.digest
         ));
     }

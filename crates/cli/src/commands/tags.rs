@@ -55,7 +55,11 @@ impl Tags {
 }
 
 /// All tags, sorted, each once, whatever the registry's order.
-async fn all(repository: &dyn Repository) -> Result<Vec<Tag>, Failure> {
+///
+/// # Errors
+///
+/// When the repository cannot be asked, or lists without end.
+pub async fn all(repository: &dyn Repository) -> Result<Vec<Tag>, Failure> {
     let mut tags = std::collections::BTreeSet::new();
     let mut page = Page::first();
     for _ in 0..PAGE_LIMIT {

@@ -104,6 +104,11 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Promote(_)
         | Command::Rollback(_)
         | Command::Resume(_)
+        | Command::Switch(_)
+        | Command::Yank(_)
+        | Command::Adopt(_)
+        | Command::Record(_)
+        | Command::Repair(_)
         | Command::Ratify(_)
         | Command::Ledger(_) => Ok(Order::UntilFailure),
         Command::Tags(_)
@@ -150,6 +155,11 @@ fn for_each(command: &Command) -> Result<(), Failure> {
         Command::Promote(promote) => promote.ledger.repository.as_ref(),
         Command::Rollback(rollback) => rollback.ledger.repository.as_ref(),
         Command::Resume(resume) => resume.ledger.repository.as_ref(),
+        Command::Switch(switch) => switch.ledger.repository.as_ref(),
+        Command::Yank(yank) => yank.ledger.repository.as_ref(),
+        Command::Adopt(adopt) => adopt.ledger.repository.as_ref(),
+        Command::Record(record) => record.ledger.repository.as_ref(),
+        Command::Repair(repair) => repair.ledger.repository.as_ref(),
         Command::History(history) => history.ledger.repository.as_ref(),
         Command::Diff(diff) => diff.ledger.repository.as_ref(),
         Command::Status(status) => status.ledger.repository.as_ref(),

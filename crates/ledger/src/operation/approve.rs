@@ -97,7 +97,7 @@ impl Ledger {
         };
         let checked = self.check_image(&planned).await?;
         let opened = self
-            .check_tags(opened.clone(), &named.channels)
+            .check_tags(opened.clone(), &named.channels, &BTreeSet::new())
             .await
             .map_err(OperationError::Tags)?;
         let Some(envelope) = self.signed(state, context, waiting)? else {

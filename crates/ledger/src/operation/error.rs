@@ -198,6 +198,34 @@ pub enum OperationError {
         /// The digests.
         digests: Vec<Digest>,
     },
+    /// A channel cannot take what it shows itself.
+    #[error("{channel} cannot be switched to itself")]
+    SameChannel {
+        /// Which channel.
+        channel: Channel,
+    },
+    /// The version was never bound to this digest.
+    #[error("{version} was never {digest}")]
+    NotBound {
+        /// Which version.
+        version: Version,
+        /// Which digest.
+        digest: Digest,
+    },
+    /// A rule keeps it away, or something else that the fold found. Nothing was appended.
+    #[error("{channel} was not moved, and nothing was appended: {why}")]
+    Refused {
+        /// Which channel.
+        channel: Channel,
+        /// Why.
+        why: Why,
+    },
+    /// Others changed the same versions or channels meanwhile. Nothing was appended.
+    #[error("others changed the same versions or channels meanwhile; nothing was appended")]
+    Overtaken,
+    /// It is in the ledger, and tags or referrers are not complete.
+    #[error("what was adopted is in the ledger, but not complete in the images' repository")]
+    Incomplete(#[source] ProjectError),
     /// The image, or a blob of it, is missing or damaged. Nothing was appended.
     #[error("{target} is not whole; nothing was changed")]
     Image {
@@ -372,6 +400,8 @@ impl OperationError {
             | Self::AddsNothing { .. }
             | Self::NotAllowed { .. }
             | Self::OnlyShown { .. }
+            | Self::SameChannel { .. }
+            | Self::NotBound { .. }
             | Self::UnknownVersion { .. }
             | Self::UnknownChannel { .. }
             | Self::UnknownTarget { .. }
@@ -383,11 +413,15 @@ impl OperationError {
             | Self::VersionTaken { .. }
             | Self::Yanked { .. }
             | Self::Contested { .. }
+            | Self::Refused { .. }
+            | Self::Overtaken
             | Self::Blocked { .. } => Class::Conflict,
             Self::Image { source, .. } => source.class(),
             Self::Open(error) => error.class(),
             Self::Commit(error) => error.class(),
-            Self::Tags(error) | Self::Unfinished { source: error, .. } => error.class(),
+            Self::Tags(error) | Self::Incomplete(error) | Self::Unfinished { source: error, .. } => {
+                error.class()
+            }
         }
     }
 
@@ -424,14 +458,22 @@ impl OperationError {
                 )
             }
             Self::Contested { version, .. } => {
-                format!("{version} names neither; release the right one under another version")
+                format!("{version} names neither: cairn yank {version} sha256:… bars the wrong one")
             }
             Self::Yanked { .. } => "choose another version".to_owned(),
+            Self::NotBound { version, .. } => format!("cairn show {version} says what it is"),
+            Self::SameChannel { .. } => {
+                "name the live channel first, then the slot: cairn switch prod green".to_owned()
+            }
+            Self::Overtaken => "run the same command again".to_owned(),
+            Self::Refused { .. } => return None,
             Self::Image { .. } => "push what is missing again, or choose another target".to_owned(),
             Self::Entry(error) => return error.hint(),
             Self::Open(error) => return error.hint(),
             Self::Commit(error) => return error.hint(),
-            Self::Tags(error) | Self::Unfinished { source: error, .. } => return error.hint(),
+            Self::Tags(error) | Self::Incomplete(error) | Self::Unfinished { source: error, .. } => {
+                return error.hint();
+            }
             Self::Blocked { done, blocked } => {
                 return blocked.first().and_then(|one| blocked_hint(done, one));
             }

@@ -1,4 +1,4 @@
-//! What the command line calls: initialise, release, promote, roll back, resume.
+//! What the command line calls: initialise, release, promote, switch, roll back, resume, yank, adopt, record, repair.
 //!
 //! Each of them first plans, purely and from the state alone ([`plan`]); then checks what the plan stands on (key, tags,
 //! blobs); appends at most one entry; and completes the projections of what was named, also when there was nothing to append.
@@ -8,18 +8,22 @@ use std::collections::BTreeSet;
 use cairn_oci::Digest;
 use jiff::Timestamp;
 
+pub mod adopt;
 mod approve;
 mod error;
 mod govern;
 mod initialise;
 pub mod plan;
+mod repair;
 mod run;
 
+pub use adopt::{AdoptRequest, Adopted};
 pub use approve::Approved;
 pub use error::{Blocked, Obstacle, OperationError};
 pub use govern::{Governed, KeyChange, changed as changed_keys};
 pub use initialise::Initialised;
 pub use plan::{Note, Plan, PlannedMove};
+pub use repair::Repaired;
 pub(crate) use run::is_at_home;
 
 use crate::entry::{Actor, EntryName, Kind, Mode, Run, Source};
@@ -88,6 +92,35 @@ pub struct RollbackRequest {
     pub leave: Option<Version>,
     /// Does not hold the channel.
     pub no_hold: bool,
+}
+
+/// A live channel that is to take what a slot shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchRequest {
+    /// The live channel.
+    pub live: Channel,
+    /// The channel whose digest it takes.
+    pub slot: Channel,
+    /// Lifts the hold of the live channel.
+    pub resume: bool,
+}
+
+/// A version that is to be barred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YankRequest {
+    /// Which version.
+    pub version: Version,
+    /// As which image, where it was released as several.
+    pub digest: Option<Digest>,
+}
+
+/// A channel whose tag somebody moved by hand, and what it shows now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordRequest {
+    /// The channel.
+    pub channel: Channel,
+    /// What its tag shows.
+    pub found: Digest,
 }
 
 /// Where a channel is to go back to.

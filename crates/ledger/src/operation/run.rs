@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cairn_oci::Reference;
+use cairn_oci::{Digest, Reference};
 
 use crate::append::Commit;
 use crate::entry::{EntryName, Kind};
@@ -13,8 +13,8 @@ use crate::name::{Channel, Version};
 use crate::open::{Ledger, Opened};
 use crate::operation::plan::{self, Plan};
 use crate::operation::{
-    Appended, Blocked, ChannelDone, Context, Done, Obstacle, OperationError, PromoteRequest, ReleaseRequest,
-    RollbackRequest,
+    Appended, Blocked, ChannelDone, Context, Done, Obstacle, OperationError, PromoteRequest, RecordRequest,
+    ReleaseRequest, RollbackRequest, SwitchRequest, YankRequest,
 };
 use crate::project::Named;
 use crate::state::State;
@@ -156,6 +156,64 @@ impl Ledger {
         .await
     }
 
+    /// Lets a live channel take what a slot shows.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`].
+    pub async fn switch(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        request: &SwitchRequest,
+    ) -> Result<Done, OperationError> {
+        let label = self.home.label();
+        self.run(opened, context, &on_channel(&request.live), |opened| {
+            plan::switch(opened, &label, context, request)
+        })
+        .await
+    }
+
+    /// Bars a version: nothing moves to it any more, and no way back leads to it. What shows it goes on doing so.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`].
+    pub async fn yank(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        request: &YankRequest,
+    ) -> Result<Done, OperationError> {
+        let named = Named {
+            versions: BTreeSet::from([request.version.clone()]),
+            ..Named::default()
+        };
+        let label = self.home.label();
+        self.run(opened, context, &named, |opened| {
+            plan::yank(opened, &label, context, request)
+        })
+        .await
+    }
+
+    /// Accepts what somebody's hand put on a channel's tag.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`].
+    pub async fn record(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        request: &RecordRequest,
+    ) -> Result<Done, OperationError> {
+        let label = self.home.label();
+        self.run(opened, context, &on_channel(&request.channel), |opened| {
+            plan::record(opened, &label, context, request)
+        })
+        .await
+    }
+
     /// Plan, check, append, project.
     pub(super) async fn run(
         &self,
@@ -171,7 +229,7 @@ impl Ledger {
             return Err(self.wait(opened, context.signer, entry).await?);
         }
         let opened = self
-            .check_tags(opened.clone(), &named.channels)
+            .check_tags(opened.clone(), &named.channels, &by_hand(&first))
             .await
             .map_err(OperationError::Tags)?;
         if let Err(error) = self.check_version_tag(&first).await {
@@ -298,7 +356,7 @@ impl Ledger {
         let is_needed = plan
             .entry
             .as_ref()
-            .is_some_and(|entry| entry.kind != Kind::Resume);
+            .is_some_and(|entry| !matches!(entry.kind, Kind::Resume | Kind::Yank));
         let Some(digest) = plan.digest.filter(|_| is_needed) else {
             return Ok(None);
         };
@@ -323,6 +381,19 @@ impl Ledger {
             home: state.home.clone(),
         })
     }
+}
+
+fn on_channel(channel: &Channel) -> Named {
+    Named {
+        channels: BTreeSet::from([channel.clone()]),
+        ..Named::default()
+    }
+}
+
+/// What a tag may show although the ledger does not know it: just that is to be accepted.
+fn by_hand(plan: &Plan) -> BTreeSet<Digest> {
+    let is_record = plan.kind == Kind::Record;
+    plan.digest.into_iter().filter(|_| is_record).collect()
 }
 
 /// Whether the repository that is called `here` is the one in which the ledger is appended to.
@@ -450,7 +521,7 @@ impl Finished {
     }
 }
 
-fn channel_done(before: &Opened, now: &Opened, channel: &Channel, projected: bool) -> ChannelDone {
+pub(super) fn channel_done(before: &Opened, now: &Opened, channel: &Channel, projected: bool) -> ChannelDone {
     let shows = |opened: &Opened| opened.state().and_then(|state| state.shows(channel)).cloned();
     let current = now.state().and_then(|state| state.channels.get(channel));
     ChannelDone {

@@ -55,7 +55,9 @@ pub struct StatusRow {
     pub held: Option<HeldRow>,
     /// What `rollback` would go to.
     pub way_back: Option<WayBack>,
-    /// The channels that take what this one shows, by `switch`: blue and green.
+    /// The slot from which it took what it shows, by `switch`: blue and green.
+    pub took: Option<Channel>,
+    /// The channels that took what this one showed, by `switch`.
     pub slot_of: Vec<SlotOf>,
 }
 
@@ -64,7 +66,7 @@ pub struct StatusRow {
 pub struct SlotOf {
     /// The channel that takes.
     pub channel: Channel,
-    /// Whether it shows what this slot shows; else the slot is idle.
+    /// Whether what it shows was taken from this slot, which still shows it; else the slot is idle.
     pub live: bool,
 }
 
@@ -134,7 +136,8 @@ pub fn status_at(opened: &Opened, time: Timestamp) -> Option<Past> {
         let shown = channel.shows.as_ref()?;
         let mut row = row(opened.view(), state, name, channel, shown);
         row.way_back = state.way_back(name).map(unchecked);
-        row.slot_of = slots.get(name).cloned().unwrap_or_default();
+        row.took = slots.took(name);
+        row.slot_of = slots.slot_of(state, name);
         Some(row)
     });
     let record = until.last()?;
@@ -159,7 +162,7 @@ impl Ledger {
         let Some(state) = opened.state() else {
             return Ok(rows);
         };
-        let mut slots = slots(opened.view(), usize::MAX, state);
+        let slots = slots(opened.view(), usize::MAX, state);
         for (name, channel) in &state.channels {
             let Some(shown) = &channel.shows else { continue };
             let tag = self.images.stat_manifest(&Target::Tag(name.tag())).await;
@@ -173,7 +176,8 @@ impl Ledger {
                 agrees: Some(tag == Some(shown.digest)),
                 tag,
                 way_back: self.way_back(state, name).await?,
-                slot_of: slots.remove(name).unwrap_or_default(),
+                took: slots.took(name),
+                slot_of: slots.slot_of(state, name),
                 ..row(opened.view(), state, name, channel, shown)
             });
         }
@@ -233,6 +237,7 @@ fn row(view: &View, state: &State, name: &Channel, channel: &ChannelState, shown
         tag: None,
         held: channel.hold.as_ref().map(held_row),
         way_back: None,
+        took: None,
         slot_of: Vec::new(),
     }
 }
@@ -255,27 +260,46 @@ fn held_row(hold: &Hold) -> HeldRow {
     }
 }
 
-/// Which channel is a slot of which, by the switches among the first `count` entries that had effect.
-fn slots(view: &View, count: usize, state: &State) -> BTreeMap<Channel, Vec<SlotOf>> {
-    let mut all: BTreeMap<&Channel, BTreeSet<&Channel>> = BTreeMap::new();
+/// Which channel took from which slots, and from which what it shows.
+#[derive(Default)]
+struct Slots<'a> {
+    /// By the channel that takes: every slot that it took from.
+    all: BTreeMap<&'a Channel, BTreeSet<&'a Channel>>,
+    /// By the same: the slot from which it took what it shows, if it took that from one.
+    live: BTreeMap<&'a Channel, &'a Channel>,
+}
+
+impl Slots<'_> {
+    fn took(&self, channel: &Channel) -> Option<Channel> {
+        self.live.get(channel).map(|slot| (*slot).clone())
+    }
+
+    fn slot_of(&self, state: &State, slot: &Channel) -> Vec<SlotOf> {
+        let digest = |channel: &Channel| state.shows(channel).map(|shown| shown.digest);
+        let of = self.all.iter().filter(|(_, slots)| slots.contains(slot));
+        of.map(|(channel, _)| SlotOf {
+            channel: (*channel).clone(),
+            live: self.live.get(channel) == Some(&slot) && digest(channel) == digest(slot),
+        })
+        .collect()
+    }
+}
+
+/// By the switches among the first `count` entries that had effect. What came back by a rollback is of the slot that it was taken
+/// from once, whatever that slot shows by now.
+fn slots<'a>(view: &'a View, count: usize, state: &State) -> Slots<'a> {
+    let mut slots = Slots::default();
     for (record, outcome) in view.records().iter().zip(view.outcomes()).take(count) {
         let entry = &record.entry;
         let Some(from) = entry.from.as_ref().filter(|_| entry.kind == Kind::Switch) else {
             continue;
         };
         for channel in moved(entry, outcome) {
-            all.entry(&from.channel).or_default().insert(channel);
+            slots.all.entry(channel).or_default().insert(&from.channel);
+            if state.shows(channel).map(|shown| shown.digest) == entry.digest {
+                slots.live.insert(channel, &from.channel);
+            }
         }
     }
-    let digest = |channel: &Channel| state.shows(channel).map(|shown| shown.digest);
-    let slot_of = |slot: &Channel, channel: &Channel| SlotOf {
-        channel: channel.clone(),
-        live: digest(slot).is_some() && digest(slot) == digest(channel),
-    };
-    all.into_iter()
-        .map(|(slot, channels)| {
-            let of = channels.into_iter().map(|channel| slot_of(slot, channel));
-            (slot.clone(), of.collect())
-        })
-        .collect()
+    slots
 }

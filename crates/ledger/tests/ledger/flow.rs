@@ -465,7 +465,7 @@ async fn a_tag_that_the_ledger_does_not_know_stops_everything() {
         .await
         .unwrap_err();
     assert_eq!(error.class(), Class::Conflict);
-    assert!(error.hint().unwrap().contains("cairn copy"));
+    assert!(error.hint().unwrap().contains("cairn record prod"));
     assert_eq!(world.tag("prod").await, Some(by_hand));
     assert_eq!(world.open().await.view().records().len(), 2);
     assert_eq!(world.codes().await, ["tag-differs"]);

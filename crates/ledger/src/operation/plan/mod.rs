@@ -1,7 +1,18 @@
 //! What an operation would do, from the state alone: the same for a dry run and for the real one.
 
+pub(super) mod adopt;
+mod byhand;
+mod switch;
+mod yank;
+
 use cairn_oci::Digest;
 use jiff::Timestamp;
+
+pub use adopt::{AdoptPlan, adopt};
+pub use byhand::record;
+pub(super) use switch::shown;
+pub use switch::switch;
+pub use yank::yank;
 
 use crate::authority::Lack;
 use crate::entry::{Actor, Entry, EntryName, Kind, Move, Nonce};
@@ -96,6 +107,27 @@ pub enum Note {
         channel: Channel,
         /// The version that was to be left.
         leave: Version,
+        /// What it shows.
+        now: Shown,
+    },
+    /// The version was barred before: nothing to do.
+    AlreadyYanked {
+        /// Which version.
+        version: Version,
+        /// By which entry.
+        entry: EntryName,
+    },
+    /// The channel shows what is barred, and goes on doing so.
+    StillShown {
+        /// Which channel.
+        channel: Channel,
+        /// What it shows.
+        now: Shown,
+    },
+    /// The channel's tag shows what the ledger says: nothing to do.
+    Agrees {
+        /// Which channel.
+        channel: Channel,
         /// What it shows.
         now: Shown,
     },
@@ -243,7 +275,7 @@ fn move_of(state: &State, channel: &Channel) -> Move {
 struct Forward<'a> {
     state: &'a State,
     digest: Digest,
-    version: &'a Version,
+    version: Option<&'a Version>,
     resume: bool,
     /// A release that is run again does not move what has moved on.
     again: bool,
@@ -257,12 +289,12 @@ impl Forward<'_> {
             channel: channel.clone(),
             previous: current.shows.clone(),
             next: Some(self.digest),
-            version: Some(self.version.clone()),
+            version: self.version.cloned(),
         });
         let lifts = self.resume && current.hold.is_some();
         if let Some(now) = current.shows.as_ref().filter(|_| !lifts) {
             let channel = channel.clone();
-            if now.digest == self.digest && now.version.as_ref() == Some(self.version) {
+            if now.digest == self.digest && now.version.as_ref() == self.version {
                 plan.notes.push(Note::AlreadyShows {
                     channel,
                     now: now.clone(),
@@ -308,7 +340,7 @@ pub fn release(
     let forward = Forward {
         state,
         digest: request.digest,
-        version: &request.version,
+        version: Some(&request.version),
         resume: request.resume,
         again: released.is_some(),
     };
@@ -445,7 +477,7 @@ pub fn promote(
     let forward = Forward {
         state,
         digest,
-        version: &request.version,
+        version: Some(&request.version),
         resume: request.resume,
         again: false,
     };

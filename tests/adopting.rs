@@ -1,0 +1,165 @@
+//! `cairn adopt`: a repository that had tags before it had a ledger.
+
+use crate::harness::{Output, Project, Sandbox, Server, tag_by_hand};
+
+/// A server with a repository that others pushed to for years.
+struct World {
+    sandbox: Sandbox,
+    _store: Sandbox,
+    server: Server,
+}
+
+impl World {
+    fn new(tags: &[&str]) -> Self {
+        let (sandbox, store) = (Sandbox::new(), Sandbox::new());
+        let server = store.serve();
+        sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "0");
+        for tag in tags {
+            sandbox.write_app(tag);
+            sandbox.cairn(["push", "--tag", tag]).ok();
+        }
+        Self {
+            sandbox,
+            _store: store,
+            server,
+        }
+    }
+
+    fn cairn(&self, arguments: &[&str]) -> Output {
+        self.sandbox.cairn(arguments)
+    }
+
+    fn tagged(&self, tag: &str) -> String {
+        self.sandbox
+            .tagged(&self.server.repository(&format!("team/hello:{tag}")))
+    }
+}
+
+#[test]
+fn a_history_of_tags_becomes_versions_in_their_order_and_channels_begin_where_they_are() {
+    let world = World::new(&["1.2.0", "1.10.0", "1.9.0", "nightly", "2.0.0-rc.1", "2.0.0"]);
+    tag_by_hand(world.server.host(), "team/hello", "1.10.0", "prod");
+    let dry = world
+        .cairn(&["adopt", "--tags", "*", "--channel", "prod=prod", "--dry-run"])
+        .ok()
+        .says("would start a ledger")
+        .says("1.9.0");
+    assert!(!dry.stderr.contains("made a signing key"), "{dry}");
+    let adopt = [
+        "adopt",
+        "--tags",
+        "*",
+        "--channel",
+        "prod=prod",
+        "--reason",
+        "as it was",
+    ];
+    world
+        .cairn(&adopt)
+        .ok()
+        .says("started a ledger")
+        .says("nightly: `nightly` is not a version")
+        .says("prod now names 1.10.0; nothing that runs was changed");
+    let history = world.cairn(&["--json", "history"]).ok().json();
+    let rows = history["entries"].as_array().expect("entries");
+    let versions: Vec<_> = rows
+        .iter()
+        .rev()
+        .map(|row| row["version"].as_str().unwrap_or(""))
+        .collect();
+    assert_eq!(
+        versions,
+        ["", "1.2.0", "1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0", "1.10.0"]
+    );
+    assert!(
+        rows[..6]
+            .iter()
+            .all(|row| row["kind"] == "adopt" && row["reason"] == "as it was")
+    );
+    world.cairn(&["audit"]).ok();
+    // Again, and nothing is appended.
+    world
+        .cairn(&adopt)
+        .ok()
+        .says("nothing to adopt: the ledger has all of it");
+    // From here on it is like any other ledger.
+    world.cairn(&["promote", "2.0.0", "prod"]).ok();
+    let back = world.cairn(&["rollback", "prod"]).ok();
+    assert_eq!(back.digest(), world.tagged("1.10.0"));
+}
+
+#[test]
+fn a_channel_may_begin_with_what_it_showed_one_after_the_other_and_without_a_version() {
+    let world = World::new(&["1.0.0", "stable-2", "stable-3"]);
+    world
+        .cairn(&[
+            "adopt",
+            "--tags",
+            "1.*",
+            "--channel",
+            "prod=1.0.0",
+            "--channel",
+            "prod=stable-2",
+            "--channel",
+            "prod=stable-3",
+        ])
+        .ok();
+    let status = world.cairn(&["--json", "status"]).ok().json();
+    let prod = &status["channels"][0];
+    let third = world.tagged("stable-3");
+    assert_eq!(
+        (&prod["digest"], &prod["version"]),
+        (&third.as_str().into(), &serde_json::Value::Null)
+    );
+    // It has no version: a tag after its content keeps it whatever becomes of the others.
+    assert_eq!(world.tagged(&format!("cairn-i-{}", &third[7..23])), third);
+    assert_eq!(world.tagged("prod"), third);
+    assert_eq!(
+        world.cairn(&["rollback", "prod"]).ok().digest(),
+        world.tagged("stable-2")
+    );
+    let left = format!("sha256:{}", &world.tagged("1.0.0")[7..]);
+    assert_eq!(world.cairn(&["rollback", "prod", &left]).ok().digest(), left);
+    world.cairn(&["audit"]).ok();
+}
+
+#[test]
+fn what_cannot_be_adopted_is_named_and_all_else_is() {
+    let world = World::new(&["1.0.0", "2.0.0"]);
+    world
+        .cairn(&["adopt"])
+        .fails(2)
+        .says("nothing says what to adopt");
+    world
+        .cairn(&["adopt", "--channel", "prod"])
+        .fails(2)
+        .says("prod=1.4.2");
+    world
+        .cairn(&["adopt", "--channel", "prod=3.0.0"])
+        .fails(1)
+        .says("there is no such tag");
+    world
+        .cairn(&["adopt", "--tags", "9.*"])
+        .fails(1)
+        .says("no ledger was started");
+    world.cairn(&["history"]).fails(1).says("has no ledger");
+    world.cairn(&["adopt", "--tags", "1.*"]).ok();
+    // A tag of a channel that shows what nobody adopts stops it before anything is appended.
+    world.sandbox.write_app("hotfix");
+    world.cairn(&["push", "--tag", "hotfix"]).ok();
+    tag_by_hand(world.server.host(), "team/hello", "hotfix", "prod");
+    world
+        .cairn(&["adopt", "--tags", "2.*", "--channel", "prod=2.0.0"])
+        .fails(6)
+        .says("cairn adopt --channel prod=prod");
+    let json = world
+        .cairn(&["--json", "adopt", "--tags", "*", "--channel", "prod=prod"])
+        .ok()
+        .json();
+    assert_eq!(json["adopted"][0]["version"], "2.0.0");
+    assert_eq!(json["known"][0]["version"], "1.0.0");
+    assert_eq!(json["channels"][0]["digest"], world.tagged("hotfix").as_str());
+    let skipped = json["skipped"].as_array().expect("skipped");
+    assert!(skipped.iter().any(|one| one["tag"] == "hotfix"), "{json}");
+    world.cairn(&["audit"]).ok();
+}
