@@ -1,15 +1,17 @@
 //! `cairn audit`
 
 use cairn_ledger::audit::{AuditOptions, AuditReport, OtherTags};
+use cairn_ledger::finding::Finding;
 use cairn_ledger::image::Depth;
+use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::LedgerOptions;
+use crate::ledgers::{LedgerOptions, OpenLedger, mode_text};
 use crate::program::Cairn;
 use crate::project::Project;
-use crate::terminal::counted;
+use crate::terminal::{ago, counted, minute};
 
 /// What `cairn audit` takes.
 #[derive(Debug, Args)]
@@ -20,6 +22,9 @@ pub struct Audit {
     /// Tags that could be channels and that no entry names are findings, and not only listed
     #[arg(long)]
     pub strict: bool,
+    /// Fails if one of the last N steps back of a channel cannot be taken: its image was pruned, or is not whole
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub way_back: usize,
     /// Which ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -29,12 +34,17 @@ pub struct Audit {
 #[derive(Serialize)]
 struct Document<'a> {
     repository: String,
+    mode: Option<String>,
+    size: u64,
+    head: Option<Digest>,
+    at: Option<String>,
+    trust: String,
     #[serde(flatten)]
     report: &'a AuditReport,
 }
 
 impl Audit {
-    /// Checks everything, and fails with exit code 4 if something does not match.
+    /// Checks everything: fails with exit code 4 if something does not match, else with 5 if something could not be looked at.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let project = Project::find(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
@@ -47,25 +57,22 @@ impl Audit {
             } else {
                 OtherTags::Unchecked
             },
+            way_back: self.way_back,
         };
         let report = open.ledger.audit(&open.opened, options).await?;
         if cairn.terminal.json {
-            let repository = open.images.to_string();
-            cairn.terminal.document(&Document {
-                repository,
-                report: &report,
-            })?;
+            cairn.terminal.document(&document(&open, &report))?;
         } else {
-            self.print(cairn, &report)?;
+            self.print(cairn, &open, &report)?;
         }
-        if report.ok {
-            Ok(())
-        } else {
-            Err(Failure::silent(Exit::Integrity))
+        match (report.ok, report.unchecked.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Failure::silent(Exit::Inconclusive)),
+            (false, _) => Err(Failure::silent(Exit::Integrity)),
         }
     }
 
-    fn print(&self, cairn: &Cairn, report: &AuditReport) -> Result<(), Failure> {
+    fn print(&self, cairn: &Cairn, open: &OpenLedger, report: &AuditReport) -> Result<(), Failure> {
         let checked = &report.checked;
         let whole = |codes: &[&str]| {
             let found = report
@@ -74,7 +81,7 @@ impl Audit {
                 .any(|f| codes.iter().any(|code| f.code.starts_with(code)));
             if found { "see below" } else { "whole" }
         };
-        let line = |what: &str, about: String| cairn.terminal.print(format!("{what:<9}  {about}"));
+        let line = |what: &str, about: String| cairn.terminal.print(format!("{what:<11}  {about}"));
         line(
             "ledger",
             format!(
@@ -85,6 +92,11 @@ impl Audit {
                 whole(&["head", "entry", "ledger", "pack"])
             ),
         )?;
+        if let Some(head) = open.opened.head() {
+            let age = cairn.environment.now().as_second() - head.at.as_second();
+            let at = format!("of {} UTC, {} old; {}", minute(head.at), ago(age), trust(open));
+            line("head", at)?;
+        }
         line(
             "channels",
             format!("{} compared with their tags", checked.channels),
@@ -92,7 +104,7 @@ impl Audit {
         let depth = if self.deep {
             "every byte hashed"
         } else {
-            "blobs looked for, not hashed (--deep hashes them)"
+            "blobs looked for, not hashed"
         };
         line(
             "images",
@@ -103,25 +115,47 @@ impl Audit {
                 counted(checked.blobs, "blob", "blobs"),
             ),
         )?;
+        let attached = counted(checked.referrers, "statement", "statements");
+        line("referrers", format!("{attached} compared with the ledger"))?;
+        let told = |finding: &Finding| format!("{}: {}: {}", finding.code, finding.subject, finding.message);
         for finding in &report.findings {
-            cairn.terminal.print(format!(
-                "FINDING    {}: {}: {}",
-                finding.code, finding.subject, finding.message
-            ))?;
+            line("FINDING", told(finding))?;
         }
-        let unchecked = if report.unchecked.is_empty() {
-            "nothing".to_owned()
-        } else {
-            report.unchecked.join("; ")
+        for note in &report.notes {
+            line("note", told(note))?;
+        }
+        for unchecked in &report.unchecked {
+            line("UNCHECKED", unchecked.clone())?;
+        }
+        for skipped in &report.not_applicable {
+            line("not checked", skipped.clone())?;
+        }
+        let findings = match report.findings.len() {
+            0 => "no finding".to_owned(),
+            count => counted(count as u64, "finding", "findings"),
         };
-        line("unchecked", unchecked)?;
-        line(
-            "verdict",
-            if report.ok {
-                "no finding".to_owned()
-            } else {
-                counted(report.findings.len() as u64, "finding", "findings")
-            },
-        )
+        let verdict = match report.unchecked.len() {
+            0 => findings,
+            count => format!("{findings}; {count} could not be checked"),
+        };
+        line("verdict", verdict)
+    }
+}
+
+/// Why the ledger is believed to be the right one.
+fn trust(open: &OpenLedger) -> String {
+    open.opened.how_trusted().to_string()
+}
+
+fn document<'a>(open: &OpenLedger, report: &'a AuditReport) -> Document<'a> {
+    let head = open.opened.head();
+    Document {
+        repository: open.images.to_string(),
+        mode: open.opened.mode().map(|mode| mode_text(&mode)),
+        size: head.map_or(0, |head| head.size),
+        head: head.map(|head| head.digest),
+        at: head.map(|head| head.at.to_string()),
+        trust: trust(open),
+        report,
     }
 }

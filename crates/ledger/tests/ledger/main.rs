@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod audits;
 mod batch;
 mod build_records;
 mod bundle;

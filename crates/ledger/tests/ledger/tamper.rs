@@ -242,7 +242,7 @@ async fn an_entry_whose_key_may_not_is_void_and_found() {
     assert_eq!(report.findings.len(), 1, "{report:?}");
     assert_eq!(
         (report.findings[0].code, report.findings[0].subject.as_str()),
-        ("entry-not-allowed", "3")
+        ("entry-not-allowed", "#3")
     );
 }
 

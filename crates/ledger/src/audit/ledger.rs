@@ -1,0 +1,126 @@
+//! The ledger itself: entries, heads, keys.
+
+use cairn_store::Target;
+
+use super::{Audit, AuditError, list};
+use crate::entry::{EntryName, Mode};
+use crate::fold::Why;
+use crate::head::CAUSAL_PREFIX;
+use crate::trust::HowTrusted;
+use crate::view::read_head;
+
+fn by(overtaken_by: Option<EntryName>) -> String {
+    overtaken_by
+        .map(|entry| format!(", by {entry}"))
+        .unwrap_or_default()
+}
+
+impl Audit<'_> {
+    /// Entries that were overtaken are void and nothing to find; those that nobody should have written are.
+    pub(super) fn entries(&mut self) {
+        let view = self.opened.view();
+        self.checked.entries = view.records().len() as u64;
+        self.checked.heads = view.heads.len() as u64;
+        let times = view.records().windows(2);
+        let back = times
+            .filter(|two| matches!(two, [one, next] if next.entry.at < one.entry.at))
+            .count();
+        if back > 0 {
+            let message =
+                format!("{back} times an entry says an earlier time than the one before it: clocks disagree");
+            self.note("clocks", &"entries", message);
+        }
+        for (position, (record, outcome)) in view.records().iter().zip(view.outcomes()).enumerate() {
+            self.checked.signatures += record.signers.len() as u64;
+            let seq = format!("#{position}");
+            for (subject, why, overtaken_by) in outcome.void() {
+                let code = match why {
+                    Why::NotAllowed => "entry-not-allowed",
+                    Why::UnknownKind => "entry-unknown-kind",
+                    Why::Repetition => "entry-repeated",
+                    Why::UnusableKeys => "entry-unusable-keys",
+                    Why::UnusableRules => "entry-unusable-rules",
+                    Why::VersionBound => "version-bound-again",
+                    _ => {
+                        let message = format!("no effect on {subject}: {why}{}", by(overtaken_by));
+                        self.note("entry-void", &seq, message);
+                        continue;
+                    }
+                };
+                let kind = &record.entry.kind;
+                let message = format!(
+                    "the {kind} entry {} has no effect on {subject}: {why}",
+                    record.name
+                );
+                self.find(code, &seq, message);
+            }
+        }
+    }
+
+    pub(super) fn trust(&mut self) {
+        if self.opened.how_trusted() == HowTrusted::FirstSeen {
+            let text = "whether the newest entries are hidden: nothing was pinned or remembered";
+            self.not_applicable.push(text.to_owned());
+        }
+    }
+
+    /// What an unlisted key did is a finding until somebody who may has accepted it.
+    pub(super) fn glass(&mut self) {
+        for (entry, glass) in &self.state.glass {
+            let seq = format!("#{}", glass.position);
+            let key = &glass.key;
+            match glass.ratified {
+                None => {
+                    let message =
+                        format!("the entry {entry} was made by the key {key}, which is not in the ledger; cairn ratify {entry} accepts it");
+                    self.find("break-glass", &seq, message);
+                }
+                Some(by) => {
+                    let message = format!("{entry} was signed by the unlisted key {key}; {by} ratified it");
+                    self.note("break-glass", &seq, message);
+                }
+            }
+        }
+    }
+
+    /// Every byte as it is stored: what was opened may have come from this machine's cache.
+    pub(super) async fn stored_heads(&mut self) -> Result<(), AuditError> {
+        let home = &*self.ledger.home;
+        for info in &self.opened.view().heads {
+            let digest = info.digest;
+            let found = home.read_manifest(&Target::Digest(digest)).await;
+            let Some(found) = self.looked(home, &digest, found)? else {
+                continue;
+            };
+            let Some(manifest) = found else {
+                self.find("head-missing", &digest, "the head is not there under its digest");
+                continue;
+            };
+            match read_head(home, &manifest, None).await {
+                Ok(_) => {}
+                Err(error) if error.is_environment() => {
+                    self.unchecked.push(crate::finding::chain(&error));
+                }
+                Err(error) => self.find("head-damaged", &digest, crate::finding::chain(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Heads of causal mode beside a linear ledger are another ledger.
+    pub(super) async fn head_tags(&mut self) -> Result<(), AuditError> {
+        if self.state.mode != Mode::Linear {
+            return Ok(());
+        }
+        for tag in list(&*self.ledger.home).await? {
+            if tag.as_str().starts_with(CAUSAL_PREFIX) {
+                self.find(
+                    "head-beside",
+                    &tag,
+                    "a head of causal mode beside a linear ledger",
+                );
+            }
+        }
+        Ok(())
+    }
+}

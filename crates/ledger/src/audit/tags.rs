@@ -1,0 +1,192 @@
+//! Tags against the folded state, in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cairn_oci::{Digest, Tag};
+use cairn_store::Target;
+
+use super::{Audit, AuditError, OtherTags, list};
+use crate::head;
+use crate::name::{Channel, Version};
+use crate::state::{ChannelState, Shown, Standing};
+
+/// What tags of images without a version begin with; the first digits of the digest follow.
+const CONTENT_PREFIX: &str = "cairn-i-";
+
+/// The tags of the images' repository that have to do with a ledger, and what they show.
+pub(super) struct Tags {
+    tags: BTreeMap<Tag, Option<Digest>>,
+    /// Those that could not be looked at.
+    unseen: BTreeSet<Tag>,
+}
+
+impl Tags {
+    fn shows(&self, tag: &Tag) -> Option<Digest> {
+        self.tags.get(tag).copied().flatten()
+    }
+
+    fn has_content_tag(&self, digest: &Digest) -> bool {
+        let tag = format!("{CONTENT_PREFIX}{}", head::short(digest));
+        tag.parse().is_ok_and(|tag| self.shows(&tag) == Some(*digest))
+    }
+}
+
+impl Audit<'_> {
+    pub(super) async fn tags(&mut self) -> Result<Tags, AuditError> {
+        let images = &*self.ledger.images;
+        let (mut tags, mut unseen) = (BTreeMap::new(), BTreeSet::new());
+        for tag in list(images).await? {
+            let is_ours = tag.as_str().parse::<Version>().is_ok()
+                || tag.as_str().parse::<Channel>().is_ok()
+                || tag.as_str().starts_with(CONTENT_PREFIX);
+            if !is_ours {
+                continue;
+            }
+            let found = images.stat_manifest(&Target::Tag(tag.clone())).await;
+            let Some(found) = self.looked(images, &tag, found)? else {
+                unseen.insert(tag);
+                continue;
+            };
+            tags.insert(tag, found.map(|descriptor| descriptor.digest));
+        }
+        self.checked.tags = tags.len() as u64;
+        Ok(Tags { tags, unseen })
+    }
+
+    pub(super) fn channels(&mut self, tags: &Tags) {
+        let state = self.state;
+        for (name, channel) in &state.channels {
+            let Some(shown) = &channel.shows else { continue };
+            self.checked.channels += 1;
+            let (label, digest) = (shown.label(), shown.digest);
+            if tags.unseen.contains(&name.tag()) {
+                continue;
+            }
+            match tags.shows(&name.tag()) {
+                None => self.find(
+                    "tag-missing",
+                    name,
+                    format!("the channel shows {label} and has no tag"),
+                ),
+                Some(found) if found == digest => {}
+                Some(found) => {
+                    let whose = whose(channel, &found);
+                    let message =
+                        format!("the tag shows {found}, {whose}; the ledger says {digest} ({label})");
+                    self.find("tag-differs", name, message);
+                }
+            }
+        }
+    }
+
+    pub(super) async fn releases(&mut self, tags: &Tags) -> Result<(), AuditError> {
+        let state = self.state;
+        for (version, binding) in &state.versions {
+            let bound = match binding.standing() {
+                Standing::Named(bound) if state.is_pruned(&bound.digest) => continue,
+                Standing::Named(bound) => bound,
+                Standing::Yanked(_) => continue,
+                Standing::Contested => {
+                    let digests: Vec<String> = binding
+                        .bound
+                        .iter()
+                        .map(|bound| bound.digest.to_string())
+                        .collect();
+                    self.find(
+                        "version-contested",
+                        version,
+                        format!("released as {}", digests.join(" and ")),
+                    );
+                    continue;
+                }
+            };
+            self.checked.releases += 1;
+            match tags.shows(&version.tag()) {
+                None if tags.unseen.contains(&version.tag()) => {}
+                None => self.find(
+                    "tag-missing",
+                    version,
+                    format!("the version is {} and has no tag", bound.digest),
+                ),
+                Some(found) if found == bound.digest => {}
+                Some(found) => {
+                    let message = format!("the tag shows {found}; the ledger says {}", bound.digest);
+                    self.find("tag-differs", version, message);
+                }
+            }
+            self.attached(version, bound).await?;
+            self.strangers(bound.digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Tags that look like the ledger's and that no entry names.
+    pub(super) fn others(&mut self, tags: &Tags) {
+        let state = self.state;
+        for (tag, digest) in &tags.tags {
+            let text = tag.as_str();
+            let shows = digest.map_or_else(|| "nothing".to_owned(), |digest| digest.to_string());
+            let version: Option<Version> = text.parse().ok();
+            let channel: Option<Channel> = text.parse().ok();
+            if version.is_some_and(|version| !state.versions.contains_key(&version)) {
+                self.find(
+                    "tag-without-entry",
+                    tag,
+                    format!("no release made the version tag, which shows {shows}"),
+                );
+            }
+            let is_known = |channel: &Channel| {
+                state
+                    .channels
+                    .get(channel)
+                    .is_some_and(|channel| channel.shows.is_some())
+            };
+            if channel.is_some_and(|channel| !is_known(&channel)) {
+                let message = format!("no entry moved the channel of this name; the tag shows {shows}");
+                match self.options.other_tags {
+                    OtherTags::Findings => self.find("tag-without-entry", tag, message),
+                    OtherTags::Unchecked => self
+                        .not_applicable
+                        .push(format!("the tag {tag}: no entry names it")),
+                }
+            }
+        }
+    }
+
+    /// Tags that say which content they have must show it; and what a channel leads to needs some tag, lest a registry clears it
+    /// away.
+    pub(super) fn untagged(&mut self, tags: &Tags) {
+        for (tag, digest) in &tags.tags {
+            let (Some(said), Some(digest)) = (tag.as_str().strip_prefix(CONTENT_PREFIX), digest) else {
+                continue;
+            };
+            if said != head::short(digest) {
+                let message = format!("the tag shows {digest}, which is not the content that it says");
+                self.find("tag-differs", tag, message);
+            }
+        }
+        let state = self.state;
+        for (name, channel) in &state.channels {
+            let kept = |shown: &&Shown| state.may_be_shown(&shown.digest);
+            for shown in channel.trail.iter().chain(&channel.shows).filter(kept) {
+                let digest = &shown.digest;
+                let is_named = state.versions_of(digest).next().is_some();
+                if !is_named && !tags.has_content_tag(digest) && tags.shows(&name.tag()) != Some(*digest) {
+                    let message =
+                        format!("{name} leads to it, and no tag keeps it: the registry may clear it away");
+                    self.note("image-untagged", digest, message);
+                }
+            }
+        }
+    }
+}
+
+fn whose(channel: &ChannelState, found: &Digest) -> &'static str {
+    if channel.shown.contains(found) {
+        "which the channel showed before"
+    } else if channel.wanted.contains(found) {
+        "which an entry without effect wanted"
+    } else {
+        "which the ledger never put there"
+    }
+}
