@@ -250,7 +250,7 @@ fn what_a_pipeline_says_of_itself_is_kept_and_shown_as_claimed() {
 }
 
 #[test]
-fn a_head_that_is_too_old_fails_every_verb_that_reads_it() {
+fn g8_a_head_that_is_too_old_fails_every_verb_that_reads_it() {
     let sandbox = told();
     let begun = std::time::Instant::now();
     // The head's time has whole seconds.

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     adopt, approve, audit, build, completions, copy, diff, doctor, history, init, inspect, key, ledger, lock,
-    login, logout, promote, pull, push, ratify, record, release, repair, resume, rollback, serve, show,
-    status, store, switch, tags, verify, which, yank,
+    login, logout, promote, prune, pull, push, ratify, record, release, repair, resume, rollback, serve,
+    show, status, store, switch, tags, verify, which, yank,
 };
 
 /// Reproducible images, and a signed ledger of their releases.
@@ -131,6 +131,8 @@ pub enum Command {
     Verify(verify::Verify),
     /// Checks the whole ledger against keys, memory, tags and blobs
     Audit(audit::Audit),
+    /// Drops the images of old releases, and says so in the ledger; never what channels show, their way back, or what is pinned
+    Prune(prune::Prune),
     /// Serves the local store as an OCI registry
     Serve(serve::Serve),
     /// Looks after the local store

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cairn_ledger::{Ledger, TrustPolicy, query};
+use cairn_ledger::operation::prune::kept_images;
+use cairn_ledger::{Ledger, OpenError, TrustPolicy};
 use cairn_oci::{Digest, RepositoryName};
 use cairn_store::{Collected, Collection, Directory, Page, Repository, Store};
 
@@ -87,7 +88,7 @@ pub async fn names(store: &Directory) -> Result<Vec<RepositoryName>, Failure> {
     }
 }
 
-/// Every digest that an entry of a ledger in the store names, also of images in other repositories than its own.
+/// Every digest that an entry of a ledger in the store names and that is kept, also of images in other repositories than its own.
 async fn released(
     cairn: &Cairn,
     store: &Directory,
@@ -101,13 +102,17 @@ async fn released(
             pin: None,
             remembered: None,
         };
-        let opened = Ledger::beside(repository).open(&policy).await.inspect_err(|_| {
+        let ledger = Ledger::beside(repository);
+        let told = |_: &OpenError| {
             let line = format!("the ledger in {name} cannot be read, so it is not known what it needs");
             cairn.terminal.warn(line);
-        })?;
-        if opened.state().is_some() {
-            let rows = query::history(&opened, None);
-            all.extend(rows.iter().flat_map(|row| [row.digest, row.previous]).flatten());
+        };
+        let opened = ledger.open(&policy).await.inspect_err(told)?;
+        if let Some(state) = opened.state() {
+            all.extend(kept_images(&opened, state));
+            // What waits for a signature is to be released or shown.
+            let waiting = ledger.waiting(&opened).await.inspect_err(told)?;
+            all.extend(waiting.entries.iter().filter_map(|one| one.entry.digest));
         }
     }
     Ok(all)

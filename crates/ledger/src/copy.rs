@@ -495,6 +495,8 @@ fn wanted(state: &State, opened: &Opened) -> Vec<Wanted> {
             wanted.insert(bound.digest, Some(version.to_string()));
         }
     }
+    // What is no longer kept is not missed, nor carried along where it is still there.
+    wanted.retain(|digest, _| !state.is_pruned(digest));
     wanted.into_iter().collect()
 }
 

@@ -263,6 +263,11 @@ pub fn linear_tag() -> Tag {
     LINEAR_TAG.parse().expect("a valid tag")
 }
 
+/// Whether a tag shows a head, in either mode.
+pub(crate) fn is_head_tag(tag: &Tag) -> bool {
+    tag.as_str() == LINEAR_TAG || tag.as_str().starts_with(CAUSAL_PREFIX)
+}
+
 /// Longest config of a head, in bytes.
 pub(crate) const CONFIG_LIMIT: u64 = ENVELOPE_LIMIT as u64;
 

@@ -197,6 +197,31 @@ pub(crate) async fn contents(images: &dyn Repository, digest: Digest) -> Result<
     Err(ImageError::TooLarge { digest })
 }
 
+/// The manifest or index `digest` and all manifests below it.
+pub(crate) async fn manifests(
+    images: &dyn Repository,
+    digest: Digest,
+) -> Result<BTreeSet<Digest>, ImageError> {
+    let mut seen = BTreeSet::from([digest]);
+    let mut level = vec![digest];
+    for _ in 0..DEPTH_LIMIT {
+        let mut below = Vec::new();
+        for one in level {
+            let manifest = read_manifest(images, one).await?;
+            let Ok(document) = manifest.document() else {
+                continue;
+            };
+            let children = document.manifests().iter().map(|child| child.digest);
+            below.extend(children.filter(|child| seen.insert(*child)));
+        }
+        if below.is_empty() || seen.len() > MANIFEST_LIMIT {
+            break;
+        }
+        level = below;
+    }
+    Ok(seen)
+}
+
 impl Contents {
     fn take(&mut self, digest: Digest, document: &Document) {
         match document {

@@ -176,6 +176,12 @@ fn row(entry: &HistoryRow, key: Option<Fingerprint>) -> Vec<String> {
         })
         .collect();
     let mut reason: Vec<String> = entry.reason.iter().cloned().collect();
+    if let Some(glass) = entry.glass {
+        reason.push(format!("[glass broken, {glass}]"));
+    }
+    if entry.pruned && entry.kind == Kind::Release {
+        reason.push("[pruned]".to_owned());
+    }
     if !void.is_empty() {
         reason.push(format!("[{}]", void.join("; ")));
     }

@@ -19,6 +19,7 @@ pub mod login;
 pub mod logout;
 pub mod moves;
 pub mod promote;
+pub mod prune;
 pub mod pull;
 pub mod push;
 pub mod ratify;
@@ -68,6 +69,7 @@ async fn run_here(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
         Command::Release(verb) => verb.run(cairn).await,
         Command::Promote(verb) => verb.run(cairn).await,
         Command::Rollback(verb) => verb.run(cairn).await,
+        Command::Prune(verb) => verb.run(cairn).await,
         Command::Resume(verb) => verb.run(cairn).await,
         Command::Switch(verb) => verb.run(cairn).await,
         Command::Yank(verb) => verb.run(cairn).await,

@@ -103,6 +103,13 @@ pub fn print_binding(cairn: &Cairn, bound: &ReleaseBinding, key: Option<Fingerpr
         ("record", bound.record.map(|record| record.to_string())),
         ("entry", Some(format!("#{} {}", bound.seq, bound.name))),
         ("yanked", bound.yanked.map(|entry| format!("by {entry}"))),
+        (
+            "pruned",
+            bound
+                .pruned
+                .map(|entry| format!("by {entry}: the image is no longer kept")),
+        ),
+        ("glass", bound.glass.map(|glass| format!("broken, {glass}"))),
     ];
     for (name, value) in rows {
         if let Some(value) = value {

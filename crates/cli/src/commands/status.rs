@@ -196,6 +196,9 @@ fn shows(row: &StatusRow) -> String {
         let word = if slot.live { "live" } else { "idle" };
         words.push(format!("{word} in {}", slot.channel));
     }
+    if row.glass == Some("unratified") {
+        words.push("GLASS BROKEN".to_owned());
+    }
     if row.agrees == Some(false) {
         words.push("TAG DIFFERS".to_owned());
     }
@@ -232,6 +235,12 @@ fn tell(cairn: &Cairn, row: &StatusRow) {
             "{} is held since {} UTC{reason}{left}; cairn resume {0} lifts it",
             row.name,
             minute(held.since)
+        ));
+    }
+    if row.glass == Some("unratified") {
+        cairn.terminal.warn(format!(
+            "{} was moved by a key that is not listed, and nobody has ratified it: cairn ratify {}",
+            row.name, row.entry
         ));
     }
     if row.agrees == Some(false) {

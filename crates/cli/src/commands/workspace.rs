@@ -110,6 +110,7 @@ fn order(command: &Command) -> Result<Order, Failure> {
         | Command::Record(_)
         | Command::Repair(_)
         | Command::Ratify(_)
+        | Command::Prune(_)
         | Command::Ledger(_) => Ok(Order::UntilFailure),
         Command::Tags(_)
         | Command::History(_)
@@ -160,6 +161,7 @@ fn for_each(command: &Command) -> Result<(), Failure> {
         Command::Adopt(adopt) => adopt.ledger.repository.as_ref(),
         Command::Record(record) => record.ledger.repository.as_ref(),
         Command::Repair(repair) => repair.ledger.repository.as_ref(),
+        Command::Prune(prune) => prune.ledger.repository.as_ref(),
         Command::History(history) => history.ledger.repository.as_ref(),
         Command::Diff(diff) => diff.ledger.repository.as_ref(),
         Command::Status(status) => status.ledger.repository.as_ref(),

@@ -2,12 +2,14 @@
 
 use cairn_store::Target;
 
-use super::{Audit, AuditError, list};
+use super::{Audit, AuditError, list, repository_error};
 use crate::entry::{EntryName, Mode};
 use crate::fold::Why;
 use crate::head::CAUSAL_PREFIX;
+use crate::open::OpenError;
 use crate::trust::HowTrusted;
 use crate::view::read_head;
+use crate::waiting::{Missing, Standing};
 
 fn by(overtaken_by: Option<EntryName>) -> String {
     overtaken_by
@@ -71,8 +73,9 @@ impl Audit<'_> {
             let key = &glass.key;
             match glass.ratified {
                 None => {
-                    let message =
-                        format!("the entry {entry} was made by the key {key}, which is not in the ledger; cairn ratify {entry} accepts it");
+                    let message = format!(
+                        "the entry {entry} was made by the key {key}, which is not in the ledger; cairn ratify {entry} accepts it"
+                    );
                     self.find("break-glass", &seq, message);
                 }
                 Some(by) => {
@@ -81,6 +84,28 @@ impl Audit<'_> {
                 }
             }
         }
+    }
+
+    /// What waits for signatures is nothing wrong; what only says that it does, is.
+    pub(super) async fn waiting(&mut self) -> Result<(), AuditError> {
+        let home = &*self.ledger.home;
+        let list = match self.ledger.waiting(self.opened).await {
+            Ok(list) => list,
+            Err(OpenError::Repository { source, .. }) => {
+                return self.could_not(repository_error(home, &"what waits for signatures", source));
+            }
+            Err(error) => {
+                self.unchecked.push(crate::finding::chain(&error));
+                return Ok(());
+            }
+        };
+        for one in list.entries.iter().filter(|one| one.standing == Standing::Open) {
+            let missing: Vec<String> = one.missing.iter().map(Missing::text).collect();
+            let message = format!("the {} entry waits for {}", one.entry.kind, missing.join(", "));
+            self.note("entry-waits", &one.name, message);
+        }
+        self.findings.extend(list.findings);
+        Ok(())
     }
 
     /// Every byte as it is stored: what was opened may have come from this machine's cache.

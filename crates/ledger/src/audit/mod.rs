@@ -172,6 +172,7 @@ impl Ledger {
         audit.glass();
         audit.trust();
         audit.stored_heads().await?;
+        audit.waiting().await?;
         audit.records().await?;
         audit.images().await?;
         audit.way_back();
@@ -256,11 +257,16 @@ fn repository_error(
 }
 
 async fn list(repository: &dyn Repository) -> Result<BTreeSet<Tag>, AuditError> {
+    let tags = list_tags(repository).await;
+    tags.map_err(|source| repository_error(repository, &"the list of tags", source))
+}
+
+/// Every tag, in whatever order and however often the repository lists it.
+pub(crate) async fn list_tags(repository: &dyn Repository) -> Result<BTreeSet<Tag>, RepositoryError> {
     let mut tags = BTreeSet::new();
     let mut page = Page::first();
     for _ in 0..PAGE_LIMIT {
-        let part = repository.list_tags(&page).await;
-        let part = part.map_err(|source| repository_error(repository, &"the list of tags", source))?;
+        let part = repository.list_tags(&page).await?;
         tags.extend(part.tags);
         match part.next {
             Some(next) if page.after.as_ref() != Some(&next) => page.after = Some(next),

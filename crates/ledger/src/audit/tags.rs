@@ -83,7 +83,16 @@ impl Audit<'_> {
         let state = self.state;
         for (version, binding) in &state.versions {
             let bound = match binding.standing() {
-                Standing::Named(bound) if state.is_pruned(&bound.digest) => continue,
+                Standing::Named(bound) if state.is_pruned(&bound.digest) => {
+                    if let Some(found) = tags.shows(&version.tag()).filter(|found| *found != bound.digest) {
+                        let message = format!(
+                            "the tag shows {found}; the version was pruned, and is {}",
+                            bound.digest
+                        );
+                        self.find("tag-differs", version, message);
+                    }
+                    continue;
+                }
                 Standing::Named(bound) => bound,
                 Standing::Yanked(_) => continue,
                 Standing::Contested => {

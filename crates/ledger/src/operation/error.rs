@@ -190,6 +190,14 @@ pub enum OperationError {
         /// The entry that barred it.
         entry: EntryName,
     },
+    /// The image of the version is no longer kept.
+    #[error("the image of {version} is no longer kept, says the entry {entry}; nothing was changed")]
+    Pruned {
+        /// The version.
+        version: Version,
+        /// The entry that says so.
+        entry: EntryName,
+    },
     /// The version was bound to several digests at once.
     #[error("{version} is contested: it was released as {}", digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))]
     Contested {
@@ -412,6 +420,7 @@ impl OperationError {
             | Self::Void { .. }
             | Self::VersionTaken { .. }
             | Self::Yanked { .. }
+            | Self::Pruned { .. }
             | Self::Contested { .. }
             | Self::Refused { .. }
             | Self::Overtaken
@@ -467,6 +476,9 @@ impl OperationError {
             }
             Self::Overtaken => "run the same command again".to_owned(),
             Self::Refused { .. } => return None,
+            Self::Pruned { version, .. } => format!(
+                "choose another version; or build it again from its lock and release {version} once more: the same digest counts again"
+            ),
             Self::Image { .. } => "push what is missing again, or choose another target".to_owned(),
             Self::Entry(error) => return error.hint(),
             Self::Open(error) => return error.hint(),

@@ -14,6 +14,7 @@ mod error;
 mod govern;
 mod initialise;
 pub mod plan;
+pub mod prune;
 mod repair;
 mod run;
 
@@ -23,6 +24,7 @@ pub use error::{Blocked, Obstacle, OperationError};
 pub use govern::{Governed, KeyChange, changed as changed_keys};
 pub use initialise::Initialised;
 pub use plan::{Note, Plan, PlannedMove};
+pub use prune::{Dropped, Pruned, Pruning, Retention, Unseal};
 pub use repair::Repaired;
 pub(crate) use run::is_at_home;
 

@@ -44,6 +44,10 @@ pub struct HistoryRow {
     pub source: Option<Source>,
     /// In which run of a pipeline.
     pub run: Option<Run>,
+    /// Whether its image is no longer kept.
+    pub pruned: bool,
+    /// `unratified` or `ratified`, if an unlisted key did it.
+    pub glass: Option<&'static str>,
     /// Its effects that have none.
     pub void: Vec<VoidRow>,
 }
@@ -151,14 +155,31 @@ pub fn history_page(opened: &Opened, filter: &HistoryFilter) -> HistoryPage {
         }
     }
     let newest_first = rows.into_iter().rev();
-    let rows = newest_first.map(|(seq, record, outcome, previous)| row(seq, record, outcome, previous));
+    let rows =
+        newest_first.map(|(seq, record, outcome, previous)| row(opened, seq, record, outcome, previous));
     HistoryPage {
         rows: rows.collect(),
         older,
     }
 }
 
-fn row(seq: u64, record: &Record, outcome: &Outcome, previous: Option<Digest>) -> HistoryRow {
+/// `unratified` or `ratified`, if an unlisted key made the entry and it has effect.
+pub(super) fn glass(opened: &Opened, entry: &EntryName) -> Option<&'static str> {
+    let glass = opened.state()?.glass.get(entry)?;
+    Some(if glass.ratified.is_some() {
+        "ratified"
+    } else {
+        "unratified"
+    })
+}
+
+fn row(
+    opened: &Opened,
+    seq: u64,
+    record: &Record,
+    outcome: &Outcome,
+    previous: Option<Digest>,
+) -> HistoryRow {
     let entry = &record.entry;
     let void = outcome.void().map(|(subject, why, overtaken_by)| VoidRow {
         subject: subject.to_string(),
@@ -179,6 +200,11 @@ fn row(seq: u64, record: &Record, outcome: &Outcome, previous: Option<Digest>) -
         key: record.signers.first().copied(),
         source: entry.source.clone(),
         run: entry.run.clone(),
+        pruned: entry.digest.is_some_and(|digest| {
+            let state = opened.state();
+            state.is_some_and(|state| state.is_pruned(&digest))
+        }),
+        glass: glass(opened, &record.name),
         void: void.collect(),
     }
 }

@@ -4,6 +4,7 @@ use cairn_oci::Digest;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::history::glass;
 use super::stay::{Stay, stays};
 use crate::entry::{Actor, EntryName, Run, Source};
 use crate::key::Fingerprint;
@@ -19,6 +20,8 @@ pub struct Release {
     pub version: Version,
     /// `released`, `yanked` or `contested`.
     pub standing: &'static str,
+    /// Whether the image is no longer kept.
+    pub pruned: bool,
     /// What it was bound to: one, or several if it is contested.
     pub bound: Vec<ReleaseBinding>,
     /// The channels that show one of these digests.
@@ -53,6 +56,10 @@ pub struct ReleaseBinding {
     pub record: Option<Digest>,
     /// The entry that barred it.
     pub yanked: Option<EntryName>,
+    /// The entry that says that the image is no longer kept.
+    pub pruned: Option<EntryName>,
+    /// `unratified` or `ratified`, if an unlisted key released it.
+    pub glass: Option<&'static str>,
 }
 
 /// What is known of a version; none if it was never released.
@@ -64,6 +71,7 @@ pub fn show(opened: &Opened, version: &Version) -> Option<Release> {
     Some(Release {
         version: version.clone(),
         standing: standing(binding),
+        pruned: binding.bound.iter().any(|bound| state.is_pruned(&bound.digest)),
         bound: bound.map(|bound| release_binding(opened, bound)).collect(),
         shown_by: shown_by(state, |digest| binding.to(digest).is_some()),
         stays: stays_of(opened, |digest| binding.to(digest).is_some()),
@@ -111,5 +119,9 @@ pub(super) fn release_binding(opened: &Opened, bound: &Bound) -> ReleaseBinding 
         run: entry.and_then(|entry| entry.run.clone()),
         record: entry.and_then(|entry| entry.record),
         yanked: bound.yanked,
+        pruned: opened
+            .state()
+            .and_then(|state| state.pruned.get(&bound.digest).copied()),
+        glass: glass(opened, &bound.entry),
     }
 }

@@ -55,6 +55,8 @@ pub struct StatusRow {
     pub held: Option<HeldRow>,
     /// What `rollback` would go to.
     pub way_back: Option<WayBack>,
+    /// `unratified` or `ratified`, if an unlisted key put it there.
+    pub glass: Option<&'static str>,
     /// The slot from which it took what it shows, by `switch`: blue and green.
     pub took: Option<Channel>,
     /// The channels that took what this one showed, by `switch`.
@@ -238,6 +240,10 @@ fn row(view: &View, state: &State, name: &Channel, channel: &ChannelState, shown
         held: channel.hold.as_ref().map(held_row),
         way_back: None,
         took: None,
+        glass: state.glass.get(&shown.entry).map(|glass| match glass.ratified {
+            Some(_) => "ratified",
+            None => "unratified",
+        }),
         slot_of: Vec::new(),
     }
 }

@@ -87,7 +87,7 @@ async fn findings_name_the_entry_by_its_position() {
 }
 
 #[tokio::test]
-async fn a_step_back_whose_image_lost_a_blob_fails_the_audit() {
+async fn g13_a_step_back_whose_image_lost_a_blob_fails_the_audit() {
     let world = World::new();
     world.init().await;
     for name in ["1", "2", "3"] {

@@ -18,6 +18,7 @@ mod flow;
 mod fold;
 mod golden;
 mod model;
+mod prune;
 mod races;
 mod support;
 mod tamper;

@@ -75,6 +75,24 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Makes a sealed tag an ordinary one, if it shows `digest`: the owner of the disk may, and nobody over a network. Returns
+    /// whether there was such a tag.
+    ///
+    /// # Errors
+    ///
+    /// The file that could not be read or written.
+    pub async fn unseal(
+        &self,
+        name: &RepositoryName,
+        tag: &cairn_oci::Tag,
+        digest: &Digest,
+    ) -> Result<bool, RepositoryError> {
+        let (repository, tag, digest) = (self.open_repository(name), tag.clone(), *digest);
+        blocking(move || repository.unseal_tag(&tag, &digest)).await
+    }
+}
+
 /// What is known to be kept. It only grows, for what was reached stays reached as long as we look.
 struct Mark<'c> {
     collection: &'c Collection,

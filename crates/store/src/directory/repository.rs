@@ -221,6 +221,20 @@ impl DirectoryRepository {
         Ok(self.refs.remove_tag(tag)?)
     }
 
+    /// Makes a sealed tag an ordinary one, if it shows this.
+    pub(super) fn unseal_tag(&self, tag: &Tag, digest: &Digest) -> Result<bool, RepositoryError> {
+        let Some(_lock) = self.lock_existing()? else {
+            return Ok(false);
+        };
+        let found = self.refs.tag(tag)?;
+        let Some(found) = found.filter(|found| found.sealed && found.descriptor.digest == *digest) else {
+            return Ok(false);
+        };
+        let sealed = false;
+        self.refs.put_tag(tag, &TagRef { sealed, ..found })?;
+        Ok(true)
+    }
+
     fn remove_manifest(&self, digest: &Digest) -> Result<bool, RepositoryError> {
         let Some(_lock) = self.lock_existing()? else {
             return Ok(false);

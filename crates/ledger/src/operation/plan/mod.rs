@@ -191,7 +191,11 @@ pub(super) fn draft_in(state: &State, context: &Context<'_>, kind: Kind) -> Entr
 }
 
 /// Whether the context's key may make this entry; and which signatures it lacks beside that one.
-fn check_key(state: &State, context: &Context<'_>, entry: &Entry) -> Result<Vec<Lack>, OperationError> {
+pub(super) fn check_key(
+    state: &State,
+    context: &Context<'_>,
+    entry: &Entry,
+) -> Result<Vec<Lack>, OperationError> {
     let key = context.signer.key().fingerprint();
     if entry.glass.is_some() {
         return check_glass(state, context, entry).map(|()| Vec::new());
@@ -431,7 +435,13 @@ fn resolve(state: &State, version: &Version) -> Result<Digest, OperationError> {
         });
     };
     match binding.standing() {
-        Standing::Named(bound) => Ok(bound.digest),
+        Standing::Named(bound) => match state.pruned.get(&bound.digest) {
+            Some(entry) => Err(OperationError::Pruned {
+                version: version.clone(),
+                entry: *entry,
+            }),
+            None => Ok(bound.digest),
+        },
         standing => {
             let digests = binding.bound.iter().map(|bound| bound.digest).collect();
             Err(not_named(version.clone(), standing, digests))

@@ -1,0 +1,196 @@
+//! `cairn prune`
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use cairn_ledger::Version;
+use cairn_ledger::operation::prune;
+use cairn_ledger::operation::{Dropped, Pruning, Retention, Unseal};
+use cairn_oci::{Digest, RepositoryName, Tag};
+use cairn_store::{Directory, RepositoryError};
+use clap::Args;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
+use crate::moment::Moment;
+use crate::program::Cairn;
+use crate::project::Project;
+use crate::signing;
+use crate::terminal::{counted, minute};
+
+/// What `cairn prune` takes.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Keeps the images of the newest N releases
+    #[arg(long, value_name = "N")]
+    pub keep: usize,
+    /// Keeps also what was released within TIME, such as 90d, or since a date
+    #[arg(long, value_name = "TIME")]
+    pub keep_within: Option<Moment>,
+    /// Keeps also the last N steps back of each channel
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub channel_steps: usize,
+    /// Which ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// What is written into it.
+    #[command(flatten)]
+    pub entry: EntryOptions,
+}
+
+/// `--json`
+#[derive(Serialize)]
+struct Document {
+    repository: String,
+    dry_run: bool,
+    pruned: Vec<ImageDocument>,
+    deleted: DeletedDocument,
+    left: Vec<LeftDocument>,
+}
+
+#[derive(Serialize)]
+struct ImageDocument {
+    digest: Digest,
+    versions: Vec<Version>,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct DeletedDocument {
+    tags: u64,
+    manifests: u64,
+}
+
+#[derive(Serialize)]
+struct LeftDocument {
+    subject: String,
+    why: String,
+}
+
+/// The seals of the local store: its owner may take them off.
+struct Own<'a> {
+    store: &'a Directory,
+    name: &'a RepositoryName,
+}
+
+#[async_trait]
+impl Unseal for Own<'_> {
+    async fn unseal(&self, tag: &Tag, digest: &Digest) -> Result<(), RepositoryError> {
+        self.store.unseal(self.name, tag, digest).await.map(|_| ())
+    }
+}
+
+impl Prune {
+    /// Writes which images are no longer kept, and deletes what there is of them.
+    pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
+        let project = Project::find(cairn)?;
+        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        open.require()?;
+        let now = cairn.environment.now();
+        let retention = Retention {
+            keep: self.keep,
+            since: self.keep_within.map(|moment| moment.first(now)),
+            steps: self.channel_steps,
+        };
+        let planned = prune::plan(&open.opened, &retention);
+        if self.entry.dry_run {
+            for image in &planned {
+                tell(cairn, "would prune", image);
+            }
+            return self.print(cairn, &open, &planned, &Dropped::default());
+        }
+        let (images, opened) = if planned.is_empty() {
+            (planned, open.opened.clone())
+        } else {
+            let key = signing::require(cairn, &open)?;
+            let context = self.entry.context(cairn, &key, None)?;
+            let pruned = open.ledger.prune(&open.opened, &context, &retention).await;
+            cairn.flush().await?;
+            let pruned = pruned?;
+            open.remember(cairn, &pruned.opened);
+            (pruned.images, pruned.opened)
+        };
+        for image in &images {
+            tell(cairn, "pruned", image);
+        }
+        let dropped = match open.images.host {
+            Some(_) => open.ledger.drop_pruned(&opened, None).await?,
+            None => {
+                let (store, name) = (cairn.store().await?, &open.images.name);
+                let own = Own { store, name };
+                open.ledger.drop_pruned(&opened, Some(&own)).await?
+            }
+        };
+        cairn.flush().await?;
+        tell_dropped(cairn, &open, &images, &dropped);
+        self.print(cairn, &open, &images, &dropped)
+    }
+
+    fn print(
+        &self,
+        cairn: &Cairn,
+        open: &OpenLedger,
+        images: &[Pruning],
+        dropped: &Dropped,
+    ) -> Result<(), Failure> {
+        if !cairn.terminal.json {
+            let line = |image: &Pruning| open.images.at_digest(image.digest).to_string();
+            return images
+                .iter()
+                .try_for_each(|image| cairn.terminal.print(line(image)));
+        }
+        let image = |image: &Pruning| ImageDocument {
+            digest: image.digest,
+            versions: image.versions.clone(),
+            at: image.at.to_string(),
+        };
+        let left = dropped.left.iter().cloned();
+        cairn.terminal.document(&Document {
+            repository: open.images.to_string(),
+            dry_run: self.entry.dry_run,
+            pruned: images.iter().map(image).collect(),
+            deleted: DeletedDocument {
+                tags: dropped.tags,
+                manifests: dropped.manifests,
+            },
+            left: left.map(|(subject, why)| LeftDocument { subject, why }).collect(),
+        })
+    }
+}
+
+fn tell(cairn: &Cairn, what: &str, image: &Pruning) {
+    let versions: Vec<&str> = image.versions.iter().map(Version::as_str).collect();
+    let about = format!(
+        "{}  {}, of {} UTC",
+        versions.join(", "),
+        image.digest,
+        minute(image.at)
+    );
+    cairn.terminal.step(what, about);
+}
+
+fn tell_dropped(cairn: &Cairn, open: &OpenLedger, images: &[Pruning], dropped: &Dropped) {
+    for (subject, why) in &dropped.left {
+        cairn.terminal.warn(format!("{subject} is still there: {why}"));
+    }
+    let subjects: BTreeSet<&String> = dropped.left.iter().map(|(subject, _)| subject).collect();
+    if images.is_empty() && dropped.tags + dropped.manifests == 0 && subjects.is_empty() {
+        cairn.terminal.say("nothing to prune");
+        return;
+    }
+    let free = match open.images.host {
+        Some(_) => "the registry frees the blobs when it next collects garbage",
+        None => "cairn store gc frees the blobs",
+    };
+    cairn.terminal.say(format!(
+        "deleted {} and {}; {free}. The entries stay",
+        counted(dropped.tags, "tag", "tags"),
+        counted(dropped.manifests, "manifest", "manifests"),
+    ));
+    if !subjects.is_empty() && open.images.host.is_some() {
+        cairn.terminal.say(
+            "what is sealed can be deleted only where the store is: the same command there, with --repository and the name in that store",
+        );
+    }
+}

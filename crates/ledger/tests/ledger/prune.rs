@@ -1,0 +1,251 @@
+//! Retention: what goes, what stays, and that the ledger stays true.
+
+use async_trait::async_trait;
+use cairn_ledger::operation::prune::{self, kept_images};
+use cairn_ledger::operation::*;
+use cairn_ledger::{Pin, TrustPolicy, query};
+use cairn_oci::{Digest, Tag};
+use cairn_store::{Memory, Overlay, RawManifest, Repository, RepositoryError, Target};
+
+use crate::support::*;
+
+fn retention(keep: usize, steps: usize) -> Retention {
+    Retention {
+        keep,
+        steps,
+        ..Retention::default()
+    }
+}
+
+async fn planned(world: &World, retention: &Retention) -> Vec<String> {
+    let images = prune::plan(&world.open().await, retention);
+    let versions = images.iter().flat_map(|image| &image.versions);
+    versions.map(ToString::to_string).collect()
+}
+
+/// A registry that knows no seals, as most.
+#[derive(Debug)]
+struct NoSeals(Repo);
+
+#[async_trait]
+impl Overlay for NoSeals {
+    fn below(&self) -> &dyn Repository {
+        &*self.0
+    }
+
+    async fn capabilities(&self) -> Result<cairn_store::Capabilities, RepositoryError> {
+        Ok(cairn_store::Capabilities {
+            seal: false,
+            ..self.0.capabilities().await?
+        })
+    }
+}
+
+/// One that deletes nothing.
+#[derive(Debug)]
+struct Keeps(Repo);
+
+fn kept() -> RepositoryError {
+    RepositoryError::Unreachable {
+        repository: "team/web".to_owned(),
+        source: "deleting is switched off".into(),
+    }
+}
+
+#[async_trait]
+impl Overlay for Keeps {
+    fn below(&self) -> &dyn Repository {
+        &*self.0
+    }
+
+    async fn delete_tag(&self, _: &Tag) -> Result<bool, RepositoryError> {
+        Err(kept())
+    }
+
+    async fn delete_manifest(&self, _: &Digest) -> Result<bool, RepositoryError> {
+        Err(kept())
+    }
+}
+
+/// Six releases on prod, of which two were on staging too.
+async fn six() -> World {
+    let memory: Repo = std::sync::Arc::new(Memory::new().open(&"team/web".parse().unwrap()));
+    let world = World::over(std::sync::Arc::new(NoSeals(memory)));
+    world.init().await;
+    world.release("1", &["staging"]).await;
+    for name in ["2", "3", "4", "5", "6"] {
+        world.release(name, &["prod"]).await;
+    }
+    world
+}
+
+#[tokio::test]
+async fn what_channels_show_their_way_back_the_newest_and_pins_stay() {
+    let world = six().await;
+    // 1 is what staging shows, 6 what prod shows, 5 one step back.
+    assert_eq!(planned(&world, &retention(1, 1)).await, ["2", "3", "4"]);
+    assert_eq!(planned(&world, &retention(0, 2)).await, ["2", "3"]);
+    assert_eq!(planned(&world, &retention(4, 0)).await, ["2"]);
+    assert_eq!(planned(&world, &retention(6, 0)).await, Vec::<String>::new());
+    let opened = world.open().await;
+    let since = opened.view().records()[4].entry.at;
+    let young = Retention {
+        since: Some(since),
+        ..retention(0, 0)
+    };
+    assert_eq!(planned(&world, &young).await, ["2", "3"], "4 was released then");
+    let policy = TrustPolicy {
+        pin: Some(Pin {
+            genesis: opened.state().unwrap().ledger,
+            entries: vec![opened.view().records()[2].name],
+        }),
+        remembered: None,
+    };
+    let pinned = world.ledger.open(&policy).await.unwrap();
+    let plan = prune::plan(&pinned, &retention(1, 1));
+    assert_eq!(plan.len(), 2, "2 is pinned: {plan:?}");
+    // What a channel was rolled back from may come again.
+    world.rollback("prod").await;
+    assert_eq!(planned(&world, &retention(0, 1)).await, ["2", "3"]);
+}
+
+#[tokio::test]
+async fn the_ledger_says_so_and_the_audit_is_clean() {
+    let world = six().await;
+    let digest = world.tag("3").await.unwrap();
+    let opened = world.open().await;
+    let pruned = world
+        .ledger
+        .prune(&opened, &world.context(), &retention(1, 1))
+        .await
+        .unwrap();
+    assert_eq!(pruned.images.len(), 3);
+    assert_eq!(
+        pruned.opened.view().records().len(),
+        10,
+        "one entry for each, in one head"
+    );
+    // Said, and not yet done: nothing is wrong.
+    assert!(world.audit().await.ok, "{:?}", world.audit().await);
+    let dropped = world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
+    assert_eq!(
+        (dropped.tags, dropped.manifests),
+        (3, 6),
+        "images, and what is attached to them: {dropped:?}"
+    );
+    assert!(dropped.left.is_empty());
+    assert_eq!(world.tag("3").await, None);
+    assert!(
+        world
+            .repo
+            .stat_manifest(&Target::Digest(digest))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let report = world.audit().await;
+    assert!(report.ok, "{report:?}");
+    assert_eq!(
+        report.notes.iter().filter(|note| note.code == "pruned").count(),
+        3
+    );
+    assert_eq!(world.rollback("prod").await.version.unwrap().as_str(), "5");
+    // Again, there is nothing to do, and nobody has to sign.
+    let again = world.ledger.drop_pruned(&world.open().await, None).await.unwrap();
+    assert_eq!(again, Dropped::default());
+    assert!(query::show(&world.open().await, &version("3")).unwrap().pruned);
+    let back = world.try_rollback(&back_to("prod", "3")).await.unwrap_err();
+    assert_eq!(back.class(), cairn_ledger::Class::Conflict, "{back}");
+    let state = world.open().await;
+    assert_eq!(kept_images(&state, state.state().unwrap()).len(), 3);
+}
+
+#[tokio::test]
+async fn what_somebody_else_tagged_or_an_image_that_is_kept_needs_stays() {
+    let world = six().await;
+    let third = world.tag("3").await.unwrap();
+    world.set_tag("Build_812", third).await;
+    let opened = world.open().await;
+    let pruned = world
+        .ledger
+        .prune(&opened, &world.context(), &retention(1, 1))
+        .await
+        .unwrap();
+    let dropped = world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
+    assert_eq!(dropped.tags, 2);
+    assert_eq!(dropped.left[0].0, third.to_string());
+    assert!(dropped.left[0].1.contains("Build_812"), "{dropped:?}");
+    assert_eq!(world.tag("3").await, Some(third), "all of it or nothing");
+    assert!(world.audit().await.ok);
+}
+
+#[tokio::test]
+async fn a_registry_that_deletes_nothing_is_told_of_and_tried_again() {
+    let world = six().await;
+    let keeps = world.through(std::sync::Arc::new(Keeps(world.repo.clone())));
+    let opened = keeps.open().await;
+    let pruned = keeps
+        .ledger
+        .prune(&opened, &keeps.context(), &retention(1, 1))
+        .await
+        .unwrap();
+    let dropped = keeps.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
+    assert_eq!((dropped.tags, dropped.manifests, dropped.left.len()), (0, 0, 3));
+    assert!(
+        dropped.left[0].1.contains("deleting is switched off"),
+        "{dropped:?}"
+    );
+    assert!(keeps.audit().await.ok);
+    let done = world.ledger.drop_pruned(&world.open().await, None).await.unwrap();
+    assert_eq!((done.tags, done.left.len()), (3, 0));
+}
+
+#[tokio::test]
+async fn an_image_that_a_channel_came_to_show_meanwhile_is_kept() {
+    let world = six().await;
+    let before = world.open().await;
+    world.try_promote("3", &["staging"], false).await.unwrap();
+    let pruned = world
+        .ledger
+        .prune(&before, &world.context(), &retention(1, 1))
+        .await
+        .unwrap();
+    let versions: Vec<_> = pruned.images.iter().flat_map(|image| &image.versions).collect();
+    assert_eq!(
+        versions,
+        [&version("2"), &version("4")],
+        "1 is one step back of staging"
+    );
+    assert_eq!(world.shows("staging").await.unwrap(), "3");
+    assert!(world.audit().await.ok);
+}
+
+/// The owner of a store.
+struct Owner(Repo);
+
+#[async_trait]
+impl Unseal for Owner {
+    async fn unseal(&self, tag: &Tag, digest: &Digest) -> Result<(), RepositoryError> {
+        let found: Option<RawManifest> = self.0.read_manifest(&Target::Tag(tag.clone())).await?;
+        assert_eq!(found.map(|found| found.digest()), Some(*digest));
+        Err(kept())
+    }
+}
+
+#[tokio::test]
+async fn a_seal_is_asked_for_before_a_tag_is_deleted() {
+    let world = six().await;
+    let opened = world.open().await;
+    let pruned = world
+        .ledger
+        .prune(&opened, &world.context(), &retention(1, 1))
+        .await
+        .unwrap();
+    let owner = Owner(world.repo.clone());
+    let dropped = world
+        .ledger
+        .drop_pruned(&pruned.opened, Some(&owner))
+        .await
+        .unwrap();
+    assert_eq!((dropped.tags, dropped.left.len()), (0, 3), "{dropped:?}");
+}
