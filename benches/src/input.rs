@@ -132,6 +132,11 @@ impl Tree {
         self.write_spec("name = \"bench\"", if split { "split = \"auto\"\n" } else { "" })
     }
 
+    /// Says where the image is released from now on.
+    pub fn released_at(&self, repository: &str) -> Result<()> {
+        self.write_spec(&format!("name = \"bench\"\nrepository = \"{repository}\""), "")
+    }
+
     fn write_spec(&self, names: &str, layer: &str) -> Result<()> {
         write(&self.context.join("cairn.toml"), &tree_spec(names, layer))?;
         measure::remove_file(&self.context.join("cairn.lock"))

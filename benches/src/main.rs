@@ -11,8 +11,10 @@ use std::process::{Command, ExitCode};
 
 mod buildkit;
 mod floor;
+mod generate;
 mod http;
 mod input;
+mod ledger;
 mod load;
 mod measure;
 mod server;
@@ -44,11 +46,11 @@ const PEERS: [(&str, &str); 11] = [
 ];
 
 /// The tables, by the names that `--rows` takes.
-const ROWS: [&str; 8] = [
-    "pack", "noop", "change", "cold", "memory", "transfer", "rollback", "server",
+const ROWS: [&str; 9] = [
+    "pack", "noop", "change", "cold", "memory", "transfer", "rollback", "ledger", "server",
 ];
 
-const USAGE: &str = "usage: cairn-benches CAIRN [--runs N] [--rows pack,noop,change,cold,memory,transfer,rollback,server] [--quick] \
+const USAGE: &str = "usage: cairn-benches CAIRN [--runs N] [--rows pack,noop,change,cold,memory,transfer,rollback,ledger,server] [--quick] \
                      [--inputs DIRECTORY] [--input TREE] [--out FILE]";
 
 struct Options {
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
     let done = match &arguments[..] {
         [what, path] if what == "stat" => floor::stat(Path::new(path)),
         [what, path] if what == "compress" => floor::compress(Path::new(path)),
+        [what, more @ ..] if what == "ledger" => generate::run(more),
         _ => parse(arguments.into_iter()).and_then(|options| run(&options)),
     };
     match done {
@@ -137,6 +140,9 @@ fn run(options: &Options) -> Result<()> {
             &bench.rollback()?,
             &[Promise::slower("crane", 0.2)],
         ));
+    }
+    if wanted("ledger") {
+        bench.ledgers(options.quick, &mut report)?;
     }
     if wanted("server") {
         bench.loads(options.quick, &mut report)?;

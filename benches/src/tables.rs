@@ -13,6 +13,7 @@ const SLOW_RUNS: usize = 2;
 
 const COMPRESS_FLOOR: &str = "floor: Cairn's compressor and SHA-256 over a tar archive, all cores";
 const STAT_FLOOR: &str = "floor: a stat of every file, all cores";
+const HASH_FLOOR: &str = "floor: tar and SHA-256 by openssl";
 const BUILDKIT: &str = "BuildKit";
 
 impl Bench {
@@ -128,7 +129,7 @@ impl Bench {
         let mut rows = vec![self.floor("floor: tar alone", "tar -cf - tree", tree)?];
         if is_installed("openssl") {
             let script = "tar -cf - tree | openssl dgst -sha256";
-            rows.push(self.floor("floor: tar and SHA-256 by openssl", script, tree)?);
+            rows.push(self.floor(HASH_FLOOR, script, tree)?);
         }
         if is_installed("pigz") {
             rows.push(self.floor(
@@ -320,14 +321,48 @@ impl Bench {
         rows.extend(self.rebuild_buildah(big, fresh)?);
         let script = "tar -cf - tree | openssl dgst -sha256";
         if is_installed("openssl") {
-            rows.push(self.floor("floor: tar and SHA-256 by openssl", script, big)?);
+            rows.push(self.floor(HASH_FLOOR, script, big)?);
         }
         let title = "Build `big` again, nothing changed but the files' times (a fresh checkout)";
         report.add(measure::table(title, &rows, &[]));
-        report.add(
-            "\nWith neither cache nor store a build is a cold pack: taking layers over from a release is not built yet.\n"
-                .to_owned(),
-        );
+        self.runner_table(big, report)?;
+        Ok(())
+    }
+
+    /// A machine with nothing but the files and a ledger to read, of `cairn serve` and of the registry of distribution 2.
+    fn runner_table(&self, big: &Tree, report: &mut Report) -> Result<()> {
+        let fresh = |_| {
+            big.touch()?;
+            self.forget()
+        };
+        let mut rows = Vec::new();
+        for (name, server) in [
+            ("cairn push, to cairn serve", self.serve()?),
+            ("cairn push, to docker-registry", self.registry(report)?),
+        ] {
+            big.released_at(&format!("{}/bench/runner", server.host))?;
+            self.forget()?;
+            let release = ["release", "1.0.0", "--channel", "prod"];
+            measure::run(self.cairn(&big.context).args(release))?;
+            let push = || {
+                let mut command = self.cairn(&big.context);
+                command.arg("push");
+                command
+            };
+            rows.push(self.runs().measure(name, fresh, push)?);
+        }
+        let row = self
+            .runs()
+            .measure("cairn build, which makes every byte", fresh, || self.build(big));
+        big.split(false)?;
+        rows.push(row?);
+        if is_installed("openssl") {
+            let script = "tar -cf - tree | openssl dgst -sha256";
+            rows.push(self.floor(HASH_FLOOR, script, big)?);
+        }
+        let title = "A cold runner: no cache, no store, fresh files; nothing changed since the release";
+        let promises = [Promise::slower(HASH_FLOOR, 1.0 / 1.2)];
+        report.add(measure::table(title, &rows, &promises));
         Ok(())
     }
 
