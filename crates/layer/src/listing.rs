@@ -106,14 +106,14 @@ impl Listing {
             let real = self.real(path)?;
             self.remove(&real);
         }
-        // The directory that was looked at last, and whether files in it change nothing here.
-        let mut directory: (&[u8], bool) = (b"", false);
+        // The directory that was looked at last, and what of it matters to the files in it.
+        let mut directory: (&[u8], Surroundings) = (b"", Surroundings::Unclear);
         for (path, node) in tree.iter() {
             if path.parent_bytes() != directory.0 {
-                directory = (path.parent_bytes(), self.has_empty_directory(path));
+                directory = (path.parent_bytes(), self.surroundings(path));
             }
             let is_file = matches!(node, Node::File { .. } | Node::Hardlink { .. });
-            if directory.1 && is_file && !is_account_file(path) {
+            if is_file && !is_account_file(path) && self.takes_no_place(path, directory.1) {
                 continue;
             }
             if let Some(change) = change(path, node)? {
@@ -123,16 +123,30 @@ impl Listing {
         Ok(())
     }
 
-    /// Whether the directory of `path` is there, no link leads to it, and nothing is known of what it has: then another
-    /// file in it takes the place of nothing. Never true of the root.
-    fn has_empty_directory(&self, path: &TreePath) -> bool {
+    /// What is known of the directory of `path`.
+    fn surroundings(&self, path: &TreePath) -> Surroundings {
         let directory = path.parent_bytes();
-        let start = [directory, b"/"].concat();
-        !directory.is_empty()
+        let is_known = !directory.is_empty()
             && self.link_on_the_way(path, false).is_none()
-            && path.prefixes().all(|above| self.directories.contains_key(above))
-            && !has_below(&self.directories, &start)
-            && !has_below(&self.symlinks, &start)
+            && path.prefixes().all(|above| self.directories.contains_key(above));
+        if !is_known {
+            return Surroundings::Unclear;
+        }
+        let start = [directory, b"/"].concat();
+        if has_below(&self.directories, &start) || has_below(&self.symlinks, &start) {
+            Surroundings::Known
+        } else {
+            Surroundings::Empty
+        }
+    }
+
+    /// Whether a file at `path` takes the place of nothing, and so changes nothing here.
+    fn takes_no_place(&self, path: &TreePath, surroundings: Surroundings) -> bool {
+        match surroundings {
+            Surroundings::Empty => true,
+            Surroundings::Known => !self.directories.contains_key(path) && !self.symlinks.contains_key(path),
+            Surroundings::Unclear => false,
+        }
     }
 
     /// Where `path` leads when every symbolic link in it is followed, its last component included.
@@ -301,6 +315,17 @@ impl Listing {
 }
 
 /// Whether a path begins with `start`, which ends in a slash.
+/// What a listing knows of a directory.
+#[derive(Debug, Clone, Copy)]
+enum Surroundings {
+    /// It is there, no link leads to it, and nothing is known of what it has.
+    Empty,
+    /// It is there, no link leads to it, and it has directories or links.
+    Known,
+    /// Anything else; the root too.
+    Unclear,
+}
+
 fn has_below<V>(map: &BTreeMap<TreePath, V>, start: &[u8]) -> bool {
     let from = (Bound::Included(start), Bound::Unbounded);
     let first = map.range::<[u8], _>(from).next();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::writer::{LayerOptions, write_layer};
 
@@ -368,4 +370,59 @@ fn files_of_a_tree_take_the_place_of_what_is_below_them() {
     let expected = ["/full", "/new", "/new/b", "/real", "/real/in", "/srv", "/srv/app"];
     assert_eq!(directories(&listing), expected);
     assert_eq!(listing.symlinks.keys().collect::<Vec<_>>(), [&path("way")]);
+}
+
+/// Short paths that meet each other, and what stands at each.
+fn nodes() -> impl Strategy<Value = Vec<(String, u8)>> {
+    let path = proptest::sample::select(vec![
+        "a",
+        "b",
+        "l",
+        "a/b",
+        "a/c",
+        "a/l",
+        "a/b/c",
+        "l/a",
+        "l/b/c",
+        "b/a/c",
+        "etc/group",
+    ]);
+    proptest::collection::vec((path.prop_map(str::to_owned), 0_u8..6), 0..12)
+}
+
+/// As much of it as makes a tree.
+fn made(nodes: &[(String, u8)]) -> Tree {
+    let mut tree = Tree::new();
+    for (at, kind) in nodes {
+        let node = match kind {
+            0 => directory(0o700),
+            1 => link("a"),
+            2 => link("b/a"),
+            3 => Node::Whiteout,
+            _ => file(b"group"),
+        };
+        // What contradicts what is there is left out.
+        drop(tree.insert(path(at), node));
+    }
+    tree
+}
+
+proptest! {
+    #[test]
+    fn any_tree_on_top_is_the_same_as_its_layer_on_top(lower in nodes(), upper in nodes(), completed in any::<bool>()) {
+        let mut listing = Listing::new();
+        listing.apply_tree(&made(&lower)).unwrap();
+        let mut tree = made(&upper);
+        if completed && tree.complete_parents(&listing).is_err() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        write_layer(&tree, &LayerOptions::default(), &mut bytes).unwrap();
+        let mut other = listing.clone();
+        let both = (listing.apply_tree(&tree), other.apply_layer(&bytes[..], &Limits::default()));
+        prop_assert_eq!(both.0.is_ok(), both.1.is_ok());
+        if both.0.is_ok() {
+            prop_assert_eq!(listing, other);
+        }
+    }
 }

@@ -320,6 +320,10 @@ impl Tree {
             if complete.replace(path.parent_bytes()) == Some(path.parent_bytes()) {
                 continue;
             }
+            // One that is there is looked at itself.
+            if self.nodes.get(path.parent_bytes()).is_some() {
+                continue;
+            }
             for ancestor in path.ancestors() {
                 if self.nodes.get(ancestor.as_bytes()).is_some() || missing.contains_key(&ancestor) {
                     continue;
@@ -359,6 +363,10 @@ impl Tree {
     }
 
     fn check_ancestors(&self, path: &TreePath) -> Result<(), TreeError> {
+        // What is above a directory that is there was checked when it came.
+        if matches!(self.nodes.get(path.parent_bytes()), Some(Node::Directory(_))) {
+            return Ok(());
+        }
         let mut above = path
             .prefixes()
             .filter_map(|prefix| self.nodes.get_key_value(prefix));

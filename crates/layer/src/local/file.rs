@@ -190,9 +190,10 @@ impl LocalReader {
         }
     }
 
-    /// A file of `/proc` says that it is empty and is not, so the end is tried and not believed.
+    /// A file of `/proc` says that it is empty and is not, so there the end is tried and not believed. Any other that has
+    /// grown says so.
     fn check_end(&mut self) -> Result<(), LocalError> {
-        if self.read_some(1, &mut [0])? > 0 {
+        if self.of.seen.size == 0 && self.read_some(1, &mut [0])? > 0 {
             return Err(self.of.changed());
         }
         self.check_unchanged()
