@@ -18,6 +18,7 @@ mod groups;
 mod place;
 mod records;
 mod scripts;
+mod subject;
 mod table;
 mod tmpfiles;
 mod words;
@@ -192,6 +193,8 @@ pub fn assemble(mut packages: Vec<Archive>, options: &Options<'_>) -> Result<Ass
     certificates::apply(&mut world)?;
     tmpfiles::apply(&mut world, &accounts)?;
     records::apply(&mut world, options.architecture);
+    // What was added may lie below a file of a package.
+    place::check(&world)?;
     let warnings = scripts::judge(&world);
     Ok(Assembly {
         layers: groups::cut(&world, options.max_layers)?,

@@ -236,7 +236,7 @@ fn put(
 }
 
 /// Nothing lies below a file, and no directory is a file.
-fn check(world: &World<'_>) -> Result<(), AssembleError> {
+pub(super) fn check(world: &World<'_>) -> Result<(), AssembleError> {
     for (at, placed) in &world.files {
         if let Some(directory) = world.directories.get(at) {
             let other = directory.owners.iter().next().copied().flatten();

@@ -184,6 +184,43 @@ fn a_base_without_merged_directories_keeps_them_and_one_with_links_is_followed()
 }
 
 #[test]
+fn links_into_usr_that_a_package_brings_are_made_once() {
+    let assembly = assembled(&[
+        Deb::new("base-files 13 amd64")
+            .symlink("bin", "usr/bin")
+            .symlink("lib", "/usr/lib")
+            .directory("usr/bin/", 0o755),
+        Deb::new("hello 1 all")
+            .program("bin/hello", 0o755, "")
+            .file("usr/lib/x", ""),
+    ]);
+    assert_eq!(target(&assembly, "bin"), "usr/bin");
+    assert!(node(&assembly, "usr/bin/hello").is_some() && node(&assembly, "usr/lib/x").is_some());
+    let with_bin = assembly
+        .layers
+        .iter()
+        .filter(|layer| layer.tree.get(&at("bin")).is_some());
+    assert_eq!(with_bin.count(), 1);
+    // Somewhere else than into /usr: a link as any other.
+    let assembly = assembled(&[
+        Deb::new("odd 1 all").symlink("lib32", "opt/lib32"),
+        Deb::new("x 1 all").file("lib32/x", ""),
+    ]);
+    assert!(node(&assembly, "opt/lib32/x").is_some());
+}
+
+#[test]
+fn what_is_added_lies_below_no_file_either() {
+    let file = Deb::new("file 1 all").file("srv/x", "");
+    let line = "d /srv/x/below - - - -\n";
+    let directory = Deb::new("other 1 all").file("usr/lib/tmpfiles.d/other.conf", line);
+    assert_eq!(
+        refused(&[file, directory]),
+        "/srv/x/below of other lies below /srv/x of file, which is no directory"
+    );
+}
+
+#[test]
 fn a_directory_that_another_package_has_as_a_link_is_that_link() {
     let debs = [
         Deb::new("a-data 1 all")
