@@ -134,6 +134,21 @@ static TABLE: &[Row] = &[
     row("init-system-helpers", &[], &["c28af2e67a43cc1f"]),
     row("iproute2", &[], &["80e1a52c7fa46d0d"]),
     row(
+        "java-common",
+        &[
+            Directory("etc/.java/.systemPrefs", 0o755, "root", "root"),
+            Text("etc/.java/.systemPrefs/.system.lock", 0o644, "root", "root", ""),
+            Text(
+                "etc/.java/.systemPrefs/.systemRootModFile",
+                0o644,
+                "root",
+                "root",
+                "",
+            ),
+        ],
+        &["e772dc734c636160"],
+    ),
+    row(
         "libc-bin",
         &[Copy("usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")],
         &["ba80bbefcd78b6c5"],
@@ -143,6 +158,7 @@ static TABLE: &[Row] = &[
         &[Text("etc/nsswitch.conf", 0o644, "root", "root", NSSWITCH)],
         &["30d4d699bbdff4cd", "3976e1acbfab272d"],
     ),
+    row("libgcrypt20", &[], &["2d8141af836059d9"]),
     row("libgssapi-krb5-2", &[], &["03524d3c1bbb9794"]),
     row(
         "libpam-modules",
@@ -219,6 +235,7 @@ static TABLE: &[Row] = &[
     ),
     row("openssl", &[], &["2cf35c30f1dbaf92"]),
     row("passwd", &[], &["82d511ae64911105"]),
+    row("perl", &[], &["136e9ebc1f15ef1a"]),
     row("procps", &[], &["65f60741bab1e670"]),
     row(
         "python3",
@@ -273,6 +290,7 @@ static TABLE: &[Row] = &[
         ],
         &["c4433555b808ca0d"],
     ),
+    row("ucf", &[], &["afca763266eced01", "f3592962c0ef4797"]),
 ];
 
 /// Paths that a package moves away, and where to (dpkg-divert(1)): of whoever else has them.
