@@ -45,6 +45,7 @@ mod moving_tag;
 mod night;
 mod outputs;
 mod peers;
+mod reading;
 mod rebuild;
 mod retention;
 mod scarcity;
