@@ -458,3 +458,95 @@ fn a_recovery_key_brings_a_new_owner_when_all_others_are_lost() {
     bob.cairn(&sandbox, ["approve", &name]).ok();
     sandbox.cairn(["audit"]).ok().prints("no finding");
 }
+
+/// The digest of the ledger's newest head.
+fn head(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    let mut command = sandbox.command(["ledger", "head"]);
+    run(command.args(arguments)).ok().line().to_owned()
+}
+
+/// What each channel shows, of `status --json`.
+fn shown(status: &serde_json::Value) -> Vec<[serde_json::Value; 3]> {
+    let channels = status["channels"].as_array().unwrap();
+    let one = |channel: &serde_json::Value| ["name", "digest", "version"].map(|key| channel[key].clone());
+    channels.iter().map(one).collect()
+}
+
+#[test]
+fn a_ledger_goes_on_from_one_whose_keys_are_lost() {
+    let sandbox = begun();
+    sandbox.cairn(["release", "2", "--channel", "prod"]).ok();
+    rule(&sandbox, "floor = \"1\"");
+    sandbox.cairn(["rollback", "prod", "--reason", "500s"]).ok();
+    sandbox.write_app("3");
+    sandbox.cairn(["release", "3", "--channel", "staging"]).ok();
+    // Somebody else who has seen the old ledger.
+    let seen = sandbox.root().join("elsewhere");
+    let elsewhere = |arguments: &[&str]| run(sandbox.command(arguments).env("CAIRN_STATE", &seen));
+    elsewhere(&["status"]).ok();
+    std::fs::remove_file(sandbox.key()).unwrap();
+    let old = head(&sandbox, &[]);
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    sandbox
+        .cairn(["ledger", "init", "--continues", &wrong])
+        .fails(1)
+        .says(&old);
+    let before = sandbox.cairn(["--json", "status"]).ok().json();
+    sandbox
+        .cairn(["ledger", "init", "--continues", &old, "--dry-run"])
+        .ok()
+        .says("3 versions and 2 channels");
+    let genesis = sandbox
+        .cairn(["ledger", "init", "--continues", &old])
+        .ok()
+        .says("whose head is kept as cairn-old-");
+    // Everything is as it was, and somebody may change it again.
+    let after = sandbox.cairn(["--json", "status"]).ok().json();
+    assert_eq!(shown(&before), shown(&after));
+    sandbox.cairn(["promote", "2", "prod"]).fails(6).says("500s");
+    sandbox.cairn(["resume", "prod"]).ok();
+    sandbox.cairn(["promote", "3", "prod"]).ok();
+    sandbox
+        .cairn(["rollback", "prod", "--no-hold"])
+        .ok()
+        .says("3 → 1");
+    sandbox.cairn(["ledger", "rules"]).ok().prints("prod: floor 1");
+    sandbox.cairn(["audit"]).ok().prints("no finding");
+    // Who has seen the old one is not led to another without being told.
+    elsewhere(&["status"]).fails(4).says("FORK");
+    let pin = genesis.line().to_owned();
+    elsewhere(&["status", "--trust", &pin]).ok();
+    elsewhere(&["status"]).ok();
+}
+
+#[test]
+fn a_ledger_goes_on_at_the_new_home_of_a_copy() {
+    let (sandbox, here, there) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
+    let (old, new) = (here.serve(), there.serve());
+    let (from, to) = (old.repository("team/hello"), new.repository("team/moved"));
+    sandbox.write_project(&Project::new().repository(&from), "1");
+    sandbox.cairn(["release", "1", "--channel", "prod"]).ok();
+    sandbox.write_app("2");
+    sandbox.cairn(["release", "2", "--channel", "prod"]).ok();
+    sandbox.cairn(["copy", &from, &to, "--ledger"]).ok();
+    let at_home = ["--repository", to.as_str()];
+    sandbox
+        .cairn(["rollback", "prod", "--repository", &to])
+        .fails(1)
+        .says("is a copy");
+    let name = head(&sandbox, &at_home);
+    sandbox
+        .cairn(["ledger", "init", "--repository", &to, "--continues", &name])
+        .ok()
+        .says("2 versions and 1 channel");
+    sandbox
+        .cairn(["rollback", "prod", "--repository", &to])
+        .ok()
+        .says("2 → 1, held");
+    sandbox
+        .cairn(["audit", "--repository", &to])
+        .ok()
+        .prints("no finding");
+    // The old home is as it was.
+    sandbox.cairn(["status"]).ok().prints("2");
+}

@@ -302,6 +302,35 @@ impl OpenLedger {
         Ok(copied)
     }
 
+    /// Starts a ledger with the key of `signer` as its owner, in the place of the one that was opened, with all that this had.
+    ///
+    /// # Errors
+    ///
+    /// When `head` is not its head, or it cannot be written.
+    pub async fn go_on(
+        &mut self,
+        cairn: &Cairn,
+        context: &Context<'_>,
+        head: &Digest,
+        what: &str,
+    ) -> Result<String, Failure> {
+        let authority = Authority::single(context.signer.key().clone());
+        let begun = self
+            .ledger
+            .continue_from(&self.opened, context, authority, head)
+            .await?;
+        cairn.terminal.say(format!(
+            "started a ledger for {} ({}) with {what} of the old one, whose head is kept as {}. Pin it: [ledger] trust = \"{}\"",
+            self.home,
+            mode_text(&begun.mode),
+            cairn_ledger::operation::carry::old_tag(head),
+            begun.genesis
+        ));
+        self.opened = begun.opened;
+        self.remember(cairn, &self.opened);
+        Ok(begun.genesis.to_string())
+    }
+
     /// Starts a ledger with the key of `signer` as its owner.
     ///
     /// # Errors

@@ -278,6 +278,31 @@ impl Ledger {
         }
     }
 
+    /// Writes the first head of a ledger in linear mode in the place of `old`, the head of another. None if something else is
+    /// there meanwhile.
+    pub(crate) async fn begin_instead(
+        &self,
+        old: Digest,
+        envelopes: &[Envelope],
+        signer: &dyn Signer,
+        at: Timestamp,
+    ) -> Result<Option<View>, CommitError> {
+        let batch = Batch {
+            envelopes,
+            signer,
+            at,
+        };
+        let Ok(view) = put_on(&View::default(), envelopes)? else {
+            return Ok(None);
+        };
+        let next = next(view, signer, at, Vec::new())?;
+        self.write_parts(&next).await?;
+        match self.send_linear(&next.head, Some(old), batch.name()).await? {
+            Sent::Accepted => Ok(Some(next.into_view(signer, at))),
+            Sent::Refused => Ok(None),
+        }
+    }
+
     async fn commit_linear(
         &self,
         opened: &Opened,

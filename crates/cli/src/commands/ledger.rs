@@ -1,6 +1,7 @@
 //! `cairn ledger`
 
-use cairn_oci::Reference;
+use cairn_ledger::operation::carry::Carried;
+use cairn_oci::{Digest, Reference};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -8,6 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger, mode_text};
 use crate::program::Cairn;
 use crate::project::Project;
+use crate::terminal::counted;
 use crate::{rules, signing};
 
 /// What `cairn ledger` takes.
@@ -46,6 +48,9 @@ pub struct Rules {
 /// What `cairn ledger init` takes.
 #[derive(Debug, Args)]
 pub struct Init {
+    /// Goes on from the ledger that is there, whose newest head this is: after its keys were lost, or at a copy's new home
+    #[arg(long, value_name = "HEAD")]
+    pub continues: Option<Digest>,
     /// Which ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -98,6 +103,9 @@ impl Init {
     async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let project = Project::find(cairn)?;
         let mut open = self.ledger.open(cairn, project.as_ref()).await?;
+        if let Some(head) = &self.continues {
+            return self.go_on(cairn, open, head).await;
+        }
         if let Some(state) = open.opened.state() {
             let text = format!("{} has a ledger already: {}", open.images, state.ledger);
             return Err(Failure::new(Exit::Input, text).with_hint("nothing to do: release to it".to_owned()));
@@ -218,6 +226,39 @@ fn show(
             .say("the spec has other rules than the ledger; cairn ledger rules --apply writes them into it");
     }
     Ok(())
+}
+
+impl Init {
+    async fn go_on(&self, cairn: &Cairn, mut open: OpenLedger, head: &Digest) -> Result<(), Failure> {
+        let Some(state) = open.opened.state() else {
+            return Err(open.absent());
+        };
+        let carried = Carried::of(state);
+        let what = format!(
+            "{} and {}",
+            counted(carried.versions as u64, "version", "versions"),
+            counted(carried.channels as u64, "channel", "channels")
+        );
+        if carried.contested > 0 {
+            cairn.terminal.warn(format!(
+                "{} of the old ledger {} several images, and will be left behind",
+                counted(carried.contested as u64, "version", "versions"),
+                if carried.contested == 1 { "names" } else { "name" }
+            ));
+        }
+        if self.entry.dry_run {
+            cairn.terminal.say(format!(
+                "would start a ledger for {} with {what} of {}",
+                open.images, state.ledger
+            ));
+            return Ok(());
+        }
+        let key = signing::find_or_make(cairn)?;
+        let context = self.entry.context(cairn, &key, None)?;
+        let genesis = open.go_on(cairn, &context, head, &what).await?;
+        cairn.flush().await?;
+        cairn.terminal.print(genesis)
+    }
 }
 
 impl Head {

@@ -140,6 +140,14 @@ pub enum OperationError {
         /// What was named.
         name: String,
     },
+    /// The ledger has another head than the one that was named.
+    #[error("{named} is not the head of the ledger{}", found.map(|found| format!("; that is {found}")).unwrap_or_default())]
+    OtherHead {
+        /// What was named.
+        named: Digest,
+        /// What is there.
+        found: Option<Digest>,
+    },
     /// Nobody released this version.
     #[error("{version} was never released")]
     UnknownVersion {
@@ -401,6 +409,7 @@ impl OperationError {
             | Self::Copy { .. }
             | Self::Authority(_)
             | Self::Rules(_)
+            | Self::OtherHead { .. }
             | Self::UnknownKey { .. }
             | Self::NoGlass { .. }
             | Self::NotWaiting { .. }
@@ -497,6 +506,7 @@ impl OperationError {
             Self::AddsNothing { .. } | Self::UnknownKey { .. } => {
                 "cairn key list shows whose keys the ledger has, and their groups".to_owned()
             }
+            Self::OtherHead { .. } => "cairn ledger head shows it".to_owned(),
             Self::NoGlass { .. } => "cairn audit names those that are not ratified".to_owned(),
             Self::Void { .. } | Self::Authority(_) | Self::Rules(_) => return None,
         };

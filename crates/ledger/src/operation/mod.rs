@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 pub mod adopt;
 mod approve;
+pub mod carry;
 mod error;
 mod govern;
 mod initialise;
