@@ -208,6 +208,7 @@ fn a_role_that_may_only_roll_back_to_what_prod_had() {
         .says("may not roll back prod");
     ann.cairn(&sandbox, ["rollback", "prod"]).ok().says("2 → 1, held");
     ann.cairn(&sandbox, ["resume", "prod"]).fails(1);
+    sandbox.cairn(["history"]).ok().prints("ann");
     // What is taken out of the list can do nothing from then on, and what it did stays.
     sandbox.cairn(["key", "remove", "ann"]).ok();
     ann.cairn(&sandbox, ["rollback", "prod", "2"]).fails(1);

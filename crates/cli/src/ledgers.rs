@@ -1,6 +1,6 @@
 //! The ledger that a command speaks of: where it is, what is pinned, what is remembered of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -535,15 +535,41 @@ fn actor(claimed: Option<String>, signer: &dyn Signer) -> Actor {
     }
 }
 
-/// `you` if the entry was signed by this key, else who signed it.
-#[must_use]
-pub fn by(own: Option<Fingerprint>, key: Option<Fingerprint>, actor: Option<&Actor>) -> String {
-    match (key, actor) {
-        (Some(key), _) if Some(key) == own => "you".to_owned(),
-        (_, Some(actor)) if actor.how != How::Key => format!("{} ({})", actor.id, how_text(actor.how)),
-        (Some(key), _) => short_key(&key.to_string()),
-        (None, Some(actor)) => actor.id.clone(),
-        (None, None) => String::new(),
+/// Who is who: which key is one's own, and what the ledger calls the others.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// One's own key.
+    pub own: Option<Fingerprint>,
+    names: BTreeMap<Fingerprint, String>,
+}
+
+impl Names {
+    /// Those of a ledger.
+    #[must_use]
+    pub fn of(own: Option<Fingerprint>, opened: &Opened) -> Self {
+        let grants = opened.state().into_iter().flat_map(|state| &state.authority.keys);
+        let name = |grant: &cairn_ledger::authority::Grant| {
+            Some((grant.key.fingerprint(), grant.name.as_ref()?.to_string()))
+        };
+        Self {
+            own,
+            names: grants.filter_map(name).collect(),
+        }
+    }
+
+    /// `you` if the entry was signed by one's own key, else who signed it.
+    #[must_use]
+    pub fn by(&self, key: Option<Fingerprint>, actor: Option<&Actor>) -> String {
+        match (key, actor) {
+            (Some(key), _) if Some(key) == self.own => "you".to_owned(),
+            (_, Some(actor)) if actor.how != How::Key => format!("{} ({})", actor.id, how_text(actor.how)),
+            (Some(key), _) => match self.names.get(&key) {
+                Some(name) => name.clone(),
+                None => short_key(&key.to_string()),
+            },
+            (None, Some(actor)) => actor.id.clone(),
+            (None, None) => String::new(),
+        }
     }
 }
 

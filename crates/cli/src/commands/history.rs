@@ -3,13 +3,13 @@
 use std::num::NonZeroUsize;
 
 use cairn_ledger::query::{self, HistoryFilter, HistoryRow};
-use cairn_ledger::{Channel, Fingerprint, Kind, Version};
+use cairn_ledger::{Channel, Kind, Version};
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::moves;
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, by};
+use crate::ledgers::{LedgerOptions, Names};
 use crate::moment::Moment;
 use crate::program::Cairn;
 use crate::project::Project;
@@ -90,9 +90,9 @@ impl History {
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         open.require()?;
         // Whose entries are one's own is a courtesy: a key that cannot be read must not hide the history.
-        let key = signing::own(cairn, &open);
+        let names = Names::of(signing::own(cairn, &open), &open.opened);
         // `you`, as the table says.
-        if let (Some("you"), Some(key)) = (filter.actor.as_deref(), key) {
+        if let (Some("you"), Some(key)) = (filter.actor.as_deref(), names.own) {
             filter.actor = Some(key.to_string());
         }
         let page = query::history_page(&open.opened, &filter);
@@ -111,7 +111,7 @@ impl History {
             self.tell_nothing(cairn, &filter);
             return Ok(());
         }
-        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, key)).collect();
+        let rows: Vec<Vec<String>> = entries.iter().map(|entry| row(entry, &names)).collect();
         cairn.terminal.table(
             &[
                 "SEQ", "AT (UTC)", "KIND", "VERSION", "CHANNELS", "DIGEST", "BY", "REASON",
@@ -165,7 +165,7 @@ impl History {
     }
 }
 
-fn row(entry: &HistoryRow, key: Option<Fingerprint>) -> Vec<String> {
+fn row(entry: &HistoryRow, names: &Names) -> Vec<String> {
     let channels: Vec<&str> = entry.channels.iter().map(Channel::as_str).collect();
     let void: Vec<String> = entry
         .void
@@ -193,7 +193,7 @@ fn row(entry: &HistoryRow, key: Option<Fingerprint>) -> Vec<String> {
         version.unwrap_or_default(),
         channels.join(","),
         entry.digest.as_ref().map(short).unwrap_or_default(),
-        by(key, entry.key, Some(&entry.actor)),
+        names.by(entry.key, Some(&entry.actor)),
         reason.join(" "),
     ]
 }

@@ -8,7 +8,7 @@ use cairn_store::transfer::{Count, Transferred};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::ledgers::{OpenLedger, by, mode_text, tell_nothing_changed};
+use crate::ledgers::{Names, OpenLedger, mode_text, tell_nothing_changed};
 use crate::program::Cairn;
 use crate::terminal::{ago, counted, short};
 
@@ -202,8 +202,9 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
     if let (true, Some(version), Some(digest)) = (moved.verb == "released", &done.version, &done.digest) {
         terminal.step(moved.verb, format!("{version}  {digest}"));
     }
+    let names = Names::of(Some(key), &done.opened);
     for note in &done.notes {
-        terminal.say(note_text(note, key, cairn));
+        terminal.say(note_text(note, &names, cairn));
     }
     let mut now = Vec::new();
     let mut held = Vec::new();
@@ -241,7 +242,7 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
 }
 
 /// One sentence about what there was not to do.
-fn note_text(note: &Note, key: Fingerprint, cairn: &Cairn) -> String {
+fn note_text(note: &Note, names: &Names, cairn: &Cairn) -> String {
     match note {
         Note::AlreadyReleased { version, .. } => format!("{version} was released as this before"),
         Note::AlreadyShows { channel, now } => format!("{channel} shows {} already", now.label()),
@@ -260,7 +261,7 @@ fn note_text(note: &Note, key: Fingerprint, cairn: &Cairn) -> String {
             now,
         } => {
             let ago = ago(cairn.environment.now().as_second() - at.as_second());
-            let who = by(Some(key), *signer, Some(actor));
+            let who = names.by(*signer, Some(actor));
             let left = left
                 .as_ref()
                 .map(|left| format!(" (left {})", left.label()))

@@ -1,13 +1,13 @@
 //! `cairn show`
 
+use cairn_ledger::Version;
 use cairn_ledger::query::{self, ReleaseBinding, Stay};
-use cairn_ledger::{Fingerprint, Version};
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::moves;
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, by};
+use crate::ledgers::{LedgerOptions, Names};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
@@ -51,11 +51,11 @@ impl Show {
             let repository = open.images.to_string();
             return cairn.terminal.document(&Document { repository, release });
         }
-        let key = signing::own(cairn, &open);
+        let names = Names::of(signing::own(cairn, &open), &open.opened);
         line(cairn, "version", release.version.as_str())?;
         line(cairn, "standing", release.standing)?;
         for bound in &release.bound {
-            print_binding(cairn, bound, key)?;
+            print_binding(cairn, bound, &names)?;
         }
         print_stays(cairn, &release.stays)
     }
@@ -70,14 +70,14 @@ fn line(cairn: &Cairn, name: &str, value: &str) -> Result<(), Failure> {
 /// # Errors
 ///
 /// When stdout cannot be written.
-pub fn print_binding(cairn: &Cairn, bound: &ReleaseBinding, key: Option<Fingerprint>) -> Result<(), Failure> {
+pub fn print_binding(cairn: &Cairn, bound: &ReleaseBinding, names: &Names) -> Result<(), Failure> {
     let source = bound.source.as_ref();
     let dirty = source.and_then(|source| source.dirty).unwrap_or(false);
     let commit = source.and_then(|source| source.commit.clone());
     let rows = [
         ("digest", Some(bound.digest.to_string())),
         ("at", Some(format!("{} UTC", minute(bound.at)))),
-        ("by", Some(by(key, bound.key, bound.actor.as_ref()))),
+        ("by", Some(names.by(bound.key, bound.actor.as_ref()))),
         ("key", bound.key.map(|key| key.to_string())),
         ("reason", bound.reason.clone()),
         ("source", source.and_then(|source| source.repository.clone())),

@@ -1,13 +1,13 @@
 //! `cairn status`
 
+use cairn_ledger::Source;
 use cairn_ledger::query::{self, Past, StatusRow, WayBack};
-use cairn_ledger::{Fingerprint, Source};
 use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, OpenLedger, by, mode_text};
+use crate::ledgers::{LedgerOptions, Names, OpenLedger, mode_text};
 use crate::moment::Moment;
 use crate::program::Cairn;
 use crate::project::Project;
@@ -84,8 +84,8 @@ fn past(cairn: &Cairn, open: &OpenLedger, moment: Moment) -> Result<(), Failure>
         return cairn.terminal.document(&document(open, Some(&past), &past.rows));
     }
     // As in the history: whose entries are one's own is a courtesy.
-    let key = signing::own(cairn, open);
-    let lines: Vec<Vec<String>> = past.rows.iter().map(|row| past_line(row, key)).collect();
+    let names = Names::of(signing::own(cairn, open), &open.opened);
+    let lines: Vec<Vec<String>> = past.rows.iter().map(|row| past_line(row, &names)).collect();
     if lines.is_empty() {
         cairn
             .terminal
@@ -119,14 +119,14 @@ fn past(cairn: &Cairn, open: &OpenLedger, moment: Moment) -> Result<(), Failure>
     Ok(())
 }
 
-fn past_line(row: &StatusRow, key: Option<Fingerprint>) -> Vec<String> {
+fn past_line(row: &StatusRow, names: &Names) -> Vec<String> {
     vec![
         row.name.to_string(),
         shows(row),
         short(&row.digest),
         minute(row.since),
         row.seq.map(|seq| seq.to_string()).unwrap_or_default(),
-        by(key, row.key, row.by.as_ref()),
+        names.by(row.key, row.by.as_ref()),
         row.source.as_ref().map(commit).unwrap_or_default(),
         row.reason.clone().unwrap_or_default(),
     ]
@@ -145,7 +145,7 @@ fn commit(source: &Source) -> String {
 
 fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Failure> {
     // As in the history: whose entries are one's own is a courtesy.
-    let key = signing::own(cairn, open);
+    let names = Names::of(signing::own(cairn, open), &open.opened);
     let lines: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -154,7 +154,7 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
                 shows(row),
                 short(&row.digest),
                 minute(row.since),
-                by(key, row.key, row.by.as_ref()),
+                names.by(row.key, row.by.as_ref()),
                 row.way_back.as_ref().map_or_else(|| "–".to_owned(), way_back),
                 row.reason.clone().unwrap_or_default(),
             ]

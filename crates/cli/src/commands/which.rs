@@ -1,6 +1,5 @@
 //! `cairn which`
 
-use cairn_ledger::Fingerprint;
 use cairn_ledger::query::{Found, Part, Searched, Sought, Which as Answer};
 use cairn_oci::{Digest, Reference};
 use clap::Args;
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use crate::commands::show::{print_binding, print_stays};
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, OpenLedger};
+use crate::ledgers::{LedgerOptions, Names, OpenLedger};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing;
@@ -77,12 +76,12 @@ impl Which {
             });
         }
         self.tell_tag(cairn, &open, &seen.sought, &answer);
-        let key = signing::own(cairn, &open);
+        let names = Names::of(signing::own(cairn, &open), &open.opened);
         for (index, found) in answer.found.iter().enumerate() {
             if index > 0 {
                 cairn.terminal.print("")?;
             }
-            print(cairn, found, key)?;
+            print(cairn, found, &names)?;
         }
         Ok(())
     }
@@ -201,7 +200,7 @@ fn digest(text: &str) -> Option<Sought> {
     }
 }
 
-fn print(cairn: &Cairn, found: &Found, key: Option<Fingerprint>) -> Result<(), Failure> {
+fn print(cairn: &Cairn, found: &Found, names: &Names) -> Result<(), Failure> {
     let line = |name: &str, value: &str| cairn.terminal.print(format!("{name:<10}  {value}"));
     let platform = |platform: &Option<String>| {
         let platform = platform.as_ref().map(|platform| format!(" for {platform}"));
@@ -227,7 +226,7 @@ fn print(cairn: &Cairn, found: &Found, key: Option<Fingerprint>) -> Result<(), F
     for named in &found.versions {
         line("version", named.version.as_str())?;
         line("standing", named.standing)?;
-        print_binding(cairn, &named.binding, key)?;
+        print_binding(cairn, &named.binding, names)?;
     }
     print_stays(cairn, &found.stays)
 }

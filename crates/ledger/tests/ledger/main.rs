@@ -25,3 +25,4 @@ mod races;
 mod support;
 mod tamper;
 mod trust;
+mod waiting;
