@@ -417,6 +417,7 @@ fn the_glass_can_be_broken_where_the_rules_allow_it_and_is_ratified() {
         .says("is no entry of a key");
     sandbox.cairn(["ratify", &name]).ok();
     sandbox.cairn(["ratify", &name]).ok().says("ratified before");
+    sandbox.cairn(["history"]).ok().prints("(break-glass, ratified)");
     sandbox.cairn(["audit"]).ok().prints("no finding");
     sandbox.cairn(["resume", "prod"]).ok();
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use cairn_ledger::entry::REASON_LIMIT;
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{
-    Actor, Authority, Context, Copied, CopyOptions, Fingerprint, How, HowTrusted, Ledger, Opened, Pin,
-    Remembered,
+    Actor, Authority, Context, Copied, CopyOptions, EntryName, Fingerprint, How, HowTrusted, Ledger, Opened,
+    Pin, Remembered,
 };
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
@@ -541,6 +541,7 @@ pub struct Names {
     /// One's own key.
     pub own: Option<Fingerprint>,
     names: BTreeMap<Fingerprint, String>,
+    glass: BTreeMap<EntryName, bool>,
 }
 
 impl Names {
@@ -554,7 +555,31 @@ impl Names {
         Self {
             own,
             names: grants.filter_map(name).collect(),
+            glass: opened
+                .state()
+                .into_iter()
+                .flat_map(|state| &state.glass)
+                .map(|(name, glass)| (*name, glass.ratified.is_some()))
+                .collect(),
         }
+    }
+
+    /// What is to be said of an entry that a key made which the ledger does not list.
+    #[must_use]
+    pub fn mark(&self, entry: &EntryName) -> &'static str {
+        match self.glass.get(entry) {
+            Some(true) => " (break-glass, ratified)",
+            Some(false) => " (break-glass)",
+            None => "",
+        }
+    }
+
+    /// The entries of such keys that nobody has accepted yet.
+    pub fn unratified(&self) -> impl Iterator<Item = &EntryName> {
+        self.glass
+            .iter()
+            .filter(|(_, ratified)| !**ratified)
+            .map(|(name, _)| name)
     }
 
     /// `you` if the entry was signed by one's own key, else who signed it.

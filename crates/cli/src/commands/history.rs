@@ -189,7 +189,7 @@ fn row(entry: &HistoryRow, names: &Names) -> Vec<String> {
     vec![
         entry.seq.to_string(),
         minute(entry.at),
-        entry.kind.as_str().to_owned(),
+        format!("{}{}", entry.kind, names.mark(&entry.name)),
         version.unwrap_or_default(),
         channels.join(","),
         entry.digest.as_ref().map(short).unwrap_or_default(),

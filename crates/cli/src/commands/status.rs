@@ -181,6 +181,11 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
     for row in rows {
         tell(cairn, row);
     }
+    for entry in names.unratified() {
+        cairn.terminal.warn(format!(
+            "the entry {entry} was made with --break-glass, by a key that is not in the ledger; cairn ratify {entry} accepts it"
+        ));
+    }
     Ok(())
 }
 
