@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_oci::{Descriptor, Digest, Reference, RepositoryName};
+use cairn_packages::debian;
+use cairn_packages::openpgp::Keyring;
 use cairn_store::{Blob, ByteStream, Repository, RepositoryError};
+use jiff::Timestamp;
+
+use crate::spec::Debian;
 
 /// Why the content of a URL cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +119,16 @@ pub trait Fetcher: Send + Sync {
         let _ = size;
         Err(FetchError::missing(url, *digest))
     }
+
+    /// As [`Self::fetch`], for a package that a lock pins: it may also be at a plain HTTP address, or in a directory of this
+    /// machine.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`].
+    async fn fetch_package(&self, url: &str, digest: &Digest, size: u64) -> Result<Blob, FetchError> {
+        self.fetch(url, digest, Some(size)).await
+    }
 }
 
 /// Where locking looks for what is not pinned yet. Image layouts and root file systems need no source: they are files
@@ -126,6 +141,46 @@ pub trait Sources: Fetcher {
     ///
     /// If it cannot be opened.
     async fn base_image(&self, reference: &Reference) -> Result<Arc<dyn Repository>, RepositoryError>;
+
+    /// The archives of packages for what the spec asks for, with the keys that may sign them.
+    ///
+    /// # Errors
+    ///
+    /// If there are none, or they cannot be read.
+    async fn debian(&self, wanted: &Debian) -> Result<DebianSources, AnyError> {
+        Err(format!("no source of packages is known for `{}`", wanted.suite.value).into())
+    }
+
+    /// A file of an archive; none if it is not there. Whoever asks verifies it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be had, or is longer than the limit.
+    async fn debian_file(&self, wanted: &debian::Wanted) -> Result<Option<Vec<u8>>, debian::FetchError> {
+        let _ = wanted;
+        Ok(None)
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where packages come from.
+#[derive(Debug, Clone)]
+pub struct DebianSources {
+    /// Archives, the first counts where two have the same package, and the keys that may sign each.
+    pub sources: Vec<(debian::Source, Keyring)>,
+    /// The time by which signatures and dates are judged.
+    pub now: Timestamp,
+}
+
+/// The files of archives, by way of the sources.
+pub(crate) struct ArchiveFiles<'a>(pub(crate) &'a dyn Sources);
+
+#[async_trait]
+impl debian::Fetch for ArchiveFiles<'_> {
+    async fn fetch(&self, wanted: &debian::Wanted) -> Result<Option<Vec<u8>>, debian::FetchError> {
+        self.0.debian_file(wanted).await
+    }
 }
 
 /// Where a build finds the content that the lock names: nothing else can be asked for.

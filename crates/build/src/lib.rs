@@ -21,6 +21,7 @@
 mod blocking;
 pub mod build;
 pub mod build_record;
+mod debian_name;
 pub mod diff;
 pub mod dockerfile;
 mod document;
@@ -42,7 +43,7 @@ pub use build::{
 };
 pub use build_record::{BuildRecord, RecordError, RecordedSpec, ReleasedLayer, Releases};
 pub use finding::{Finding, Located};
-pub use inputs::{FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
+pub use inputs::{DebianSources, FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
 pub use lock::{Lock, WorkspaceLock};
 pub use records::Records;
 pub use resolve::{

@@ -10,6 +10,7 @@ use cairn_ledger::query::QueryError;
 use cairn_ledger::{Class, CopyError, OpenError, OperationError};
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::reference::ReferenceError;
+use cairn_packages::debian::{ArchiveError, ReleaseError};
 use cairn_registry::client::{ClientError, LoginError};
 use cairn_registry::server::ServerError;
 use cairn_store::RepositoryError;
@@ -184,6 +185,8 @@ impl Classify for LockError {
         match self {
             Self::Repository { source, .. } => source.exit(),
             Self::Fetch { source } => source.exit(),
+            Self::DebianSources { .. } | Self::Debian { .. } => Exit::Input,
+            Self::DebianArchive { source } => archive_exit(source),
             Self::OpenRootFs { .. } | Self::NotAFile { .. } | Self::RootFs { .. } => Exit::Input,
             Self::Conflict { .. } | Self::Spec { .. } | Self::NotAnImage { .. } => Exit::Input,
             _ => Exit::Integrity,
@@ -194,15 +197,54 @@ impl Classify for LockError {
         match self {
             Self::Repository { source, .. } => source.hint(),
             Self::Fetch { source } => source.hint(),
+            Self::DebianSources { .. } => Some(
+                "give `mirror` in [packages.debian], or CAIRN_DEBIAN_MIRROR; on Debian, the host's own sources are read"
+                    .to_owned(),
+            ),
+            Self::DebianArchive { source } => archive_hint(source),
             _ => None,
         }
     }
+}
+
+fn archive_exit(error: &ArchiveError) -> Exit {
+    match error {
+        ArchiveError::Fetch { .. } => Exit::Environment,
+        ArchiveError::NoSuite { .. } | ArchiveError::NoKeys { .. } => Exit::Input,
+        ArchiveError::Release {
+            source:
+                ReleaseError::OtherSuite { .. }
+                | ReleaseError::Component { .. }
+                | ReleaseError::Architecture { .. },
+            ..
+        } => Exit::Input,
+        _ => Exit::Integrity,
+    }
+}
+
+fn archive_hint(error: &ArchiveError) -> Option<String> {
+    let text = match error {
+        ArchiveError::NoKeys { .. } => "`keyring` in [packages.debian] names a file of keys",
+        ArchiveError::Signature { .. } => {
+            "`keyring` in [packages.debian] names the keys that may sign; the mirror may also show something else than it should"
+        }
+        ArchiveError::Release {
+            source: ReleaseError::Expired { .. },
+            ..
+        } => "the mirror is behind, or stands still; an old state that is meant needs `snapshot`",
+        ArchiveError::Digest { .. } | ArchiveError::NoIndex { .. } => {
+            "perhaps the mirror is just being brought up to date: try again in some minutes"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 impl Classify for BuildError {
     fn exit(&self) -> Exit {
         match self {
             Self::InputMissing { .. } => Exit::Environment,
+            Self::Package { .. } => Exit::Integrity,
             Self::Fetch { source } => source.exit(),
             Self::Input { source, .. } | Self::Write { source, .. } => source.exit(),
             Self::ConfigContent { .. } | Self::Config { .. } => Exit::Integrity,

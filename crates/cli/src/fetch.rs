@@ -12,6 +12,7 @@ use futures_util::stream;
 use tokio::io::AsyncReadExt as _;
 
 use crate::cache;
+use crate::debian;
 use crate::failure::Failure;
 use crate::program::Cairn;
 use crate::terminal::bytes;
@@ -43,13 +44,18 @@ impl<'a> Downloads<'a> {
     }
 
     /// Downloads into a temporary file, and from there, if it is what it should be, into the cache.
-    async fn download(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<(), FetchError> {
+    async fn download(
+        &self,
+        (url, way): (&str, Way),
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Result<(), FetchError> {
         let store = self.store(url).await?;
         let scratch = store.path().join("cache/scratch");
         let mut file = files::temporary(&scratch).map_err(|error| keep_error(url, error.into()))?;
         let mut hasher = Hasher::new();
         let found = self
-            .receive(url, size.unwrap_or(LIMIT), &mut |piece| {
+            .receive((url, way), size.unwrap_or(LIMIT), &mut |piece| {
                 hasher.update(piece);
                 file.append(piece).map_err(io::Error::other)
             })
@@ -86,19 +92,46 @@ impl<'a> Downloads<'a> {
 
     async fn receive(
         &self,
-        url: &str,
+        (url, way): (&str, Way),
         limit: u64,
         output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<u64, DownloadError> {
         let client = self.cairn.client().await;
         let client = client.map_err(|failure| DownloadError::Output(io::Error::other(said(&failure))))?;
-        client.download(url, limit, output).await
+        match way {
+            Way::Safe => client.download(url, limit, output).await,
+            Way::Any => client.download_verified(url, limit, output).await,
+        }
     }
+}
+
+/// How a file may come.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Over TLS, or from this machine.
+    Safe,
+    /// Over plain HTTP too, or from a directory.
+    Any,
 }
 
 #[async_trait]
 impl Fetcher for Downloads<'_> {
     async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
+        self.get((url, Way::Safe), digest, size).await
+    }
+
+    async fn fetch_package(&self, url: &str, digest: &Digest, size: u64) -> Result<Blob, FetchError> {
+        self.get((url, Way::Any), digest, Some(size)).await
+    }
+}
+
+impl Downloads<'_> {
+    async fn get(
+        &self,
+        (url, way): (&str, Way),
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Result<Blob, FetchError> {
         let store = self.store(url).await?;
         let kept = || async {
             let kept = cache::kept(store, digest).await;
@@ -108,10 +141,13 @@ impl Fetcher for Downloads<'_> {
             return Ok(kept);
         }
         let missing = || FetchError::missing(without_query(url), *digest);
+        if let (Way::Any, Some(path)) = (way, debian::local_path(url)) {
+            return debian::package(url, path, size).await;
+        }
         if self.offline {
             return Err(missing());
         }
-        self.download(url, digest, size).await?;
+        self.download((url, way), digest, size).await?;
         kept().await?.ok_or_else(missing)
     }
 }
@@ -129,6 +165,10 @@ pub struct BuildInputs<'a> {
 impl Fetcher for BuildInputs<'_> {
     async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
         self.downloads.fetch(url, digest, size).await
+    }
+
+    async fn fetch_package(&self, url: &str, digest: &Digest, size: u64) -> Result<Blob, FetchError> {
+        self.downloads.fetch_package(url, digest, size).await
     }
 }
 

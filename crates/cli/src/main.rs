@@ -23,6 +23,7 @@ mod classify;
 mod collecting;
 mod commands;
 mod credentials;
+mod debian;
 mod diagnostic;
 mod distant;
 mod environment;

@@ -235,7 +235,7 @@ impl Project {
             limits: Limits::default(),
             engine: cairn.engine(None)?,
         };
-        let sources = crate::source::BaseSources::new(cairn, offline);
+        let sources = crate::source::BaseSources::new(cairn, &self.directory, offline);
         let from_pins = request.update != Update::All;
         let change = match resolve_lock(&request, &sources).await {
             Ok(change) => change,

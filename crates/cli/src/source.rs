@@ -5,27 +5,38 @@ use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_build::{FetchError, Fetcher, Sources};
+use cairn_build::spec::Debian;
+use cairn_build::{DebianSources, FetchError, Fetcher, Sources};
 use cairn_ledger::Source;
 use cairn_oci::{Digest, Reference};
+use cairn_packages::debian::Wanted;
 use cairn_store::{Blob, Repository, RepositoryError, Store};
 
 use crate::cache::Cached;
+use crate::debian;
 use crate::failure::Failure;
 use crate::fetch::Downloads;
 use crate::program::Cairn;
 
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Where locking finds base images: the local store and registries.
 pub struct BaseSources<'a> {
     cairn: &'a Cairn,
+    /// The spec's directory.
+    directory: &'a Path,
     offline: bool,
 }
 
 impl<'a> BaseSources<'a> {
     /// Sources by way of this program's store and client; with `offline`, of its store and cache alone.
     #[must_use]
-    pub const fn new(cairn: &'a Cairn, offline: bool) -> Self {
-        Self { cairn, offline }
+    pub const fn new(cairn: &'a Cairn, directory: &'a Path, offline: bool) -> Self {
+        Self {
+            cairn,
+            directory,
+            offline,
+        }
     }
 }
 
@@ -34,6 +45,12 @@ impl Fetcher for BaseSources<'_> {
     async fn fetch(&self, url: &str, digest: &Digest, size: Option<u64>) -> Result<Blob, FetchError> {
         Downloads::new(self.cairn, self.offline)
             .fetch(url, digest, size)
+            .await
+    }
+
+    async fn fetch_package(&self, url: &str, digest: &Digest, size: u64) -> Result<Blob, FetchError> {
+        Downloads::new(self.cairn, self.offline)
+            .fetch_package(url, digest, size)
             .await
     }
 }
@@ -49,6 +66,14 @@ impl Sources for BaseSources<'_> {
         }
         let opened = self.cairn.open_base(reference).await?;
         Ok(opened)
+    }
+
+    async fn debian(&self, wanted: &Debian) -> Result<DebianSources, AnyError> {
+        debian::sources(self.cairn, self.directory, wanted, Path::new("/"))
+    }
+
+    async fn debian_file(&self, wanted: &Wanted) -> Result<Option<Vec<u8>>, debian::FetchError> {
+        debian::file(self.cairn, self.offline, wanted).await
     }
 }
 

@@ -7,7 +7,7 @@ use cairn_layer::TreePath;
 use cairn_oci::{Descriptor, Digest, Document, Manifest, Platform, annotations, json, media_type};
 use cairn_store::{RawManifest, Repository, Target};
 
-use super::plan::PlannedLayer;
+use super::plan::{Plan, PlannedLayer};
 use super::{Build, BuildError, BuildRequest, BuiltLayer, Silent, config, own};
 use crate::inputs::Inputs;
 use crate::lock::LockedSource;
@@ -88,7 +88,7 @@ pub async fn check(
     let platforms = build.platforms()?;
     let last = build.last_images(last).await?;
     let mut checks = Vec::new();
-    for (platform, layers) in build.plan_layers(&platforms).await? {
+    for (platform, Plan { layers, .. }) in build.plan_layers(&platforms).await? {
         checks.push(build.check_platform(platform, layers, &last).await?);
     }
     Ok(checks)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cairn_layer::{LocalError, ReadError, WriteError};
 use cairn_oci::json::JsonError;
 use cairn_oci::{Digest, Platform};
+use cairn_packages::deb::DebError;
 use cairn_store::files::FileError;
 use cairn_store::{ReadBytes, RepositoryError};
 
@@ -15,6 +16,12 @@ use crate::inputs::FetchError;
 /// Why an image was not built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// A package is not what it should be.
+    #[error(transparent)]
+    Package {
+        /// Which one, and what is wrong.
+        source: Box<DebError>,
+    },
     /// The spec asks for what cannot be; the places are in the spec's text.
     #[error("the spec cannot be built")]
     Spec {

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use cairn_layer::{GlobFilter, Limits, Spool, Spooled, Tree, UnpackError, UnpackOptions, unpack};
 use cairn_oci::{Digest, Platform};
-use cairn_store::{files, verified};
+use cairn_packages::deb::DebError;
+use cairn_store::{Blob, files, verified};
 
+use super::packages::Packages;
 use crate::blocking::{feed, pipe, run};
 use crate::document::chain;
 use crate::finding::Finding;
 use crate::inputs::{FetchError, Fetcher, Missing};
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedPackage};
 use crate::spec::{Destination, Extract, Fetch, Spec};
 
 /// How many bytes wait in memory before they go to a scratch file.
@@ -29,9 +31,14 @@ pub(crate) enum Content {
     Tree(Tree),
 }
 
-/// All that a spec fetches, by the number of the layer, the number in it, and what the URL gives.
+/// All that a build takes from elsewhere.
 #[derive(Debug, Default)]
-pub(crate) struct Fetched(BTreeMap<(usize, usize, Digest), Content>);
+pub(crate) struct Fetched {
+    /// What the spec fetches, by the number of the layer, the number in it, and what the URL gives.
+    contents: BTreeMap<(usize, usize, Digest), Content>,
+    /// The packages.
+    pub(super) packages: Packages,
+}
 
 /// Why something could not be had or unpacked.
 pub(crate) enum Failed {
@@ -39,6 +46,8 @@ pub(crate) enum Failed {
     Spec(Vec<Finding>),
     /// Somebody else's.
     Fetch(FetchError),
+    /// A package is not what it should be.
+    Package(Box<DebError>),
 }
 
 /// Where and how content is kept.
@@ -52,7 +61,7 @@ pub(crate) struct Keeping<'a> {
 impl Fetched {
     /// What `fetch` gives for `platform`.
     pub(super) fn get(&self, (layer, number): (usize, usize), digest: Digest) -> Option<&Content> {
-        self.0.get(&(layer, number, digest))
+        self.contents.get(&(layer, number, digest))
     }
 
     /// Asks for everything that the platforms need, each digest once.
@@ -95,9 +104,10 @@ impl Fetched {
                 }
             }
         }
+        let packages = Packages::all(lock, platforms, keeping, &mut missing).await?;
         missing.into_error().map_err(Failed::Fetch)?;
         if findings.is_empty() {
-            Ok(Self(contents))
+            Ok(Self { contents, packages })
         } else {
             Err(Failed::Spec(findings))
         }
@@ -106,12 +116,12 @@ impl Fetched {
 
 /// A whole file that has no name any more.
 #[derive(Clone)]
-struct Kept {
-    file: Arc<File>,
-    size: u64,
+pub(super) struct Kept {
+    pub(super) file: Arc<File>,
+    pub(super) size: u64,
 }
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn keep(
     url: &str,
@@ -120,6 +130,25 @@ async fn keep(
     keeping: Keeping<'_>,
 ) -> Result<Kept, FetchError> {
     let blob = keeping.fetcher.fetch(url, &digest, expected).await?;
+    keep_blob(url, digest, expected, blob, keeping).await
+}
+
+/// A package that the lock pins.
+pub(super) async fn keep_package(package: &LockedPackage, keeping: Keeping<'_>) -> Result<Kept, FetchError> {
+    let LockedPackage {
+        url, digest, size, ..
+    } = package;
+    let blob = keeping.fetcher.fetch_package(url, digest, *size).await?;
+    keep_blob(url, *digest, Some(*size), blob, keeping).await
+}
+
+async fn keep_blob(
+    url: &str,
+    digest: Digest,
+    expected: Option<u64>,
+    blob: Blob,
+    keeping: Keeping<'_>,
+) -> Result<Kept, FetchError> {
     let size = blob.size;
     if let Some(expected) = expected.filter(|expected| *expected != size) {
         return Err(FetchError::Size {
@@ -152,7 +181,7 @@ async fn keep(
 }
 
 /// A file to write to, which is gone when it is dropped, and the same file for reading, which stays.
-fn scratch_file(scratch: &Path) -> Result<(BufWriter<files::TemporaryFile>, File), AnyError> {
+pub(super) fn scratch_file(scratch: &Path) -> Result<(BufWriter<files::TemporaryFile>, File), AnyError> {
     let out = files::temporary(scratch)?;
     let file = File::open(out.path())?;
     Ok((BufWriter::with_capacity(BUFFER, out), file))

@@ -17,6 +17,7 @@ mod fetch;
 mod ignore;
 mod layers;
 mod own;
+mod packages;
 mod plan;
 mod program;
 mod progress;
@@ -34,9 +35,9 @@ use tokio::sync::Mutex;
 pub use self::error::BuildError;
 pub(crate) use self::fetch::{Failed, Fetched, Keeping};
 pub(crate) use self::plan::plan;
-use self::plan::{PlannedLayer, PlatformPlan};
+use self::plan::{Plan, PlatformPlan};
 use self::program::Stack;
-pub use self::program::{Problem, Warning};
+pub use self::program::{Matter, Problem, Warning};
 pub use self::progress::{Progress, Silent};
 use crate::build_record::Releases;
 use crate::inputs::Inputs;
@@ -166,7 +167,7 @@ pub async fn build(
     build.check_lock()?;
     let platforms = build.platforms()?;
     let plans = build.plan(&platforms).await?;
-    let warnings = plans.iter().filter_map(|plan| build.warning(plan)).collect();
+    let warnings = plans.iter().flat_map(|plan| build.warnings(plan)).collect();
     progress.planned(plans.iter().map(|plan| plan.layers.len()).sum());
     let mut transferred = Transferred::default();
     let mut built = Vec::new();
@@ -245,13 +246,15 @@ impl Build<'_> {
         fetched.map_err(|failed| match failed {
             Failed::Spec(findings) => BuildError::Spec { findings },
             Failed::Fetch(source) => BuildError::Fetch { source },
+            Failed::Package(source) => BuildError::Package { source },
         })
     }
 
     async fn plan(&self, platforms: &[Platform]) -> Result<Vec<PlatformPlan>, BuildError> {
         let mut plans = Vec::new();
-        for (platform, layers) in self.plan_layers(platforms).await? {
+        for (platform, Plan { layers, doubts }) in self.plan_layers(platforms).await? {
             plans.push(PlatformPlan {
+                doubts,
                 base_config: self.base_config(&platform).await?,
                 platform,
                 layers,
@@ -261,10 +264,7 @@ impl Build<'_> {
     }
 
     /// What our own layers will hold, or everything that the spec has wrong.
-    async fn plan_layers(
-        &self,
-        platforms: &[Platform],
-    ) -> Result<Vec<(Platform, Vec<PlannedLayer>)>, BuildError> {
+    async fn plan_layers(&self, platforms: &[Platform]) -> Result<Vec<(Platform, Plan)>, BuildError> {
         let context = Context::open(self.request.directory);
         let mut context = context.map_err(|source| BuildError::Context { source })?;
         if let Some(counter) = self.progress.counter() {
@@ -275,10 +275,10 @@ impl Build<'_> {
         let mut plans = Vec::new();
         let mut findings = Vec::new();
         for platform in platforms {
-            let layers = plan(spec, lock, platform, &context, &fetched)
-                .and_then(|layers| plan::split(spec, lock, platform, layers));
-            match layers {
-                Ok(layers) => plans.push((platform.clone(), layers)),
+            let planned = plan(spec, lock, platform, &context, &fetched)
+                .and_then(|plan| plan::split(spec, lock, platform, plan));
+            match planned {
+                Ok(plan) => plans.push((platform.clone(), plan)),
                 Err(more) => findings.extend(more),
             }
         }
@@ -288,6 +288,14 @@ impl Build<'_> {
         findings.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
         findings.dedup();
         Err(BuildError::Spec { findings })
+    }
+
+    fn warnings(&self, plan: &PlatformPlan) -> Vec<Warning> {
+        let doubts = plan.doubts.iter().map(|doubt| Warning {
+            platform: plan.platform.clone(),
+            about: Matter::Package(doubt.clone()),
+        });
+        doubts.chain(self.warning(plan)).collect()
     }
 
     /// Says if the program that the image runs is not there: with a base, only if our own layers decide it. A path below a
@@ -311,9 +319,11 @@ impl Build<'_> {
         let problem = Stack::new(&plan.layers, listing.as_ref()).problem(program)?;
         Some(Warning {
             platform: plan.platform.clone(),
-            key,
-            program: program.clone(),
-            problem,
+            about: Matter::Program {
+                key,
+                program: program.clone(),
+                problem,
+            },
         })
     }
 
@@ -326,6 +336,7 @@ impl Build<'_> {
             platform,
             base_config,
             layers: planned,
+            ..
         } = plan;
         if let Some(base) = &base_config {
             self.keep_base_config(base).await?;

@@ -22,6 +22,15 @@ pub(super) struct PlatformPlan {
     pub(super) base_config: Option<BaseConfig>,
     /// Our own layers, lowest first.
     pub(super) layers: Vec<PlannedLayer>,
+    /// What the scripts of packages may have done besides.
+    pub(super) doubts: Vec<cairn_packages::image::Warning>,
+}
+
+/// Our own layers of one platform's image, lowest first, and what should be known of them.
+pub(crate) struct Plan {
+    pub(crate) layers: Vec<PlannedLayer>,
+    /// What the scripts of packages may have done besides.
+    pub(super) doubts: Vec<cairn_packages::image::Warning>,
 }
 
 /// One of our own layers, before it is written.
@@ -61,11 +70,23 @@ pub(crate) fn plan(
     platform: &Platform,
     context: &Context,
     fetched: &Fetched,
-) -> Result<Vec<PlannedLayer>, Vec<Finding>> {
+) -> Result<Plan, Vec<Finding>> {
     let base = lock.base.as_ref().and_then(|base| base.platforms.get(platform));
     let nothing = BaseListing::default();
     let listing = base.map_or(&nothing, |base| &base.value.listing);
     let mut findings = Vec::new();
+    let mut lower = listing.to_listing();
+    let Plan { mut layers, doubts } = packages_layers(spec, platform, fetched, &mut lower, &mut findings);
+    // Packages bring users and groups too.
+    let merged = (!layers.is_empty()).then(|| BaseListing::of(&lower, Vec::new()));
+    let listing = match &merged {
+        Some(Ok(listing)) => listing,
+        Some(Err(error)) => {
+            findings.push(Finding::new(error.to_string(), packages_span(spec)));
+            listing
+        }
+        None => listing,
+    };
     let accounts = Accounts::merge(spec, listing, &mut findings);
     if let Err(finding) = accounts.resolve(spec.config.user.as_ref()) {
         findings.push(finding);
@@ -74,8 +95,6 @@ pub(crate) fn plan(
         findings.push(finding);
         Arc::default()
     });
-    let mut lower = listing.to_listing();
-    let mut layers = Vec::new();
     if spec.has_accounts() {
         match users_layer(&accounts, &lower) {
             Ok(tree) => layers.push(PlannedLayer {
@@ -103,7 +122,56 @@ pub(crate) fn plan(
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(layers)
+    Ok(Plan { layers, doubts })
+}
+
+/// The layers of packages, which come first; `lower` then has what they bring.
+fn packages_layers(
+    spec: &Spec,
+    platform: &Platform,
+    fetched: &Fetched,
+    lower: &mut Listing,
+    findings: &mut Vec<Finding>,
+) -> Plan {
+    let finding = |error: &dyn std::error::Error| Finding::new(chain(error), packages_span(spec));
+    let assembly = match fetched.packages.assemble(platform, lower) {
+        Ok(Some(assembly)) => assembly,
+        Ok(None) => {
+            return Plan {
+                layers: Vec::new(),
+                doubts: Vec::new(),
+            };
+        }
+        Err(error) => {
+            findings.push(finding(&error));
+            return Plan {
+                layers: Vec::new(),
+                doubts: Vec::new(),
+            };
+        }
+    };
+    let mut doubts = assembly.warnings;
+    doubts.retain(|doubt| !doubt.is_minor());
+    let mut layers = Vec::new();
+    for layer in assembly.layers {
+        if let Err(error) = lower.apply_tree(&layer.tree) {
+            findings.push(finding(&error));
+        }
+        layers.push(PlannedLayer {
+            // No layer of a spec can have a name with a colon.
+            name: format!("debian:{}", layer.name),
+            part: None,
+            compression: spec.image.compression,
+            tree: layer.tree,
+        });
+    }
+    Plan { layers, doubts }
+}
+
+fn packages_span(spec: &Spec) -> Range<usize> {
+    spec.packages
+        .as_ref()
+        .map_or(0..0, |packages| packages.span.clone())
 }
 
 /// Where the spec begins to add users or groups.
@@ -124,11 +192,11 @@ pub(super) fn split(
     spec: &Spec,
     lock: &Lock,
     platform: &Platform,
-    planned: Vec<PlannedLayer>,
-) -> Result<Vec<PlannedLayer>, Vec<Finding>> {
+    planned: Plan,
+) -> Result<Plan, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut layers = Vec::new();
-    for layer in planned {
+    for layer in planned.layers {
         let Some(borders) = lock.splits.get(&layer.name) else {
             layers.push(layer);
             continue;
@@ -142,7 +210,7 @@ pub(super) fn split(
     let below = base.map_or(0, |base| base.value.layers.len());
     findings.extend(too_many_layers(spec, lock, platform, below, layers.len()));
     if findings.is_empty() {
-        Ok(layers)
+        Ok(Plan { layers, ..planned })
     } else {
         Err(findings)
     }

@@ -16,12 +16,24 @@ const MAX_LINKS: usize = 40;
 pub struct Warning {
     /// In the image for which machine.
     pub platform: Platform,
-    /// `entrypoint`, or `cmd` where there is no entrypoint.
-    pub key: &'static str,
-    /// The program: an absolute path.
-    pub program: String,
-    /// Why it would not run.
-    pub problem: Problem,
+    /// What it is about.
+    pub about: Matter,
+}
+
+/// What a warning is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matter {
+    /// The program that the image runs.
+    Program {
+        /// `entrypoint`, or `cmd` where there is no entrypoint.
+        key: &'static str,
+        /// The program: an absolute path.
+        program: String,
+        /// Why it would not run.
+        problem: Problem,
+    },
+    /// What a package's scripts would have done.
+    Package(cairn_packages::image::Warning),
 }
 
 /// Why a program would not run.
@@ -45,12 +57,20 @@ pub enum Problem {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            platform,
-            key,
-            program,
-            problem,
-        } = self;
+        let (key, program, problem) = match &self.about {
+            Matter::Program {
+                key,
+                program,
+                problem,
+            } => (key, program, problem),
+            Matter::Package(warning) => {
+                write!(f, "{warning}")?;
+                if let Some(hint) = warning.hint() {
+                    write!(f, "; {hint}")?;
+                }
+                return write!(f, " ({})", self.platform);
+            }
+        };
         write!(f, "the {key} {program} ")?;
         match problem {
             Problem::Missing { at: None } => write!(f, "is not in the image"),
@@ -61,7 +81,7 @@ impl fmt::Display for Warning {
             Problem::NotExecutable { mode } => write!(f, "is not executable: its mode is {mode:04o}"),
             Problem::Links => write!(f, "leads through more than {MAX_LINKS} symbolic links"),
         }?;
-        write!(f, " ({platform})")
+        write!(f, " ({})", self.platform)
     }
 }
 

@@ -82,6 +82,7 @@ pub(super) fn check(lock: &Lock, spec: &Spec) -> Vec<Finding> {
             findings.push(Finding::new(message, base.source.span.clone()).with_hint(HINT));
         }
     }
+    findings.extend(super::debian::other(lock, spec).map(|finding| finding.with_hint(HINT)));
     findings.extend(other_fetches(lock, spec));
     findings.extend(surplus_splits(lock, spec));
     findings.sort_by_key(|finding| finding.span.start);
@@ -132,6 +133,7 @@ fn surplus_platforms(lock: &Lock, spec: &Spec) -> Vec<Finding> {
 
 pub(super) fn missing(lock: &Lock, spec: &Spec) -> Vec<String> {
     let mut missing = missing_base(lock, spec);
+    missing.extend(super::debian::missing(lock, spec));
     let urls = spec.fetched().into_keys();
     missing.extend(urls.filter(|url| !lock.fetched.contains_key(url)));
     let unsplit = spec

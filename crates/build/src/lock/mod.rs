@@ -20,6 +20,7 @@
 
 mod check;
 mod comments;
+mod debian;
 mod listing;
 mod reader;
 mod text;
@@ -33,6 +34,7 @@ use cairn_oci::{Descriptor, Digest, Platform};
 use jiff::Timestamp;
 
 pub(crate) use self::check::source_text;
+pub use self::debian::{Asked, LockedArchive, LockedDebian, LockedPackage};
 pub use self::listing::{BaseListing, ListingError};
 pub use self::workspace::WorkspaceLock;
 use crate::finding::{Finding, Located};
@@ -54,6 +56,8 @@ pub struct Lock {
     pub dated_by_spec: bool,
     /// The base, if the spec has one.
     pub base: Option<LockedBase>,
+    /// Packages of Debian, if the spec asks for some.
+    pub packages: Option<Located<LockedDebian>>,
     /// What the spec fetches, by URL.
     pub fetched: BTreeMap<String, Located<LockedFetch>>,
     /// Where the layers are cut that the spec splits, by the layer's name: the paths with which each part but the first

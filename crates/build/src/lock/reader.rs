@@ -8,6 +8,7 @@ use cairn_oci::{Descriptor, Digest, MediaType, Platform, media_type};
 use cairn_packages::Installed;
 use jiff::Timestamp;
 
+use super::debian;
 use super::text::{path, unescape};
 use super::{
     BaseListing, LIMIT, Lock, LockedBase, LockedFetch, LockedLayer, LockedOrigin, LockedPlatform,
@@ -17,9 +18,17 @@ use crate::document::{self, Findings, Keys, Problem, Section, chain};
 use crate::finding::{Finding, Located};
 use crate::spec::values;
 
-const ROOT: Keys = Keys::all(&["output", "created", "created-from", "base", "fetch", "split"]);
+const ROOT: Keys = Keys::all(&[
+    "output",
+    "created",
+    "created-from",
+    "base",
+    "packages",
+    "fetch",
+    "split",
+]);
 const WORKSPACE: Keys = Keys::all(&["output", "image"]);
-const IMAGE: Keys = Keys::all(&["created", "created-from", "base", "fetch", "split"]);
+const IMAGE: Keys = Keys::all(&["created", "created-from", "base", "packages", "fetch", "split"]);
 const FETCH: Keys = Keys::all(&["url", "digest", "size"]);
 const SPLIT: Keys = Keys::all(&["layer", "borders"]);
 const BASE: Keys = Keys::all(&["image", "oci", "archive", "rootfs", "digest", "platform"]);
@@ -118,6 +127,7 @@ fn read_pins(root: &Section<'_>) -> Option<Lock> {
     let base = root
         .table("base", "[base]", &BASE)
         .map(|section| read_base(&section));
+    let packages = debian::read(root);
     let fetched = read_fetched(root);
     let splits = read_splits(root);
     Some(Lock {
@@ -128,6 +138,7 @@ fn read_pins(root: &Section<'_>) -> Option<Lock> {
             Some(base) => Some(base?),
             None => None,
         },
+        packages,
         fetched,
         splits,
     })
@@ -222,11 +233,11 @@ fn created_from(text: &str) -> Result<(), Problem> {
     Err(Problem::new(format!("`{text}` is not `spec`")))
 }
 
-fn digest(text: &str) -> Result<Digest, Problem> {
+pub(super) fn digest(text: &str) -> Result<Digest, Problem> {
     text.parse().map_err(|error| Problem::new(chain(&error)))
 }
 
-fn text(text: &str) -> Result<String, Problem> {
+pub(super) fn text(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 

@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use cairn_layer::Attributes;
 use cairn_oci::{Descriptor, Platform};
 
+use super::debian;
 use super::text::{escape, path_text, quoted};
 use super::{
     BaseListing, Lock, LockedBase, LockedFetch, LockedLayer, LockedOrigin, LockedPlatform, LockedSource,
@@ -43,6 +44,9 @@ fn write_pins(lock: &Lock, at: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     }
     if let Some(base) = &lock.base {
         write_base(base, at, f)?;
+    }
+    if let Some(packages) = &lock.packages {
+        debian::write(&packages.value, at, f)?;
     }
     for (url, locked) in &lock.fetched {
         let LockedFetch { digest, size } = locked.value;
@@ -126,7 +130,11 @@ fn write_listing(listing: &BaseListing, f: &mut fmt::Formatter<'_>) -> fmt::Resu
     )
 }
 
-fn list(f: &mut fmt::Formatter<'_>, key: &str, elements: impl Iterator<Item = String>) -> fmt::Result {
+pub(super) fn list(
+    f: &mut fmt::Formatter<'_>,
+    key: &str,
+    elements: impl Iterator<Item = String>,
+) -> fmt::Result {
     let elements: String = elements.map(|element| format!("  {element},\n")).collect();
     if elements.is_empty() {
         return writeln!(f, "{key} = []");

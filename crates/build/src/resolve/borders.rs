@@ -72,8 +72,8 @@ fn weigh(
     let mut findings: Vec<Finding> = Vec::new();
     for platform in spec.platforms() {
         match plan(spec, lock, platform, &context, fetched) {
-            Ok(layers) => {
-                for layer in layers {
+            Ok(plan) => {
+                for layer in plan.layers {
                     weights.entry(layer.name).or_default().add(&layer.tree);
                 }
             }

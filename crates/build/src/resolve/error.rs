@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use cairn_layer::{LocalError, ReadError};
 use cairn_oci::json::JsonError;
 use cairn_oci::manifest::DocumentError;
-use cairn_oci::{Digest, MediaType};
+use cairn_oci::{Digest, MediaType, Platform};
+use cairn_packages::InstalledError;
+use cairn_packages::deb::DebError;
+use cairn_packages::debian::{ArchiveError, ResolveError};
 use cairn_packages::status::StatusError;
 use cairn_store::{ReadBytes, RepositoryError};
 
@@ -176,6 +179,38 @@ pub enum LockError {
     Changed {
         /// Which file.
         path: PathBuf,
+    },
+    /// A package is not what it should be.
+    #[error(transparent)]
+    Package {
+        /// Which one, and what is wrong.
+        source: Box<DebError>,
+    },
+    /// There is no archive of packages to ask.
+    #[error("cannot find packages of Debian")]
+    DebianSources {
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An archive of packages cannot be read, or not be trusted.
+    #[error(transparent)]
+    DebianArchive {
+        /// Which file, and why not.
+        source: Box<ArchiveError>,
+    },
+    /// What is asked for cannot be had.
+    #[error("for {platform}")]
+    Debian {
+        /// For which platform.
+        platform: Platform,
+        /// Why not.
+        source: ResolveError,
+    },
+    /// A package of an index cannot be.
+    #[error("an index has a package that cannot be")]
+    DebianPackage {
+        /// What is wrong.
+        source: InstalledError,
     },
     /// The base's record of installed packages is damaged.
     #[error("cannot read which packages the base {base} has")]

@@ -57,5 +57,6 @@ pub(super) async fn all(
     fetched.map_err(|failed| match failed {
         Failed::Spec(findings) => LockError::Spec { findings },
         Failed::Fetch(source) => LockError::Fetch { source },
+        Failed::Package(source) => LockError::Package { source },
     })
 }

@@ -2,6 +2,7 @@
 
 mod borders;
 mod contents;
+mod debian;
 mod error;
 mod fetch;
 mod image;
@@ -132,10 +133,12 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
     let kept = request.existing.filter(|_| request.update != Update::All);
     let base = resolve_base(request, kept, sources).await?;
     let (created, dated) = resolve_created(request, kept, &base, sources).await?;
+    let packages = debian::resolve(request, base.locked.as_ref(), kept, sources).await?;
     let mut lock = Lock {
         output: OUTPUT_VERSION,
         created: Located::nowhere(created),
         dated_by_spec: dated,
+        packages,
         base: base.locked,
         fetched: fetch::resolve(request, kept, sources).await?,
         splits: BTreeMap::new(),
@@ -383,6 +386,18 @@ fn pins(lock: &Lock) -> BTreeMap<String, String> {
     }
     for (url, locked) in &lock.fetched {
         pins.insert(url.clone(), locked.value.digest.to_string());
+    }
+    for (platform, packages) in lock
+        .packages
+        .iter()
+        .flat_map(|packages| &packages.value.platforms)
+    {
+        for found in &packages.value {
+            let package = &found.package;
+            let (name, architecture) = (package.name(), package.architecture());
+            let subject = format!("the package {name}:{architecture} for {platform}");
+            pins.insert(subject, package.version().to_owned());
+        }
     }
     let Some(base) = &lock.base else {
         return pins;

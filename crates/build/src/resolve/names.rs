@@ -12,6 +12,8 @@ pub struct PinNames {
     pub(super) created: bool,
     /// The base, on all platforms.
     pub(super) base: bool,
+    /// All packages.
+    pub(super) packages: bool,
     /// URLs.
     pub(super) fetched: BTreeSet<String>,
     /// Layers that are split.
@@ -29,7 +31,7 @@ pub struct UnknownPin {
 }
 
 impl PinNames {
-    /// The pins that `spec` needs and that `names` name: `created`; `base`, or the base as the spec has it; `fetch` for all
+    /// The pins that `spec` needs and that `names` name: `created`; `base`, or the base as the spec has it; `packages` for all of them; `fetch` for all
     /// URLs, or one URL, whole; the name of a layer that is split. A name that fits several names all of them.
     ///
     /// # Errors
@@ -53,12 +55,14 @@ impl PinNames {
     fn add(&mut self, spec: &Spec, name: &str) -> bool {
         let created = name == "created";
         let base = base_name(spec).is_some_and(|base| name == "base" || name == base);
+        let packages = name == "packages" && spec.packages.is_some();
         let urls = spec.fetched().into_keys();
         let urls: Vec<_> = urls.filter(|url| name == "fetch" || name == url).collect();
         let layers: Vec<_> = spec.split_layers().filter(|layer| *layer == name).collect();
-        let found = created || base || !urls.is_empty() || !layers.is_empty();
+        let found = created || base || packages || !urls.is_empty() || !layers.is_empty();
         self.created |= created;
         self.base |= base;
+        self.packages |= packages;
         self.fetched.extend(urls);
         self.splits.extend(layers.into_iter().map(str::to_owned));
         found
@@ -75,6 +79,9 @@ fn known(spec: &Spec) -> Vec<String> {
     let mut known = vec!["created".to_owned()];
     if let Some(base) = base_name(spec) {
         known.extend(["base".to_owned(), base]);
+    }
+    if spec.packages.is_some() {
+        known.push("packages".to_owned());
     }
     let urls = spec.fetched();
     if !urls.is_empty() {

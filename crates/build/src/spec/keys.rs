@@ -92,9 +92,10 @@ const PORT: Shape = Shape::Either(&[
 ]);
 
 tables! {
-    ROOT "What an image is to be." later ["packages"] {
+    ROOT "What an image is to be." later [] {
         "image" Optional Shape::Table(&IMAGE), "What the image is called, and for which machines it is.";
         "base" Optional Shape::Table(&BASE), "What it is built upon; without it: nothing.";
+        "packages" Optional Shape::Table(&PACKAGES), "Packages of the operating system.";
         "user" Optional Shape::Tables(&USER), "Users that /etc/passwd gets.";
         "group" Optional Shape::Tables(&GROUP), "Groups that /etc/group gets.";
         "layer" Optional Shape::Tables(&LAYER), "Layers, lowest first.";
@@ -129,6 +130,18 @@ tables! {
         "archive" Optional Shape::Text, "An image in an archive of OCI or Docker, with its name if it has several.";
         "rootfs" Optional Shape::Text, "A tar archive of a root file system.";
         "inherit" Optional Shape::List(&INHERIT), "Which parts of the base's configuration are taken over. Default: env and workdir.";
+    }
+    PACKAGES "Packages of the operating system." later [] {
+        "debian" Required Shape::Table(&DEBIAN), "Packages of Debian.";
+    }
+    DEBIAN "Packages of Debian, pinned by version and SHA-256; no script is run." later [] {
+        "suite" Required Shape::Text, "Which release, such as bookworm.";
+        "mirror" Optional Shape::Form("^(https?://|file:/)[^#?@ ]+$"), "The archive's root; {snapshot} is the date of the snapshot. Default: CAIRN_DEBIAN_MIRROR, else the host's own sources.";
+        "components" Optional TEXTS, "Components of the mirror. Default: main.";
+        "install" Required TEXTS, "What is asked for: NAME, NAME=VERSION or NAME:ARCHITECTURE.";
+        "recommends" Optional Shape::Boolean, "Whether what packages recommend comes too. Default: false.";
+        "keyring" Optional LOCAL, "A file with the keys that may sign the mirror. Default: the host's.";
+        "snapshot" Optional Shape::Text, "The time of which the archive is to be, in RFC 3339.";
     }
     USER "A user." later [] {
         "name" Required ACCOUNT, "Its name.";

@@ -30,6 +30,7 @@
 
 mod capability;
 mod checks;
+mod debian;
 mod fetch;
 mod health;
 pub(crate) mod keys;
@@ -45,6 +46,7 @@ use cairn_oci::{Digest, Platform, Reference, RepositoryName};
 use jiff::Timestamp;
 
 pub use self::capability::Capabilities;
+pub use self::debian::{Debian, SNAPSHOT};
 pub use self::fetch::{Checksum, Extract, Fetch};
 pub use self::health::Healthcheck;
 pub use self::rules::ChannelRules;
@@ -66,6 +68,8 @@ pub struct Spec {
     pub image: Image,
     /// `[base]`; none: from scratch.
     pub base: Option<Base>,
+    /// `[packages.debian]`; none: no packages.
+    pub packages: Option<Debian>,
     /// `[[user]]`, in the order of the text.
     pub users: Vec<User>,
     /// `[[group]]`, in the order of the text.

@@ -14,7 +14,7 @@ use super::keys::{BASE, CONFIG, COPY, DIR, FETCH, GROUP, IMAGE, LAYER, LEDGER, L
 use super::values::{self, Destination, Owner, Template};
 use super::{
     Base, BaseSource, Capabilities, Config, Copy, Created, Directory, Extended, Group, ID_LIMIT, Image,
-    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, fetch, health, rules, split_glob,
+    Inherit, LIMIT, Layer, Ledger, Link, Spec, User, Write, checks, debian, fetch, health, rules, split_glob,
 };
 use crate::document::{self, Findings, Problem, Section, chain, nearest};
 use crate::finding::{Finding, Located};
@@ -59,6 +59,7 @@ fn read_root(root: &Section<'_>) -> Option<Spec> {
     let base = root
         .table("base", "[base]", &BASE.names)
         .map(|section| read_base(&section));
+    let packages = debian::read(root);
     let users = root.tables("user", "[[user]]", &USER.names);
     let users: Vec<_> = users.iter().filter_map(read_user).collect();
     let groups = root.tables("group", "[[group]]", &GROUP.names);
@@ -75,6 +76,7 @@ fn read_root(root: &Section<'_>) -> Option<Spec> {
             Some(base) => Some(base?),
             None => None,
         },
+        packages,
         users,
         groups,
         layers,

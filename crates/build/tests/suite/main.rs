@@ -18,6 +18,7 @@ mod layers;
 mod locking;
 mod locks;
 mod options;
+mod packages;
 mod records;
 mod releases;
 mod schema;
@@ -26,6 +27,8 @@ mod selecting;
 mod spec_errors;
 mod specs;
 mod splits;
+#[path = "../../../packages/tests/support/mod.rs"]
+mod support;
 mod users;
 mod verifying;
 mod workspaces;

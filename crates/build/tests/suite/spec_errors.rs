@@ -256,11 +256,6 @@ fn dates_that_are_none() {
 }
 
 #[test]
-fn what_is_not_supported_yet_is_said_so() {
-    insta::assert_snapshot!(after_image(&["[packages.debian]\nsuite = \"bookworm\"\n",]));
-}
-
-#[test]
 fn broken_toml_is_reported_without_what_follows_from_it() {
     insta::assert_snapshot!(format!(
         "{}\n{}\n{}",

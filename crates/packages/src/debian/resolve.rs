@@ -59,6 +59,15 @@ pub struct Selected {
     pub is_essential: bool,
 }
 
+impl Selected {
+    /// Where it is: the archive's root, and its path with everything escaped that a URL understands differently.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let path = self.filename.strip_prefix("./").unwrap_or(&self.filename);
+        format!("{}/{}", self.uri, path.replace('%', "%25"))
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {

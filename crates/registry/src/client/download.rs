@@ -78,13 +78,41 @@ impl Client {
         limit: u64,
         output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<u64, DownloadError> {
-        let url = Url::parse(url).map_err(|_| DownloadError::Url)?;
         // The option for registries does not reach here: what a spec names is fetched over TLS.
+        self.download_by(url, limit, PlainHttp::LoopbackOnly, output)
+            .await
+    }
+
+    /// As [`Client::download`], and over plain HTTP too: for what is verified by a signature or a digest, whatever way it came,
+    /// as the files of package archives are.
+    ///
+    /// # Errors
+    ///
+    /// [`DownloadError`]; what was given to `output` is then of no use.
+    pub async fn download_verified(
+        &self,
+        url: &str,
+        limit: u64,
+        output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<u64, DownloadError> {
+        self.download_by(url, limit, PlainHttp::Allow, output).await
+    }
+
+    async fn download_by(
+        &self,
+        url: &str,
+        limit: u64,
+        plain_http: PlainHttp,
+        output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<u64, DownloadError> {
+        let url = Url::parse(url).map_err(|_| DownloadError::Url)?;
         let config = ClientConfig {
-            plain_http: PlainHttp::LoopbackOnly,
+            plain_http,
             ..(*self.config).clone()
         };
-        let is_allowed = url.scheme() == "https" || (url.scheme() == "http" && origin::is_loopback(&url));
+        let is_plain =
+            url.scheme() == "http" && (plain_http == PlainHttp::Allow || origin::is_loopback(&url));
+        let is_allowed = url.scheme() == "https" || is_plain;
         if !is_allowed || !url.username().is_empty() || url.password().is_some() {
             return Err(DownloadError::Url);
         }
