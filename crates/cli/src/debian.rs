@@ -158,7 +158,7 @@ fn read_keyring(path: &Path) -> Result<Keyring, DebianError> {
     let path = path.to_owned();
     let bytes = read_file(&path, Keyring::LIMIT as u64)?;
     let Some(bytes) = bytes else {
-        let source = io::ErrorKind::NotFound.into();
+        let source = io::Error::new(io::ErrorKind::NotFound, "it is not there");
         return Err(DebianError::File { path, source });
     };
     Keyring::read(&bytes).map_err(|source| DebianError::Keyring { path, source })
