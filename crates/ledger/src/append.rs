@@ -3,14 +3,14 @@
 //! Linear mode has exactly one write that counts: the tag `cairn-head`, under the condition that it still points at the
 //! head which was read. Packs and config are written before it, by digest, and mean nothing without it.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{Condition, RepositoryError, Target};
 use jiff::Timestamp;
 
-use crate::causal;
+use crate::causal::{self, Before};
 use crate::class::Class;
 use crate::content;
 use crate::entry::{EntryName, Kind, Mode};
@@ -20,6 +20,7 @@ use crate::head::{self, BuiltHead, HeadError, HeadInfo, HeadStatement};
 use crate::key::{SignError, Signer};
 use crate::open::{Ledger, OpenError, Opened};
 use crate::pack;
+use crate::reading::CountedHead;
 use crate::view::View;
 
 /// How often the same head is sent when no answer comes.
@@ -72,12 +73,38 @@ pub enum CommitError {
         rounds: usize,
     },
     /// Causal mode: the entry is written, but heads of others kept appearing.
-    #[error("the entry {entry} is written in the head {head}, but other heads kept appearing")]
+    #[error(
+        "the entry {entry} is written in the head {head} in {repository}, but others kept writing heads beside it, {rounds} times"
+    )]
     Unmerged {
         /// The name of the entry.
         entry: EntryName,
         /// The last head that was written.
         head: Digest,
+        /// Where.
+        repository: String,
+        /// How often it was tried to join them.
+        rounds: usize,
+    },
+    /// Linear mode: the head was written over whatever was there, because something on the way removed the condition.
+    #[error(
+        "{repository} did not honour the condition under which the head {head} was written: what somebody else appended at the same time may be hidden by it"
+    )]
+    Unconditional {
+        /// Which repository.
+        repository: String,
+        /// The head that was sent.
+        head: Digest,
+        /// What the repository's client saw.
+        source: RepositoryError,
+    },
+    /// Linear mode: the repository does not honour conditions, as it is reached here.
+    #[error(
+        "nothing was appended: the ledger is linear, and {repository} does not honour conditions as it is reached from here"
+    )]
+    NoConditions {
+        /// Which repository.
+        repository: String,
     },
     /// The head could not be signed.
     #[error("the head could not be signed")]
@@ -96,7 +123,11 @@ impl CommitError {
             Self::Write { source, .. } => Class::of(source),
             Self::Unfit(_) => Class::Integrity,
             Self::Contended { .. } => Class::Conflict,
-            Self::Unknown { .. } | Self::Unmerged { .. } | Self::Sign(_) => Class::Environment,
+            Self::Unknown { .. }
+            | Self::Unmerged { .. }
+            | Self::Unconditional { .. }
+            | Self::NoConditions { .. }
+            | Self::Sign(_) => Class::Environment,
         }
     }
 
@@ -107,6 +138,12 @@ impl CommitError {
             Self::Open(error) => error.hint(),
             Self::Unknown { .. } | Self::Unmerged { .. } | Self::Contended { .. } => {
                 Some("run the same command again: it finds out, and completes what is unfinished".to_owned())
+            }
+            Self::Unconditional { .. } => Some(
+                "find out what stands between (a proxy that removes If-Match?); then run cairn audit, and the same command again, where everybody who appended can do so too".to_owned(),
+            ),
+            Self::NoConditions { .. } => {
+                Some("go round the proxy that removes If-Match and If-None-Match, or correct it".to_owned())
             }
             _ => None,
         }
@@ -131,6 +168,7 @@ pub(crate) fn has_effect(kind: &Kind, outcome: &Outcome) -> bool {
 /// A head with the packs that are new in it, and the view that it makes.
 struct Next {
     head: BuiltHead,
+    statement: HeadStatement,
     packs: Vec<Descriptor>,
     blobs: Vec<Bytes>,
     view: View,
@@ -141,11 +179,11 @@ fn put_on(view: &View, envelopes: &[Envelope]) -> Result<Result<View, (EntryName
     let mut view = view.clone();
     for envelope in envelopes {
         let name = envelope.name();
-        if view.fold.position(&name).is_some() {
+        if view.has(&name) {
             continue;
         }
         view.push(envelope.bytes()).map_err(CommitError::Unfit)?;
-        let pushed = view.records.last().zip(view.outcomes.last());
+        let pushed = view.records().last().zip(view.outcomes().last());
         if let Some((record, outcome)) = pushed
             && !has_effect(&record.entry.kind, outcome)
         {
@@ -162,7 +200,7 @@ fn next(view: View, signer: &dyn Signer, at: Timestamp, covers: Vec<String>) -> 
     let (packs, blobs) = cut(&view, &shared, usize::try_from(shared_size).unwrap_or(usize::MAX));
     let statement = HeadStatement {
         ledger: view.state().map_or_else(|| Digest::of(b""), |state| state.ledger),
-        size: view.records.len() as u64,
+        size: view.records().len() as u64,
         packs: head::packs_digest(packs.iter().map(|pack| &pack.digest)),
         at,
         from: view.heads.iter().map(|head| head.digest).collect(),
@@ -171,6 +209,7 @@ fn next(view: View, signer: &dyn Signer, at: Timestamp, covers: Vec<String>) -> 
     let head = head::build(&statement, packs.clone(), signer).map_err(CommitError::Sign)?;
     Ok(Next {
         head,
+        statement,
         packs,
         blobs,
         view,
@@ -182,7 +221,7 @@ fn cut(view: &View, shared: &[Descriptor], shared_size: usize) -> (Vec<Descripto
     let old = pack::layout(shared_size);
     let mut blobs = Vec::new();
     let mut packs = Vec::new();
-    for range in pack::layout(view.records.len()) {
+    for range in pack::layout(view.records().len()) {
         let known = old
             .iter()
             .position(|old| *old == range)
@@ -191,7 +230,7 @@ fn cut(view: &View, shared: &[Descriptor], shared_size: usize) -> (Vec<Descripto
             packs.push(known.clone());
             continue;
         }
-        let bytes = pack::write(view.records[range].iter().map(|record| &record.envelope));
+        let bytes = pack::write(view.records()[range].iter().map(|record| &record.envelope));
         packs.push(pack::descriptor(&bytes));
         blobs.push(bytes);
     }
@@ -200,20 +239,22 @@ fn cut(view: &View, shared: &[Descriptor], shared_size: usize) -> (Vec<Descripto
 
 impl Next {
     /// The view that whoever reads this head will have.
-    fn into_view(self, signer: &dyn Signer, at: Timestamp) -> View {
-        let info = HeadInfo {
-            digest: self.head.manifest.digest(),
-            size: self.head.size,
-            at,
-            signer: signer.key().fingerprint(),
-        };
-        let mut view = self.view;
-        view.covered
-            .extend(view.heads.iter().map(|head| head::short(&head.digest)));
-        view.packs = self.packs;
-        view.heads = vec![info.clone()];
-        view.head = Some(info);
-        view
+    fn into_view(self, signer: &dyn Signer) -> View {
+        let head = Arc::new(CountedHead {
+            info: HeadInfo {
+                digest: self.head.manifest.digest(),
+                size: self.head.size,
+                at: self.statement.at,
+                signer: signer.key().fingerprint(),
+            },
+            mode: self.view.state().map_or(Mode::Linear, |state| state.mode),
+            statement: self.statement,
+            packs: self.packs,
+            records: self.view.records().to_vec(),
+            chain: self.view.walk().chain(),
+        });
+        self.view.known.keep(&head, Some(self.view.walk()));
+        self.view.under(&head)
     }
 }
 
@@ -239,7 +280,7 @@ impl Batch<'_> {
 
     fn is_in(&self, view: &View) -> bool {
         let mut envelopes = self.envelopes.iter();
-        envelopes.all(|envelope| view.fold.position(&envelope.name()).is_some())
+        envelopes.all(|envelope| view.has(&envelope.name()))
     }
 }
 
@@ -310,6 +351,15 @@ impl Ledger {
         batch: &Batch<'_>,
     ) -> Result<Commit, CommitError> {
         let entry = batch.name();
+        let capabilities = self.home.capabilities().await;
+        if !capabilities
+            .map_err(|source| self.write_error(source))?
+            .conditions
+        {
+            return Err(CommitError::NoConditions {
+                repository: self.home.label(),
+            });
+        }
         let mut current = opened.clone();
         let mut view = view;
         for _ in 0..ROUND_LIMIT {
@@ -318,7 +368,7 @@ impl Ledger {
             let parent = current.head().map(|head| head.digest);
             match self.send_linear(&next.head, parent, entry).await? {
                 Sent::Accepted => {
-                    let view = next.into_view(batch.signer, batch.at);
+                    let view = next.into_view(batch.signer);
                     return Ok(Commit::Appended(Box::new(Opened { view, ..current })));
                 }
                 Sent::Refused => {
@@ -375,6 +425,13 @@ impl Ledger {
                     return Ok(Sent::Accepted);
                 }
                 Err(RepositoryError::Condition { .. }) => return Ok(Sent::Refused),
+                Err(source @ RepositoryError::ConditionIgnored { .. }) => {
+                    return Err(CommitError::Unconditional {
+                        repository: self.home.label(),
+                        head: head.manifest.digest(),
+                        source,
+                    });
+                }
                 Err(source) if unknown.is_some() || is_unknown(&source) => unknown = Some(source),
                 Err(source) => return Err(self.write_error(source)),
             }
@@ -389,35 +446,34 @@ impl Ledger {
         }
     }
 
+    /// Writes the view and the batch as a head, and lists again, until one head has everything that is there.
     async fn commit_causal(&self, opened: &Opened, batch: &Batch<'_>) -> Result<Commit, CommitError> {
         let entry = batch.name();
         let mut view = opened.view.clone();
-        let mut last = None;
+        let mut written = None;
         for _ in 0..MERGE_LIMIT {
-            let tags = causal::list(self).await.map_err(CommitError::Open)?;
-            let covers = causal::covers(&view, &tags);
             let with_mine = match put_on(&view, batch.envelopes)? {
                 Ok(with_mine) => with_mine,
-                // What is written already stays; what is not is not written any more.
-                Err((entry, outcome)) if last.is_none() => {
-                    return Ok(Commit::Overtaken(Box::new(opened.clone()), entry, outcome));
+                Err((entry, outcome)) => {
+                    let now = Opened {
+                        view,
+                        ..opened.clone()
+                    };
+                    return Ok(Commit::Overtaken(Box::new(now), entry, outcome));
                 }
-                Err(_) => view,
             };
+            let covers = causal::covers(&view);
             let next = next(with_mine, batch.signer, batch.at, covers)?;
             self.write_parts(&next).await?;
             self.send_causal(&next.head, entry).await?;
-            let digest = next.head.manifest.digest();
-            last = Some(digest);
-            let written = next.into_view(batch.signer, batch.at);
-            let expected = written.state().map(|state| state.ledger);
-            let names: BTreeSet<EntryName> = written.records.iter().map(|record| record.name).collect();
-            view = causal::read_view(self, expected)
+            written = Some(next.head.manifest.digest());
+            let before = Before::of(&next.into_view(batch.signer));
+            view = causal::read_view(self, &before)
                 .await
                 .map_err(CommitError::Open)?;
-            view = causal::with_own(view, written);
-            if view.heads.len() <= 1 && view.records.iter().all(|record| names.contains(&record.name)) {
-                causal::prune(self, &view, &digest)
+            if let ([best], true) = (&view.heads[..], batch.is_in(&view)) {
+                let best = best.digest;
+                causal::prune(self, &view, &best)
                     .await
                     .map_err(CommitError::Open)?;
                 return Ok(Commit::Appended(Box::new(Opened {
@@ -426,8 +482,13 @@ impl Ledger {
                 })));
             }
         }
-        let head = last.unwrap_or(entry);
-        Err(CommitError::Unmerged { entry, head })
+        let head = written.unwrap_or(entry);
+        Err(CommitError::Unmerged {
+            entry,
+            head,
+            repository: self.home.label(),
+            rounds: MERGE_LIMIT,
+        })
     }
 
     async fn send_causal(&self, head: &BuiltHead, entry: EntryName) -> Result<(), CommitError> {
@@ -458,8 +519,5 @@ impl Ledger {
 
 /// Whether the write may have been done although it failed.
 const fn is_unknown(error: &RepositoryError) -> bool {
-    matches!(
-        error,
-        RepositoryError::OutcomeUnknown { .. } | RepositoryError::ConditionIgnored { .. }
-    )
+    matches!(error, RepositoryError::OutcomeUnknown { .. })
 }

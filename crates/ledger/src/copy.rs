@@ -227,7 +227,7 @@ impl Ledger {
         let capabilities = to.home.capabilities().await;
         let capabilities = capabilities.map_err(|source| repository(&*to.home, &"what it can do", source))?;
         Ok(Copied {
-            changed: before.view.records.len() < there.view.records.len(),
+            changed: before.view.records().len() < there.view.records().len(),
             opened: there,
             images,
             absent,
@@ -262,7 +262,7 @@ impl Ledger {
         let unknown = before
             .view
             .names()
-            .find(|name| opened.view.fold.position(name).is_none());
+            .find(|name| opened.view.position(name).is_none());
         if let Some(entry) = unknown {
             return Err(CopyError::Ahead {
                 repository: to.home.label(),

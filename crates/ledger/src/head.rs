@@ -130,6 +130,18 @@ pub enum HeadError {
         /// Why not.
         detail: String,
     },
+    /// Its manifest cannot be had.
+    #[error("its manifest cannot be read")]
+    Manifest(#[source] cairn_store::RepositoryError),
+    /// A tag of a head ends with the first digits of its digest.
+    #[error("the tag names another head than the one it points at, {found}")]
+    Tag {
+        /// The digest of its manifest.
+        found: Digest,
+    },
+    /// Each mode has its own tags.
+    #[error("its ledger is appended to in the other mode")]
+    Mode,
     /// Its writer's key is not allowed at the end of its own chain, or the signature is wrong.
     #[error("it is not signed by a key that the ledger allows")]
     Signer,

@@ -46,13 +46,16 @@ pub mod operation;
 pub mod pack;
 pub mod project;
 pub mod query;
+mod reading;
 pub mod referrer;
 mod shorten;
 pub mod state;
 mod time;
 pub mod trust;
+mod verify;
 pub mod view;
 pub mod waiting;
+mod walk;
 
 pub use append::{Commit, CommitError};
 pub use authority::Authority;

@@ -1,10 +1,13 @@
 //! What a reader remembers of a ledger, so that nobody can show it an older or another one.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cairn_oci::{Digest, json};
 use serde::{Deserialize, Serialize};
 
+use crate::causal::COUNT_LIMIT as SEEN_LIMIT;
 use crate::entry::{EntryName, Mode};
 use crate::view::View;
 
@@ -20,6 +23,10 @@ pub struct Remembered {
     pub head: Digest,
     /// The names of its entries, in order.
     pub entries: Vec<EntryName>,
+    /// Causal mode: the heads whose entries these are, if they are more than one.
+    pub heads: Vec<Digest>,
+    /// Causal mode: other heads that have only these entries, by the first 16 digits of their digests; they need not be read again.
+    pub seen: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +38,10 @@ struct Wire {
     size: u64,
     /// 32 bytes each, one after the other, in base64.
     entries: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heads: Vec<Digest>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    seen: BTreeSet<String>,
 }
 
 /// Why bytes are not a memory.
@@ -100,7 +111,16 @@ impl Remembered {
             genesis: view.state()?.ledger,
             head: view.head()?.digest,
             entries: view.names().collect(),
+            heads: view.head_digests().into_iter().skip(1).collect(),
+            seen: view.seen.iter().take(SEEN_LIMIT).cloned().collect(),
         })
+    }
+
+    /// The heads that were read.
+    pub(crate) fn all_heads(&self) -> Vec<Digest> {
+        std::iter::once(self.head)
+            .chain(self.heads.iter().copied())
+            .collect()
     }
 
     /// How many entries are remembered.
@@ -119,6 +139,8 @@ impl Remembered {
             head: self.head,
             size: self.size(),
             entries: STANDARD.encode(entries),
+            heads: self.heads.clone(),
+            seen: self.seen.clone(),
         })
     }
 
@@ -146,6 +168,8 @@ impl Remembered {
             genesis: wire.genesis,
             head: wire.head,
             entries,
+            heads: wire.heads,
+            seen: wire.seen,
         })
     }
 
@@ -160,7 +184,7 @@ impl Remembered {
         }
         let is_causal = view.state().is_some_and(|state| state.mode == Mode::Causal);
         let is_there = |(position, name): (usize, &EntryName)| {
-            let found = view.fold.position(name);
+            let found = view.position(name);
             found.is_some_and(|found| is_causal || found == position as u64)
         };
         let missing = (0..)
@@ -176,7 +200,7 @@ impl Remembered {
         let found = view.head().map(|head| head.digest);
         let (remembered, remembered_size) = (self.head, self.size());
         let found_size = view.records().len() as u64;
-        let known: std::collections::BTreeSet<&EntryName> = self.entries.iter().collect();
+        let known: BTreeSet<&EntryName> = self.entries.iter().collect();
         let is_prefix = view.names().all(|name| known.contains(&name));
         if is_prefix && found_size < remembered_size {
             return Memory::Rollback {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use cairn_oci::Digest;
 use cairn_store::{RawManifest, Repository, RepositoryError, Target};
 
-use crate::causal;
+use crate::causal::{self, Before};
 use crate::class::Class;
 use crate::entry::{EntryName, Mode};
 use crate::finding::Finding;
 use crate::head::{self, HeadError, HeadInfo};
 use crate::memory::{Memory, Remembered};
+use crate::reading::{self, Known, PackCache, Place, Reading};
 use crate::state::State;
 use crate::trust::{HowTrusted, TrustPolicy};
-use crate::view::{PackCache, VerifiedHead, View, read_head};
+use crate::view::View;
 
 /// A ledger and the images that it speaks of. Both may be the same repository.
 #[derive(Debug, Clone)]
@@ -188,7 +189,7 @@ impl Opened {
 
     /// What the ledger says; none if there is no ledger.
     #[must_use]
-    pub const fn state(&self) -> Option<&State> {
+    pub fn state(&self) -> Option<&State> {
         self.view.state()
     }
 
@@ -290,7 +291,25 @@ impl Ledger {
     ///
     /// [`OpenError`]. That there is no ledger is none, unless one is pinned or remembered.
     pub async fn open(&self, policy: &TrustPolicy) -> Result<Opened, OpenError> {
-        let view = self.read_view(policy.genesis()).await?;
+        self.open_with(policy, Arc::default()).await
+    }
+
+    async fn open_with(&self, policy: &TrustPolicy, known: Arc<Known>) -> Result<Opened, OpenError> {
+        let expected = policy.genesis();
+        let remembered = policy
+            .remembered
+            .as_ref()
+            .filter(|remembered| Some(remembered.genesis) == expected);
+        let before = Before {
+            expected,
+            heads: remembered.map(Remembered::all_heads).unwrap_or_default(),
+            seen: remembered
+                .map(|remembered| remembered.seen.clone())
+                .unwrap_or_default(),
+            is_remembered: remembered.is_some(),
+            known,
+        };
+        let view = self.read_view(&before).await?;
         self.check_trust(&view, policy)?;
         Ok(Opened {
             view,
@@ -299,13 +318,13 @@ impl Ledger {
         })
     }
 
-    /// Reads again what was opened, which must be a continuation.
+    /// Reads again what was opened, which must be a continuation. What was verified is not verified again.
     pub(crate) async fn reopen(&self, opened: &Opened) -> Result<Opened, OpenError> {
         let how = opened.how;
         let policy = opened.policy_from_here();
         Ok(Opened {
             how,
-            ..self.open(&policy).await?
+            ..self.open_with(&policy, Arc::clone(&opened.view.known)).await?
         })
     }
 
@@ -324,39 +343,73 @@ impl Ledger {
         OpenError::Repository { repository, source }
     }
 
-    /// Reads what `cairn-head` names, else the heads of causal mode.
-    pub(crate) async fn read_view(&self, expected: Option<EntryName>) -> Result<View, OpenError> {
-        let tag = Target::Tag(head::linear_tag());
-        let manifest = self.home.read_manifest(&tag).await;
-        match manifest.map_err(|source| self.repository_error(source))? {
-            Some(manifest) => self.read_linear(&manifest).await,
-            None => causal::read_view(self, expected).await,
+    /// Reads what `cairn-head` names if that is the right ledger, else the heads of causal mode. Who may push can write either
+    /// kind of tag, so neither hides a ledger of the other kind.
+    pub(crate) async fn read_view(&self, before: &Before) -> Result<View, OpenError> {
+        let tag = head::linear_tag();
+        let manifest = self.home.read_manifest(&Target::Tag(tag.clone())).await;
+        let Some(manifest) = manifest.map_err(|source| self.repository_error(source))? else {
+            return causal::read_view(self, before).await;
+        };
+        let linear = self.read_linear(&manifest, &before.known).await;
+        let ledger = |view: &View| view.state().map(|state| state.ledger);
+        match &linear {
+            Ok(view) if before.expected.is_some() && ledger(view) == before.expected => return linear,
+            Err(OpenError::Refused { .. }) | Ok(_) => {}
+            Err(_) => return linear,
+        }
+        let causal = causal::read_view(self, before).await;
+        let found = match &causal {
+            Ok(view) => ledger(view),
+            Err(OpenError::TwoLedgers { .. }) => return causal,
+            Err(_) => None,
+        };
+        let is_expected = found.is_some() && (before.expected.is_none() || found == before.expected);
+        match (linear, causal, found) {
+            (Ok(linear), Ok(_), Some(second)) if before.expected.is_none() => Err(OpenError::TwoLedgers {
+                repository: self.home.label(),
+                first: ledger(&linear).unwrap_or(second),
+                second,
+            }),
+            (linear, Ok(mut view), _) if is_expected => {
+                let (code, message) = match linear {
+                    Ok(_) => ("other-ledger", "a head of another ledger".to_owned()),
+                    Err(error) => ("head-refused", crate::finding::chain(&error)),
+                };
+                view.findings.push(Finding::new(code, &tag, message));
+                Ok(view)
+            }
+            (linear, ..) => linear,
         }
     }
 
-    async fn read_linear(&self, manifest: &RawManifest) -> Result<View, OpenError> {
-        let head = self.read_one_head(manifest).await?;
+    async fn read_linear(&self, manifest: &RawManifest, known: &Arc<Known>) -> Result<View, OpenError> {
         let digest = manifest.digest();
-        let head = head.map_err(|source| OpenError::Refused {
-            repository: self.home.label(),
-            digest,
-            source,
-        })?;
-        Ok(View::of(head))
-    }
-
-    /// Reads one head; the inner error says that it does not count.
-    pub(crate) async fn read_one_head(
-        &self,
-        manifest: &RawManifest,
-    ) -> Result<Result<VerifiedHead, HeadError>, OpenError> {
-        match read_head(&*self.home, manifest, self.cache.as_deref()).await {
+        let place = Place {
+            repository: &*self.home,
+            cache: self.cache.as_deref(),
+            known,
+        };
+        let read = async {
+            let front = reading::front(&*self.home, manifest).await?;
+            match place.read(&front, None).await? {
+                Reading::Counts(head) if head.mode == Mode::Linear => Ok(head),
+                _ => Err(HeadError::Mode),
+            }
+        };
+        let repository = || self.home.label();
+        match read.await {
+            Ok(head) => Ok(View::of(&head, known.walk(&head), Arc::clone(known))),
             Err(source) if source.is_environment() => Err(OpenError::Unreadable {
-                repository: self.home.label(),
-                digest: manifest.digest(),
+                repository: repository(),
+                digest,
                 source,
             }),
-            head => Ok(head),
+            Err(source) => Err(OpenError::Refused {
+                repository: repository(),
+                digest,
+                source,
+            }),
         }
     }
 
@@ -381,7 +434,7 @@ impl Ledger {
                     found,
                 });
             }
-            if let Some(entry) = pin.entries.iter().find(|name| view.fold.position(name).is_none()) {
+            if let Some(entry) = pin.entries.iter().find(|name| view.position(name).is_none()) {
                 return Err(OpenError::PinnedEntry {
                     repository: repository(),
                     entry: *entry,

@@ -180,9 +180,8 @@ impl Ledger {
             return self.reopen(opened).await.map_err(ProjectError::Open);
         }
         // A list of tags may be late: what was seen before still counts.
-        let expected = opened.state().map(|state| state.ledger);
-        let view = self.read_view(expected).await.map_err(ProjectError::Open)?;
-        let view = crate::causal::with_own(view, opened.view.clone());
+        let before = crate::causal::Before::of(&opened.view);
+        let view = self.read_view(&before).await.map_err(ProjectError::Open)?;
         Ok(Opened {
             view,
             ..opened.clone()

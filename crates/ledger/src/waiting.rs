@@ -428,10 +428,7 @@ fn judge(opened: &Opened, state: &State, name: EntryName, one: Collected) -> Res
         .with_signatures(&signatures)
         .map_err(|_| refused("no key of the ledger has signed it"))?;
     let signers: BTreeSet<Fingerprint> = signatures.iter().map(|signature| signature.key).collect();
-    if entry
-        .names()
-        .any(|named| opened.view.fold.position(&named).is_none())
-    {
+    if entry.names().any(|named| opened.view.position(&named).is_none()) {
         return Err(refused("it stands on an entry that the ledger lacks"));
     }
     let standing = standing(opened, state, &envelope, &entry, &signers);
@@ -459,7 +456,7 @@ fn standing(
     signers: &BTreeSet<Fingerprint>,
 ) -> Standing {
     let name = envelope.name();
-    if let Some(position) = opened.view.fold.position(&name) {
+    if let Some(position) = opened.view.position(&name) {
         return Standing::Done(position);
     }
     let mut everybody: BTreeSet<Fingerprint> = state
@@ -474,7 +471,7 @@ fn standing(
         entry: entry.clone(),
         signers: everybody,
     };
-    let outcome = opened.view.fold.clone().apply(&record);
+    let outcome = opened.view.walk.fold.clone().apply(&record);
     let void = outcome.void().next().map(|(_, why, by)| (why, by));
     match void {
         Some((why, by)) if !has_effect(&entry.kind, &outcome) => Standing::Void { why, by },

@@ -1,0 +1,508 @@
+//! Reading a head: its manifest, its statement, its packs, and whether it counts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use cairn_oci::{Descriptor, Digest};
+use cairn_store::{RawManifest, Repository};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::authority::Authority;
+use crate::content;
+use crate::entry::{EntryName, Mode};
+use crate::envelope::Envelope;
+use crate::fold::Record;
+use crate::head::{self, HeadError, HeadInfo, HeadStatement, Parts};
+use crate::key::{Fingerprint, PublicKey};
+use crate::pack;
+use crate::verify::{self, Checked, Keys, Parsed};
+use crate::walk::Walk;
+
+/// How many packs are fetched at a time.
+const AT_ONCE: usize = 8;
+/// Most entries of a pack that changes with each append, or nearly so.
+const SMALL: usize = 16;
+
+/// Keeps packs that were read before, and what was verified of them. A pack that it gives is hashed like any other.
+pub trait PackCache: Send + Sync + fmt::Debug {
+    /// A pack, if it is kept.
+    fn get(&self, digest: &Digest) -> Option<Bytes>;
+
+    /// Keeps a pack; failing to is not an error.
+    fn put(&self, digest: &Digest, pack: &Bytes);
+
+    /// Which signatures of the pack `digest` were verified, as [`PackCache::put_note`] was given it. It is believed if it is
+    /// whole, so it must come from where nobody else writes.
+    fn note(&self, _digest: &Digest) -> Option<Bytes> {
+        None
+    }
+
+    /// Keeps which signatures of a pack were verified; failing to is not an error.
+    fn put_note(&self, _digest: &Digest, _note: &Bytes) {}
+}
+
+/// What was read and verified while one view was made, and those after it that are made from it.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<Inner>);
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.lock();
+        write!(
+            f,
+            "Known({} packs, {} heads)",
+            known.packs.len(),
+            known.heads.len()
+        )
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    packs: BTreeMap<Digest, Arc<Vec<Checked>>>,
+    /// Entries of small packs, by the digest of the envelope: the packs at the end of two heads have most of them in common.
+    entries: BTreeMap<Digest, Checked>,
+    heads: BTreeMap<Digest, Arc<CountedHead>>,
+    last: Option<(Digest, Arc<Walk>)>,
+    /// Every key that a ledger ever listed, as far as it was read.
+    keys: BTreeMap<EntryName, Arc<Keys>>,
+}
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry(&self, envelope: &Bytes) -> Option<Checked> {
+        self.lock().entries.get(&Digest::of(envelope)).cloned()
+    }
+
+    fn keep_pack(&self, digest: Digest, checked: Vec<Checked>) {
+        let mut known = self.lock();
+        if checked.len() <= SMALL {
+            let entries = checked
+                .iter()
+                .map(|one| (Digest::of(&one.record.envelope), one.clone()));
+            known.entries.extend(entries);
+        }
+        known.packs.insert(digest, Arc::new(checked));
+    }
+
+    /// A head that counts and whose list begins with these entries.
+    fn longer(&self, entries: &[&Checked]) -> Option<Arc<CountedHead>> {
+        let heads: Vec<_> = self.lock().heads.values().cloned().collect();
+        let begins = |head: &Arc<CountedHead>| {
+            let mut pairs = head.records.iter().zip(entries).rev();
+            head.records.len() >= entries.len()
+                && pairs.all(|(record, one)| record.envelope == one.record.envelope)
+        };
+        heads.into_iter().find(begins)
+    }
+
+    fn pack(&self, digest: &Digest) -> Option<Arc<Vec<Checked>>> {
+        self.lock().packs.get(digest).cloned()
+    }
+
+    /// A head that counts.
+    pub(crate) fn head(&self, digest: &Digest) -> Option<Arc<CountedHead>> {
+        self.lock().heads.get(digest).cloned()
+    }
+
+    /// Every head that counts and whose digest begins with these digits.
+    pub(crate) fn heads_like(&self, short: &str) -> Vec<Arc<CountedHead>> {
+        let known = self.lock();
+        let like = known
+            .heads
+            .values()
+            .filter(|head| head::short(&head.info.digest) == short);
+        like.cloned().collect()
+    }
+
+    /// Every key that was ever listed, as far as the ledger was read; none if nothing of it was.
+    pub(crate) fn keys(&self, ledger: &EntryName) -> Option<Arc<Keys>> {
+        self.lock().keys.get(ledger).cloned()
+    }
+
+    /// Entries may be believed whose head does not count: each of them is signed.
+    fn learn(&self, ledger: EntryName, keys: &Keys) {
+        let mut known = self.lock();
+        let all = Arc::make_mut(known.keys.entry(ledger).or_default());
+        all.extend(keys.iter().map(|(name, key)| (*name, key.clone())));
+    }
+
+    pub(crate) fn keep(&self, head: &Arc<CountedHead>, walk: Option<&Arc<Walk>>) {
+        let mut known = self.lock();
+        // Of a linear ledger only the last one is ever needed again.
+        if head.mode == Mode::Linear {
+            known.heads.clear();
+        }
+        known.heads.insert(head.info.digest, Arc::clone(head));
+        if let Some(walk) = walk {
+            known.last = Some((head.info.digest, Arc::clone(walk)));
+        }
+    }
+
+    /// The entries of a head with what follows from them.
+    pub(crate) fn walk(&self, head: &CountedHead) -> Arc<Walk> {
+        let last = self.lock().last.clone();
+        match last {
+            Some((digest, walk)) if digest == head.info.digest => walk,
+            _ => Arc::new(Walk::again(&head.records)),
+        }
+    }
+
+    fn last(&self) -> Option<Arc<Walk>> {
+        self.lock().last.as_ref().map(|(_, walk)| Arc::clone(walk))
+    }
+}
+
+/// How much is read of heads that nobody may have signed.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Bytes of packs.
+    pub(crate) bytes: u64,
+    /// Entries that are read and verified.
+    pub(crate) entries: u64,
+}
+
+impl Budget {
+    fn take(&mut self, bytes: u64, entries: u64) -> bool {
+        let left = self
+            .bytes
+            .checked_sub(bytes)
+            .zip(self.entries.checked_sub(entries));
+        if let Some((bytes, entries)) = left {
+            *self = Self { bytes, entries };
+        }
+        left.is_some()
+    }
+}
+
+/// The front of a head: what its writer signed, not believed yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Front {
+    pub(crate) digest: Digest,
+    pub(crate) parts: Parts,
+    pub(crate) envelope: Envelope,
+    pub(crate) statement: HeadStatement,
+}
+
+/// A head that was read whole and counts.
+#[derive(Debug)]
+pub(crate) struct CountedHead {
+    pub(crate) info: HeadInfo,
+    pub(crate) statement: HeadStatement,
+    pub(crate) packs: Vec<Descriptor>,
+    pub(crate) records: Vec<Arc<Record>>,
+    /// Where keys or rules changed.
+    pub(crate) chain: Vec<(usize, Option<Authority>)>,
+    /// How the ledger is appended to.
+    pub(crate) mode: Mode,
+}
+
+/// Whether a head counts, or that it was not read to its end.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Counts(Arc<CountedHead>),
+    OverBudget,
+}
+
+/// Where heads are read from.
+pub(crate) struct Place<'a> {
+    pub(crate) repository: &'a dyn Repository,
+    pub(crate) cache: Option<&'a dyn PackCache>,
+    pub(crate) known: &'a Known,
+}
+
+/// Reads what a head's writer signed: two small reads.
+pub(crate) async fn front(repository: &dyn Repository, manifest: &RawManifest) -> Result<Front, HeadError> {
+    let parts = head::parts(manifest)?;
+    let config = content::read(repository, &parts.config, head::CONFIG_LIMIT).await;
+    let config = config.map_err(HeadError::Content)?;
+    let (envelope, statement) = head::statement(&config, &parts.packs)?;
+    Ok(Front {
+        digest: manifest.digest(),
+        parts,
+        envelope,
+        statement,
+    })
+}
+
+impl Place<'_> {
+    /// Reads a head whole and decides whether it counts.
+    pub(crate) async fn read(
+        &self,
+        front: &Front,
+        budget: Option<&mut Budget>,
+    ) -> Result<Reading, HeadError> {
+        if let Some(head) = self.known.head(&front.digest) {
+            return Ok(Reading::Counts(head));
+        }
+        let mut unlimited = Budget {
+            bytes: u64::MAX,
+            entries: u64::MAX,
+        };
+        let budget = budget.unwrap_or(&mut unlimited);
+        let (bytes, entries) = (budget.bytes, budget.entries);
+        let Some(checked) = self.packs(front, budget).await? else {
+            return Ok(Reading::OverBudget);
+        };
+        let head = self.count(front, &checked)?;
+        *budget = Budget { bytes, entries };
+        Ok(Reading::Counts(head))
+    }
+
+    /// The packs of a head with every signature verified; none if that would be over the budget.
+    async fn packs(
+        &self,
+        front: &Front,
+        budget: &mut Budget,
+    ) -> Result<Option<Vec<Arc<Vec<Checked>>>>, HeadError> {
+        let size = usize::try_from(front.statement.size).map_err(|_| HeadError::Packs)?;
+        let places: Vec<_> = pack::layout(size)
+            .into_iter()
+            .zip(front.parts.packs.iter().cloned())
+            .collect();
+        // The first one says whether it is this ledger at all.
+        for (range, descriptor) in places.iter().take(1) {
+            if self.known.pack(&descriptor.digest).is_none() {
+                if !budget.take(descriptor.size, 0) {
+                    return Ok(None);
+                }
+                let bytes = fetch(self.repository, self.cache, descriptor.clone(), range.len()).await?;
+                check_first(&bytes, range.len(), front)?;
+                if let Some(cache) = self.cache {
+                    cache.put(&descriptor.digest, &bytes);
+                }
+            }
+        }
+        let is_new = |descriptor: &Descriptor| self.known.pack(&descriptor.digest).is_none();
+        let new: Vec<_> = places
+            .iter()
+            .filter(|(_, descriptor)| is_new(descriptor))
+            .collect();
+        let sizes = new.iter().map(|(_, descriptor)| descriptor.size);
+        let cost = sizes.fold(0_u64, u64::saturating_add);
+        if !budget.take(cost, front.statement.size) {
+            return Ok(None);
+        }
+        let tasks: Vec<_> = new
+            .into_iter()
+            .map(|(range, descriptor)| fetch(self.repository, self.cache, descriptor.clone(), range.len()))
+            .collect();
+        let fetched: Vec<Bytes> = stream::iter(tasks).buffered(AT_ONCE).try_collect().await?;
+        self.verify(&places, fetched)?;
+        Ok(places
+            .iter()
+            .map(|(_, descriptor)| self.known.pack(&descriptor.digest))
+            .collect())
+    }
+
+    /// Reads and verifies the packs that are not known yet, all of them at once.
+    fn verify(
+        &self,
+        places: &[(std::ops::Range<usize>, Descriptor)],
+        fetched: Vec<Bytes>,
+    ) -> Result<(), HeadError> {
+        let mut keys = Keys::new();
+        let mut fetched = fetched.into_iter();
+        let mut new = Vec::new();
+        for (range, descriptor) in places {
+            if let Some(known) = self.known.pack(&descriptor.digest) {
+                known
+                    .iter()
+                    .for_each(|one| verify::learn(&mut keys, &one.record.entry));
+                continue;
+            }
+            let Some(bytes) = fetched.next() else { continue };
+            let start = range.start;
+            let lines =
+                pack::read(&bytes, range.len()).map_err(|source| HeadError::Pack { start, source })?;
+            let lines: Vec<(usize, Bytes)> = (start..).zip(lines).collect();
+            let known = lines
+                .iter()
+                .map(|(_, line)| self.known.entry(line))
+                .collect::<Option<Vec<_>>>();
+            if let Some(known) = known.filter(|_| lines.len() <= SMALL) {
+                known
+                    .iter()
+                    .for_each(|one| verify::learn(&mut keys, &one.record.entry));
+                self.known.keep_pack(descriptor.digest, known);
+                continue;
+            }
+            let parsed = verify::parse(&lines)?;
+            parsed.iter().for_each(|one| verify::learn(&mut keys, &one.entry));
+            new.push((descriptor.digest, parsed));
+        }
+        for (digest, parsed) in new {
+            let checked = self.check(&digest, parsed, &keys);
+            self.known.keep_pack(digest, checked);
+        }
+        Ok(())
+    }
+
+    /// Verifies a pack, unless that was done before.
+    fn check(&self, digest: &Digest, parsed: Vec<Parsed>, keys: &Keys) -> Vec<Checked> {
+        let Some(cache) = self.cache else {
+            return self.check_known(parsed, keys);
+        };
+        let recalled = match cache.note(digest) {
+            Some(note) => verify::recall(digest, &note, parsed),
+            None => Err(parsed),
+        };
+        recalled.unwrap_or_else(|parsed| {
+            let checked = self.check_known(parsed, keys);
+            cache.put_note(digest, &verify::note(digest, &checked));
+            checked
+        })
+    }
+
+    /// Verifies what another small pack did not have already.
+    fn check_known(&self, parsed: Vec<Parsed>, keys: &Keys) -> Vec<Checked> {
+        if parsed.len() > SMALL {
+            return verify::check(parsed, keys);
+        }
+        let one = |parsed: Parsed| {
+            let known = self.known.entry(parsed.envelope.bytes());
+            known.map_or_else(|| verify::check(vec![parsed], keys), |known| vec![known])
+        };
+        parsed.into_iter().flat_map(one).collect()
+    }
+
+    /// Whether a head whose packs are known counts.
+    fn count(&self, front: &Front, packs: &[Arc<Vec<Checked>>]) -> Result<Arc<CountedHead>, HeadError> {
+        let all: Vec<&Checked> = packs.iter().flat_map(|pack| pack.iter()).collect();
+        if let Some(head) = self.known.longer(&all).and_then(|longer| begins(front, &longer)) {
+            let head = Arc::new(head);
+            self.known.keep(&head, None);
+            return Ok(head);
+        }
+        let walk = self.continued(&all).unwrap_or_default();
+        let mut walk = walk;
+        for checked in all.iter().skip(walk.records.len()) {
+            walk.take(checked)?;
+        }
+        let ledger = walk.fold.state().map(|state| state.ledger);
+        if ledger != Some(front.statement.ledger) {
+            return Err(HeadError::Foreign { position: 0 });
+        }
+        self.known.learn(front.statement.ledger, &walk.verifier.keys);
+        let signer = signer(&walk, front).ok_or(HeadError::Signer)?;
+        let walk = Arc::new(walk);
+        let head = Arc::new(CountedHead {
+            info: HeadInfo {
+                digest: front.digest,
+                size: front.statement.size,
+                at: front.statement.at,
+                signer,
+            },
+            statement: front.statement.clone(),
+            packs: front.parts.packs.clone(),
+            records: walk.records.clone(),
+            chain: walk.chain(),
+            mode: walk.fold.state().map_or(Mode::Causal, |state| state.mode),
+        });
+        self.known.keep(&head, Some(&walk));
+        Ok(head)
+    }
+
+    /// The walk that was made last, if this list begins with all of its entries.
+    fn continued(&self, all: &[&Checked]) -> Option<Walk> {
+        let last = self.known.last()?;
+        let mut pairs = last.records.iter().zip(all);
+        let begins = last.records.len() <= all.len()
+            && pairs.all(|(record, one)| record.envelope == one.record.envelope);
+        begins.then(|| Walk::clone(&last))
+    }
+}
+
+/// The head that is the beginning of `longer`, if it counts by a listed key.
+fn begins(front: &Front, longer: &CountedHead) -> Option<CountedHead> {
+    let size = usize::try_from(front.statement.size).ok()?;
+    let records = longer.records.get(..size)?;
+    let chain: Vec<_> = longer
+        .chain
+        .iter()
+        .filter(|(at, _)| *at < size)
+        .cloned()
+        .collect();
+    let changed = chain.iter().rev().find_map(|(_, authority)| authority.as_ref());
+    let authority = changed.or_else(|| records.first()?.entry.authority.as_ref())?;
+    let key = |id: &Fingerprint| authority.public_keys().find(|key| key.fingerprint() == *id);
+    let signers = front.envelope.signers(key);
+    let at = front.statement.at;
+    let signer = signers
+        .into_iter()
+        .find(|key| authority.may_write_heads(key, at))?;
+    if front.statement.ledger != longer.statement.ledger {
+        return None;
+    }
+    Some(CountedHead {
+        info: HeadInfo {
+            digest: front.digest,
+            size: front.statement.size,
+            at,
+            signer,
+        },
+        statement: front.statement.clone(),
+        packs: front.parts.packs.clone(),
+        records: records.to_vec(),
+        chain,
+        mode: longer.mode,
+    })
+}
+
+/// Who signed the head, if one of them may: a key that is listed after the last entry, or the unlisted one that made the last
+/// entry, in effect.
+fn signer(walk: &Walk, front: &Front) -> Option<Fingerprint> {
+    let state = walk.fold.state()?;
+    let last = walk.records.last()?;
+    let glass = last.entry.glass.as_ref();
+    let named = |key: &Fingerprint| glass.filter(|glass: &&PublicKey| glass.fingerprint() == *key);
+    let keys = &walk.verifier.keys;
+    let signers = front.envelope.signers(|key| keys.get(key).or_else(|| named(key)));
+    let broke = state.glass.get(&last.name).map(|glass| glass.key);
+    let at = front.statement.at;
+    let may = |key: &&Fingerprint| state.authority.may_write_heads(key, at) || broke == Some(**key);
+    signers.iter().find(may).copied()
+}
+
+/// Whether a pack begins with the genesis that the head's writer names.
+fn check_first(bytes: &Bytes, entries: usize, front: &Front) -> Result<(), HeadError> {
+    let lines = pack::read(bytes, entries).map_err(|source| HeadError::Pack { start: 0, source })?;
+    let first = verify::parse(
+        &lines
+            .into_iter()
+            .take(1)
+            .map(|line| (0, line))
+            .collect::<Vec<_>>(),
+    )?;
+    let is_it = |name: Digest| name == front.statement.ledger;
+    if first.first().is_some_and(|first| is_it(first.envelope.name())) {
+        return Ok(());
+    }
+    Err(HeadError::Foreign { position: 0 })
+}
+
+async fn fetch(
+    repository: &dyn Repository,
+    cache: Option<&dyn PackCache>,
+    descriptor: Descriptor,
+    entries: usize,
+) -> Result<Bytes, HeadError> {
+    let is_it = |bytes: &Bytes| Digest::of(bytes) == descriptor.digest;
+    if let Some(bytes) = cache
+        .and_then(|cache| cache.get(&descriptor.digest))
+        .filter(is_it)
+    {
+        return Ok(bytes);
+    }
+    let bytes = content::read(repository, &descriptor, pack::limit(entries)).await;
+    let bytes = bytes.map_err(HeadError::Content)?;
+    if let Some(cache) = cache {
+        cache.put(&descriptor.digest, &bytes);
+    }
+    Ok(bytes)
+}
