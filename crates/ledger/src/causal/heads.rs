@@ -63,14 +63,20 @@ struct Reader<'a> {
     unread: usize,
 }
 
+/// What was found, some of each kind one by one, and the rest as a number: who may push must not fill the screen.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     told: Vec<Finding>,
     counts: BTreeMap<&'static str, usize>,
 }
 
 impl Findings {
-    fn add(&mut self, code: &'static str, subject: &dyn std::fmt::Display, message: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        code: &'static str,
+        subject: &dyn std::fmt::Display,
+        message: impl Into<String>,
+    ) {
         let count = self.counts.entry(code).or_default();
         *count += 1;
         if *count <= TOLD {
@@ -78,7 +84,7 @@ impl Findings {
         }
     }
 
-    fn into_all(mut self) -> Vec<Finding> {
+    pub(super) fn into_all(mut self) -> Vec<Finding> {
         for (code, count) in self.counts {
             if let Some(more) = count.checked_sub(TOLD).filter(|more| *more > 0) {
                 let message = format!("{more} more of this kind");

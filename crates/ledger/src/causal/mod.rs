@@ -153,15 +153,17 @@ fn merge(mut heads: heads::Heads, known: &Arc<Known>) -> View {
     view.findings = heads.findings;
     view.covered = heads.covered;
     view.seen = heads.seen;
+    let mut left_out = heads::Findings::default();
     for other in others {
         let short = head::short(&other.info.digest);
         if view.contains(&other) {
             view.seen.insert(short.clone());
             view.covered.insert(short);
-        } else if take_beyond(&mut view, &other) {
+        } else if take_beyond(&mut view, &other, &mut left_out) {
             view.heads.push(other.info.clone());
         }
     }
+    view.findings.extend(left_out.into_all());
     for head in &view.heads {
         view.covered.remove(&head::short(&head.digest));
     }
@@ -169,24 +171,22 @@ fn merge(mut heads: heads::Heads, known: &Arc<Known>) -> View {
 }
 
 /// Whether anything of it was taken.
-fn take_beyond(view: &mut View, other: &CountedHead) -> bool {
+fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut heads::Findings) -> bool {
     let mut is_taken = false;
     for record in &other.records {
         if view.has(&record.name) {
             continue;
         }
         let is_allowed = view.state().is_some_and(|state| state.takes_in(record));
-        let left_out = if is_allowed {
+        let why = if is_allowed {
             let pushed = view.push(&record.envelope);
             is_taken |= pushed.is_ok();
             pushed.err().map(|error| chain(&error))
         } else {
             Some("its key is no longer allowed".to_owned())
         };
-        let Some(why) = left_out else { continue };
-        let finding = Finding::new("entry-left-out", &record.name, format!("left out: {why}"));
-        if !view.findings.contains(&finding) {
-            view.findings.push(finding);
+        if let Some(why) = why {
+            left_out.add("entry-left-out", &record.name, format!("left out: {why}"));
         }
     }
     is_taken

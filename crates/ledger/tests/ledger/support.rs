@@ -409,7 +409,7 @@ fn unreachable() -> RepositoryError {
     }
 }
 
-fn unknown() -> RepositoryError {
+pub(crate) fn unknown() -> RepositoryError {
     RepositoryError::OutcomeUnknown {
         repository: "team/web".to_owned(),
         operation: "write".to_owned(),
