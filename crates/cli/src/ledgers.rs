@@ -438,14 +438,35 @@ struct Packs {
 
 impl PackCache for Packs {
     fn get(&self, digest: &Digest) -> Option<Bytes> {
-        std::fs::read(self.directory.join(digest.hex()))
-            .ok()
-            .map(Bytes::from)
+        let path = self.directory.join(digest.hex());
+        let bytes = Bytes::from(std::fs::read(&path).ok()?);
+        if Digest::of(&bytes) == *digest {
+            return Some(bytes);
+        }
+        // A damaged file is thrown away, and what was noted of it.
+        let _gone = files::discard(&path);
+        let _gone = files::discard(&self.note_of(digest));
+        None
     }
 
     fn put(&self, digest: &Digest, pack: &Bytes) {
         // A cache that cannot be written only costs time.
         let _unkept = files::create(&self.directory.join(digest.hex()), pack, files::PRIVATE);
+    }
+
+    fn note(&self, digest: &Digest) -> Option<Bytes> {
+        std::fs::read(self.note_of(digest)).ok().map(Bytes::from)
+    }
+
+    fn put_note(&self, digest: &Digest, note: &Bytes) {
+        let _unkept = files::write(&self.note_of(digest), note, files::PRIVATE);
+    }
+}
+
+impl Packs {
+    /// Which signatures of a pack were verified.
+    fn note_of(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(format!("{}.verified", digest.hex()))
     }
 }
 
@@ -644,6 +665,8 @@ mod tests {
             genesis: entries[0],
             head: Digest::of(b"head"),
             entries,
+            heads: Vec::new(),
+            seen: BTreeSet::new(),
         }
     }
 

@@ -339,7 +339,7 @@ impl Ledger {
         let next = next(view, signer, at, Vec::new())?;
         self.write_parts(&next).await?;
         match self.send_linear(&next.head, Some(old), batch.name()).await? {
-            Sent::Accepted => Ok(Some(next.into_view(signer, at))),
+            Sent::Accepted => Ok(Some(next.into_view(signer))),
             Sent::Refused => Ok(None),
         }
     }

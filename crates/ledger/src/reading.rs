@@ -230,6 +230,20 @@ pub(crate) async fn front(repository: &dyn Repository, manifest: &RawManifest) -
     })
 }
 
+/// Reads a head and all of its packs from the repository itself, as if nothing were known.
+pub(crate) async fn read_head(repository: &dyn Repository, manifest: &RawManifest) -> Result<(), HeadError> {
+    let known = Known::default();
+    let place = Place {
+        repository,
+        cache: None,
+        known: &known,
+    };
+    place
+        .read(&front(repository, manifest).await?, None)
+        .await
+        .map(drop)
+}
+
 impl Place<'_> {
     /// Reads a head whole and decides whether it counts.
     pub(crate) async fn read(

@@ -7,8 +7,8 @@ use crate::entry::{EntryName, Mode};
 use crate::fold::Why;
 use crate::head::CAUSAL_PREFIX;
 use crate::open::OpenError;
+use crate::reading::read_head;
 use crate::trust::HowTrusted;
-use crate::view::read_head;
 use crate::waiting::{Missing, Standing};
 
 fn by(overtaken_by: Option<EntryName>) -> String {
@@ -121,7 +121,7 @@ impl Audit<'_> {
                 self.find("head-missing", &digest, "the head is not there under its digest");
                 continue;
             };
-            match read_head(home, &manifest, None).await {
+            match read_head(home, &manifest).await {
                 Ok(_) => {}
                 Err(error) if error.is_environment() => {
                     self.unchecked.push(crate::finding::chain(&error));

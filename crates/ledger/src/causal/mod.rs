@@ -3,7 +3,7 @@
 //! Every head has a tag of its own, so nothing is ever overwritten, and everybody folds the view: the best head,
 //! then what the others have beyond it. Who may push and holds no key can write tags and delete them, and nothing else: what a tag
 //! points at counts only if a key of the ledger signed it, a name in a list is never believed, and what does not count costs little.
-//! What is decided here, and why, is in `docs/decisions/0009-reading-heads-in-causal-mode.md`.
+//! What is decided here, and why, is in `docs/decisions/0010-reading-heads-in-causal-mode.md`.
 
 mod heads;
 mod prune;

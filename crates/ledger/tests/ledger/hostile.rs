@@ -693,3 +693,55 @@ async fn what_a_stripped_condition_overwrites_is_brought_back_by_who_remembers_i
         .unwrap();
     assert_eq!(kept.digest(), digest);
 }
+
+#[tokio::test]
+async fn g16_whatever_stands_where_a_head_belongs_is_an_error_and_no_panic() {
+    let world = World::new();
+    world.init().await;
+    world.release("1", &["prod"]).await;
+    let before = world.open().await;
+    let ledger = before.state().unwrap().ledger;
+    let all = envelopes(&before);
+    let deep = [vec![b'['; 4000], vec![b']'; 4000]].concat();
+    let junk: Vec<Bytes> = vec![
+        Bytes::new(),
+        Bytes::from_static(b"{}"),
+        Bytes::from_static(b"null"),
+        Bytes::from_static(&[0xff, 0xfe, 0x00]),
+        Bytes::from_static(br#"{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}"#),
+        Bytes::from(deep),
+        Bytes::from(vec![b'x'; 12 << 10]),
+        all[1].slice(..all[1].len() / 2),
+    ];
+    let plain = Plain::damageable(world.repo.clone());
+    let rotten = world.through(plain.clone());
+    for bytes in &junk {
+        plain
+            .damaged
+            .lock()
+            .unwrap()
+            .insert(before.head().unwrap().digest, bytes.clone());
+        let error = open_error(&rotten, &TrustPolicy::default()).await;
+        assert_eq!(
+            error.class(),
+            Class::Integrity,
+            "as a manifest: {bytes:?}: {error:?}"
+        );
+    }
+    plain.damaged.lock().unwrap().clear();
+    for bytes in &junk {
+        for list in [
+            vec![bytes.clone()],
+            vec![all[0].clone(), bytes.clone()],
+            vec![bytes.clone(); 20],
+        ] {
+            forge(&*world.repo, ledger, &list, &world.key, Some(head::linear_tag())).await;
+            let error = open_error(&rotten, &TrustPolicy::default()).await;
+            assert_eq!(
+                error.class(),
+                Class::Integrity,
+                "as an entry: {bytes:?}: {error:?}"
+            );
+        }
+    }
+}
