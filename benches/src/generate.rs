@@ -86,6 +86,7 @@ fn context(signer: &dyn Signer) -> Result<Context<'_>> {
         reason: Some("made by the benchmark".to_owned()),
         source: None,
         run: None,
+        break_glass: false,
     })
 }
 
