@@ -56,3 +56,4 @@ mod tampering;
 mod together;
 mod uploads;
 mod workspace;
+mod writers;

@@ -57,7 +57,7 @@ fn g11_releases_at_once_are_all_in_the_ledger_once() {
     for output in &outputs {
         assert!(matches!(output.code, Some(0 | 6)), "done, or overtaken: {output}");
     }
-    let history = first.cairn(["--json", "history"]).ok().json();
+    let history = first.cairn(["--json", "history", "--all"]).ok().json();
     let entries = history["entries"].as_array().unwrap();
     for number in 0..PEOPLE {
         let version = format!("1.0.{number}");
@@ -106,7 +106,7 @@ fn rollbacks_at_once_go_back_one_step() {
         assert_eq!(output.digest(), expected, "{output}");
     }
     assert_eq!(first.tagged(&format!("{repository}:prod")), expected);
-    let history = first.cairn(["--json", "history"]).ok().json();
+    let history = first.cairn(["--json", "history", "--all"]).ok().json();
     let effective = history["entries"].as_array().unwrap().iter();
     let rollbacks =
         effective.filter(|entry| entry["kind"] == "rollback" && entry["void"] == serde_json::json!([]));

@@ -82,7 +82,7 @@ fn releases(signal: Signal) {
         assert_eq!(sandbox.tagged(&format!("hello:{version}")), done, "{about}");
     }
     assert!(ended > 0, "nothing was ended in {ROUNDS} rounds of {usual:?}");
-    let history = sandbox.cairn(["--json", "history"]).ok().json();
+    let history = sandbox.cairn(["--json", "history", "--all"]).ok().json();
     let count = history["entries"].as_array().unwrap().len() as u64;
     assert_eq!(
         count,
@@ -122,7 +122,7 @@ fn g14_killed_rollback() {
         sandbox.cairn(["audit", "--deep"]).ok();
         sandbox.cairn(["promote", "0.9.0", "prod", "--resume"]).ok();
     }
-    let history = sandbox.cairn(["--json", "history"]).ok().json();
+    let history = sandbox.cairn(["--json", "history", "--all"]).ok().json();
     let entries = history["entries"].as_array().unwrap();
     let rollbacks = entries.iter().filter(|entry| entry["kind"] == "rollback");
     assert_eq!(rollbacks.count() as u64, ROUNDS, "one entry each: {history:#}");

@@ -43,7 +43,7 @@ fn completed<const N: usize>(sandbox: &Sandbox, arguments: &[String; N], about: 
 
 /// The ledger's entries, newest first; none of them is void.
 fn history(sandbox: &Sandbox, about: &str) -> Vec<serde_json::Value> {
-    let history = sandbox.cairn(["--json", "history"]).ok().json();
+    let history = sandbox.cairn(["--json", "history", "--all"]).ok().json();
     let entries = history["entries"].as_array().expect("a list").clone();
     for entry in &entries {
         assert_eq!(entry["void"], serde_json::json!([]), "{about}: {history:#}");

@@ -19,7 +19,7 @@ mod openssl;
 mod peer;
 mod place;
 mod podman;
-mod registry;
+pub(crate) mod registry;
 mod root_file_system;
 mod run;
 mod secure;

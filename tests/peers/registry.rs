@@ -12,7 +12,7 @@ use crate::harness::Sandbox;
 
 /// A server that runs on a port that was chosen for it. Dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(crate) struct Started {
     child: Child,
     host: String,
 }
@@ -21,7 +21,7 @@ impl Started {
     /// Starts what `command` makes for `127.0.0.1:PORT`. Such servers cannot choose a port themselves, so somebody else may
     /// take the one that was free.
     #[track_caller]
-    pub(super) fn new(mut command: impl FnMut(&str) -> Command) -> Self {
+    pub(crate) fn new(mut command: impl FnMut(&str) -> Command) -> Self {
         let started = (0..10).find_map(|_| {
             let host = free_host();
             Self::start_on(command(&host), host)
@@ -54,12 +54,12 @@ impl Started {
     }
 
     /// `127.0.0.1:PORT`
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// A repository: `127.0.0.1:PORT/name`.
-    pub(super) fn repository(&self, name: &str) -> String {
+    pub(crate) fn repository(&self, name: &str) -> String {
         format!("{}/{name}", self.host)
     }
 }
@@ -79,7 +79,7 @@ fn free_host() -> String {
 
 /// A registry that runs.
 #[derive(Debug)]
-pub(super) struct DockerRegistry(Started);
+pub(crate) struct DockerRegistry(Started);
 
 impl std::ops::Deref for DockerRegistry {
     type Target = Started;
@@ -91,17 +91,17 @@ impl std::ops::Deref for DockerRegistry {
 
 impl DockerRegistry {
     /// Starts distribution 2.8 with an empty directory in the sandbox; none if it is not installed.
-    pub(super) fn start(sandbox: &Sandbox) -> Option<Self> {
+    pub(crate) fn start(sandbox: &Sandbox) -> Option<Self> {
         Self::start_with(sandbox, "")
     }
 
     /// The same, with more in its configuration, such as who may enter. It goes on in the section `http`.
-    pub(super) fn start_with(sandbox: &Sandbox, configuration: &str) -> Option<Self> {
+    pub(crate) fn start_with(sandbox: &Sandbox, configuration: &str) -> Option<Self> {
         Self::start_program("docker-registry", sandbox, configuration)
     }
 
     /// Starts distribution v3; none if it is not installed.
-    pub(super) fn start_v3(sandbox: &Sandbox) -> Option<Self> {
+    pub(crate) fn start_v3(sandbox: &Sandbox) -> Option<Self> {
         Self::start_program("registry", sandbox, "")
     }
 

@@ -141,7 +141,7 @@ impl Variables<'_> {
 pub fn bounded(text: &str) -> String {
     let mut text: Cow<'_, str> = text.trim().into();
     if text.contains(char::is_control) {
-        text = text.replace(char::is_control, " ").into();
+        text = text.replace(char::is_control, " ").trim().to_owned().into();
     }
     if text.len() <= TEXT_LIMIT {
         return text.into_owned();

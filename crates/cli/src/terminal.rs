@@ -365,8 +365,8 @@ mod tests {
              \x20              with 500s since the\n\
              \x20              new pool\n\
              2    rollback\n\
-             3    yank      a-word-that-is-longe\n\
-             \x20              r-than-the-line\n"
+             3    yank      a-word-that-is-longer\n\
+             \x20              -than-the-line\n"
         );
         assert!(narrow.lines().all(|line| line.chars().count() <= 36));
         assert_eq!(
