@@ -40,7 +40,10 @@ fn two_releases() -> Sandbox {
 fn a_diff_names_files_fields_and_layers() {
     let sandbox = two_releases();
     let output = sandbox.cairn(["diff", "prod", "2.0.0"]).ok();
-    let lines: Vec<_> = output.stdout.lines().collect();
+    let all: Vec<_> = output.stdout.lines().collect();
+    let (names, lines) = all.split_at(2);
+    assert!(names[0].starts_with("prod  1.0.0, sha256:"), "{output}");
+    assert!(names[1].starts_with("2.0.0  sha256:"), "{output}");
     assert!(lines[0].starts_with("linux/amd64  sha256:"), "{output}");
     assert_eq!(
         lines[1..9],

@@ -227,13 +227,6 @@ fn interrupted_rollback_before_each_request() {
 }
 
 #[test]
-fn g14_killed_release_after_each_request_where_the_last_writer_wins() {
-    if let Some(world) = World::causal() {
-        next_release(&world, Cut::After, Signal::KILL);
-    }
-}
-
-#[test]
 fn g14_killed_rollback_before_each_request_where_the_last_writer_wins() {
     if let Some(world) = World::causal() {
         rollback(&world, Cut::Before, Signal::KILL);
