@@ -145,10 +145,10 @@ fn a_tag_that_somebody_moved_is_reported_and_not_overwritten() {
     assert_eq!(sandbox.tagged("hello:prod"), foreign);
     sandbox.cairn(["status"]).ok().says(&foreign);
     sandbox.cairn(["audit"]).exits(4).prints(&foreign);
-    let repair = format!("cairn copy hello@{prod} hello:prod");
-    sandbox.cairn(["promote", "1.0.0", "prod"]).exits(6).says(&repair);
+    let promoted = sandbox.cairn(["promote", "1.0.0", "prod"]).exits(6);
+    promoted.says("cairn repair prod --forward");
     assert_eq!(sandbox.tagged("hello:prod"), foreign, "what is unknown is left");
-    let words: Vec<&str> = repair.split(' ').skip(1).collect();
-    sandbox.cairn(words).ok();
+    sandbox.cairn(["repair", "prod", "--forward"]).ok();
+    assert_eq!(sandbox.tagged("hello:prod"), prod);
     sandbox.cairn(["audit"]).ok();
 }

@@ -85,10 +85,10 @@ fn g11_16_processes_where_the_last_writer_wins_lose_nothing_and_all_readers_agre
     let image = format!("{repository}@{digest}");
     let outputs = releases(&sandboxes, 16, &image);
     for (number, output) in outputs.iter().enumerate() {
-        // Heads that kept appearing are said (exit 3); the entry is written, and the same command completes.
-        assert!(matches!(output.code, Some(0 | 3)), "{output}");
-        if output.code == Some(3) {
-            assert!(output.stderr.contains("run the same command again"), "{output}");
+        // Heads of others that kept appearing, or a registry that lost sight of a blob that two pushed at once, are said
+        // (exit 3 or 4); the same command completes.
+        assert!(matches!(output.code, Some(0 | 3 | 4)), "{output}");
+        if output.code != Some(0) {
             let sandbox = &sandboxes[number % sandboxes.len()];
             sandbox
                 .cairn(["release", &format!("1.0.{number}"), "--image", &image])
