@@ -143,7 +143,9 @@ impl Certificate {
             .iter()
             .filter(|signature| signature.kind == kind::KEY_REVOKED);
         let flaw = match newest {
-            _ if revoked.any(|signature| by_self(&signature, &[])) => Some("was revoked"),
+            _ if revoked.any(|signature| signature.may_be_by(&self.primary.numbers, &[&hashed])) => {
+                Some("was revoked")
+            }
             None => Some("has no signature of its own that counts"),
             Some(newest) if !newest.may_sign(true) => Some("may not sign"),
             Some(_) => None,
@@ -176,7 +178,11 @@ impl Certificate {
         let flaw = match newest {
             // A primary key that may only certify has subkeys that sign.
             _ if own.flaw.is_some_and(|flaw| flaw != "may not sign") => own.flaw,
-            _ if revoked.any(|signature| by_primary(&signature)) => Some("was revoked"),
+            _ if revoked
+                .any(|signature| signature.may_be_by(&self.primary.numbers, &[&primary, &hashed])) =>
+            {
+                Some("was revoked")
+            }
             None => Some("is not bound to its primary key"),
             Some(newest) if !newest.may_sign(false) => Some("may not sign"),
             Some(_) if !back => Some("does not say itself whose it is"),
@@ -192,7 +198,11 @@ impl Certificate {
     }
 }
 
+/// When the key is over, or the word that makes it one; in seconds since 1970.
 fn expiry(key: &PublicKey, newest: Option<&Signature>) -> Option<i64> {
-    let lifetime = newest?.key_lifetime?;
-    Some(i64::from(key.created) + i64::from(lifetime))
+    let newest = newest?;
+    let of_key = newest
+        .key_lifetime
+        .map(|lifetime| i64::from(key.created) + i64::from(lifetime));
+    [of_key, newest.end()].into_iter().flatten().min()
 }

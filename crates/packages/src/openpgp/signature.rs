@@ -143,9 +143,18 @@ impl Signature {
 
     /// Whether it has expired at `time`, or comes from after it; in seconds since 1970.
     pub(super) fn is_out_of_time(&self, time: i64) -> bool {
-        let created = i64::from(self.created);
-        let end = self.lifetime.map(|seconds| created + i64::from(seconds));
-        created > time || end.is_some_and(|end| end <= time)
+        i64::from(self.created) > time || self.end().is_some_and(|end| end <= time)
+    }
+
+    /// When it expires, in seconds since 1970; none: never.
+    pub(super) fn end(&self) -> Option<i64> {
+        let lifetime = self.lifetime?;
+        Some(i64::from(self.created) + i64::from(lifetime))
+    }
+
+    /// Whether it is of `key`, or cannot be checked: what takes trust away counts also then, as with the SHA-1 of old revocations.
+    pub(super) fn may_be_by(&self, key: &Numbers, message: &[&[u8]]) -> bool {
+        self.check(key, message) != Outcome::Bad
     }
 
     /// Checks it over `message` with a key.

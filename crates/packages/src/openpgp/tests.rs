@@ -78,6 +78,52 @@ fn keys_and_signatures_have_their_time() {
 }
 
 #[test]
+fn a_revoked_key_counts_for_nothing_whatever_hash_revoked_it() {
+    let signature = include_bytes!("../../tests/gpg/revoked.sig");
+    let before = include_bytes!("../../tests/gpg/unrevoked.gpg");
+    assert!(ring(before).verify(TEXT, signature, spring()).is_ok());
+    let revoked: [&[u8]; 2] = [
+        include_bytes!("../../tests/gpg/revoked.gpg"),
+        include_bytes!("../../tests/gpg/revoked-sha1.gpg"),
+    ];
+    for keys in revoked {
+        let error = ring(keys).verify(TEXT, signature, spring()).unwrap_err();
+        assert!(error.to_string().contains("was revoked"), "{error}");
+    }
+}
+
+#[test]
+fn a_subkey_signs_until_it_is_revoked() {
+    let signature = include_bytes!("../../tests/gpg/subkey.sig");
+    let keys = include_bytes!("../../tests/gpg/subkey.gpg");
+    assert!(ring(keys).verify(TEXT, signature, spring()).is_ok());
+    let revoked = include_bytes!("../../tests/gpg/subkey-revoked.gpg");
+    let error = ring(revoked).verify(TEXT, signature, spring()).unwrap_err();
+    assert!(error.to_string().contains("was revoked"), "{error}");
+}
+
+#[test]
+fn a_subkey_that_its_primary_key_does_not_bind_counts_for_nothing() {
+    let keys = include_bytes!("../../tests/gpg/subkey.gpg");
+    let signature = include_bytes!("../../tests/gpg/subkey.sig");
+    let packets = packet::packets(keys).unwrap();
+    let [.., subkey, binding] = &packets[..] else {
+        panic!("a subkey and its binding are the last packets");
+    };
+    assert_eq!((subkey.tag, binding.tag), (14, 2));
+    let start = keys.len() - binding.body.len();
+    let hashed = 6 + usize::from(u16::from_be_bytes([binding.body[4], binding.body[5]]));
+    // What it signs, and the end of the signature's numbers.
+    for at in (start..start + hashed).chain([keys.len() - 1]) {
+        let mut changed = keys.to_vec();
+        changed[at] ^= 1;
+        let is_trusted =
+            Keyring::read(&changed).is_ok_and(|keys| keys.verify(TEXT, signature, spring()).is_ok());
+        assert!(!is_trusted, "byte {at}");
+    }
+}
+
+#[test]
 fn fingerprints_choose_keys() {
     let signer = clear(&ring(ARCHIVE), ARCHIVE_CLEAR, spring()).unwrap();
     let mut all = ring(ARCHIVE);
