@@ -54,6 +54,19 @@ const fn row(package: &'static str, steps: &'static [Step], reviewed: &'static [
     }
 }
 
+/// Where Java programs keep what holds for the whole system: every package of a runtime makes it.
+const JAVA_PREFERENCES: &[Step] = &[
+    Directory("etc/.java/.systemPrefs", 0o755, "root", "root"),
+    Text("etc/.java/.systemPrefs/.system.lock", 0o644, "root", "root", ""),
+    Text(
+        "etc/.java/.systemPrefs/.systemRootModFile",
+        0o644,
+        "root",
+        "root",
+        "",
+    ),
+];
+
 /// What glibc's package for its programs would have copied to `/etc/nsswitch.conf`.
 const NSSWITCH: &str = "passwd:         files\ngroup:          files\nshadow:         files\ngshadow:        files\n\nhosts:          files dns\nnetworks:       files\n\nprotocols:      db files\nservices:       db files\nethers:         db files\nrpc:            db files\n\nnetgroup:       nis\n";
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\nff02::1\t\tip6-allnodes\nff02::2\t\tip6-allrouters\n\n";
@@ -133,21 +146,7 @@ static TABLE: &[Row] = &[
     },
     row("init-system-helpers", &[], &["c28af2e67a43cc1f"]),
     row("iproute2", &[], &["80e1a52c7fa46d0d"]),
-    row(
-        "java-common",
-        &[
-            Directory("etc/.java/.systemPrefs", 0o755, "root", "root"),
-            Text("etc/.java/.systemPrefs/.system.lock", 0o644, "root", "root", ""),
-            Text(
-                "etc/.java/.systemPrefs/.systemRootModFile",
-                0o644,
-                "root",
-                "root",
-                "",
-            ),
-        ],
-        &["e772dc734c636160"],
-    ),
+    row("java-common", JAVA_PREFERENCES, &["e772dc734c636160"]),
     row(
         "libc-bin",
         &[Copy("usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")],
@@ -218,21 +217,7 @@ static TABLE: &[Row] = &[
         ],
         &["3465b4094ac0d3be"],
     ),
-    row(
-        "openjdk-*-jre-headless",
-        &[
-            Directory("etc/.java/.systemPrefs", 0o755, "root", "root"),
-            Text("etc/.java/.systemPrefs/.system.lock", 0o644, "root", "root", ""),
-            Text(
-                "etc/.java/.systemPrefs/.systemRootModFile",
-                0o644,
-                "root",
-                "root",
-                "",
-            ),
-        ],
-        &["a86ed37a62f461d6"],
-    ),
+    row("openjdk-*-jre-headless", JAVA_PREFERENCES, &["a86ed37a62f461d6"]),
     row("openssl", &[], &["2cf35c30f1dbaf92"]),
     row("passwd", &[], &["82d511ae64911105"]),
     row("perl", &[], &["136e9ebc1f15ef1a"]),
