@@ -142,7 +142,8 @@ fn a_push_elsewhere_passes_the_base_through() {
     ] {
         let sandbox = locked(&from, &repository);
         sandbox.cairn(arguments).ok();
-        assert_eq!(reads(&from.exchanges(), &registry.layer).len(), times);
+        let exchanges = from.exchanges();
+        assert_eq!(reads(&exchanges, &registry.layer).len(), times, "{exchanges:#?}");
         has_no(&sandbox, &registry.layer);
     }
     let sandbox = Sandbox::new();

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,7 +28,7 @@ pub(crate) enum Cut {
 #[derive(Debug)]
 pub(crate) struct Proxy {
     host: String,
-    plan: Arc<Mutex<Plan>>,
+    plan: Arc<Shared>,
 }
 
 /// One request, and how much went through for it. Heads are counted too.
@@ -43,9 +43,24 @@ pub(crate) struct Exchange {
 }
 
 #[derive(Debug)]
+struct Shared {
+    plan: Mutex<Plan>,
+    /// When a request is over.
+    over: Condvar,
+}
+
+impl Shared {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().expect("no thread panicked")
+    }
+}
+
+#[derive(Debug)]
 struct Plan {
     upstream: String,
     requests: usize,
+    /// Requests that are not noted yet.
+    under_way: usize,
     exchanges: Vec<Exchange>,
     cut: Option<(usize, Cut, Sender<Event>)>,
     /// What is to happen before the request of this number is passed on.
@@ -83,13 +98,17 @@ impl Proxy {
     pub(crate) fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let host = listener.local_addr().expect("it is bound").to_string();
-        let plan = Arc::new(Mutex::new(Plan {
-            upstream: upstream.to_owned(),
-            requests: 0,
-            exchanges: Vec::new(),
-            cut: None,
-            before: None,
-        }));
+        let plan = Arc::new(Shared {
+            plan: Mutex::new(Plan {
+                upstream: upstream.to_owned(),
+                requests: 0,
+                under_way: 0,
+                exchanges: Vec::new(),
+                cut: None,
+                before: None,
+            }),
+            over: Condvar::new(),
+        });
         let shared = Arc::clone(&plan);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -106,22 +125,28 @@ impl Proxy {
         format!("{}/{name}", self.host)
     }
 
-    /// What went through since this was last asked. To be asked when no command runs.
+    /// What went through since this was last asked. To be asked when no command runs: what the last one asked for may have come
+    /// to it whole before it is noted here, and is waited for.
     pub(crate) fn exchanges(&self) -> Vec<Exchange> {
-        let mut plan = self.plan.lock().expect("no thread panicked");
+        let waited = self
+            .plan
+            .over
+            .wait_timeout_while(self.plan.plan(), LIMIT, |plan| plan.under_way > 0);
+        let (mut plan, waited) = waited.expect("no thread panicked");
+        assert!(!waited.timed_out(), "{} requests are not over", plan.under_way);
         std::mem::take(&mut plan.exchanges)
     }
 
     /// Sends what comes from now on to another server.
     pub(crate) fn forward_to(&self, upstream: &str) {
-        let mut plan = self.plan.lock().expect("no thread panicked");
+        let mut plan = self.plan.plan();
         upstream.clone_into(&mut plan.upstream);
     }
 
     /// Does `action` before request number `count` (from 1, counted from now) is passed on.
     pub(crate) fn before(&self, count: usize, action: impl FnOnce() + Send + 'static) {
         self.arm(None);
-        let mut plan = self.plan.lock().expect("no thread panicked");
+        let mut plan = self.plan.plan();
         plan.before = Some((count, Action(Box::new(action))));
     }
 
@@ -178,7 +203,7 @@ impl Proxy {
     }
 
     fn arm(&self, cut: Option<(usize, Cut, Sender<Event>)>) {
-        let mut plan = self.plan.lock().expect("no thread panicked");
+        let mut plan = self.plan.plan();
         plan.requests = 0;
         plan.cut = cut;
     }
@@ -201,11 +226,12 @@ fn ended(events: &Receiver<Event>, mut stop: impl FnMut(Sender<()>)) -> Interrup
 }
 
 /// Serves the one request of a connection.
-fn serve(mut client: TcpStream, plan: &Mutex<Plan>) -> io::Result<()> {
+fn serve(mut client: TcpStream, plan: &Shared) -> io::Result<()> {
     let Some((line, head)) = read_head(&mut client)? else {
         return Ok(());
     };
     let (upstream, cut) = next(plan);
+    let _noted = Noted(plan);
     if let Some((Cut::Before, stopped)) = &cut {
         return hold(&client, stopped, line);
     }
@@ -226,12 +252,20 @@ fn serve(mut client: TcpStream, plan: &Mutex<Plan>) -> io::Result<()> {
         let _no_more = client.shutdown(Shutdown::Read);
         body.join().expect("copying does not panic")
     };
-    let mut noted = plan.lock().expect("no thread panicked");
-    noted.exchanges.push(Exchange { line, sent, received });
-    drop(noted);
+    plan.plan().exchanges.push(Exchange { line, sent, received });
     // However it went: what reads the body holds both connections open, and waits for the client.
     let _closed = client.shutdown(Shutdown::Both);
     answered
+}
+
+/// However a request ends, it is over then.
+struct Noted<'a>(&'a Shared);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.plan().under_way -= 1;
+        self.0.over.notify_all();
+    }
 }
 
 /// Like `io::copy`, counting on the way.
@@ -261,9 +295,10 @@ fn answer(
     copy(server, &mut client, received)
 }
 
-fn next(plan: &Mutex<Plan>) -> (String, Option<(Cut, Sender<Event>)>) {
-    let mut plan = plan.lock().expect("no thread panicked");
+fn next(plan: &Shared) -> (String, Option<(Cut, Sender<Event>)>) {
+    let mut plan = plan.plan();
     plan.requests += 1;
+    plan.under_way += 1;
     if let Some((_, Action(action))) = {
         let requests = plan.requests;
         plan.before.take_if(|(count, _)| *count == requests)
