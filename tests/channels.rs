@@ -90,6 +90,12 @@ fn blue_and_green() {
         (&"3.0.0".into(), &false.into())
     );
     world
+        .cairn(&["status"])
+        .ok()
+        .prints("1.0.0 (held, from blue)")
+        .prints("2.0.0 (idle in prod)")
+        .prints("3.0.0 (idle in prod)");
+    world
         .cairn(&["switch", "prod", "blue"])
         .fails(6)
         .says("prod is held")
@@ -97,6 +103,30 @@ fn blue_and_green() {
     world.cairn(&["switch", "prod", "blue", "--resume"]).ok();
     assert_eq!(world.channel("prod")["version"], "3.0.0");
     world.cairn(&["audit"]).ok();
+}
+
+/// Which slot is live follows from the digest that the live channel shows, however it came there.
+#[test]
+fn a_slot_is_live_again_when_a_rollback_goes_back_to_what_it_shows() {
+    let world = World::new();
+    world.release("1.0.0", "blue");
+    world.cairn(&["switch", "prod", "blue"]).ok();
+    world.release("2.0.0", "green");
+    world.cairn(&["switch", "prod", "green"]).ok();
+    world.cairn(&["rollback", "prod"]).ok();
+    let live = |slot: &str| world.channel(slot)["slot_of"][0]["live"].clone();
+    assert_eq!((live("blue"), live("green")), (true.into(), false.into()));
+    world
+        .cairn(&["status"])
+        .ok()
+        .prints("1.0.0 (live in prod)")
+        .prints("2.0.0 (idle in prod)")
+        .prints("1.0.0 (held, from blue)");
+    // What no slot was asked for makes none of them live.
+    world.cairn(&["resume", "prod"]).ok();
+    world.release("3.0.0", "prod");
+    assert_eq!((live("blue"), live("green")), (false.into(), false.into()));
+    assert!(world.channel("prod")["took"].is_null());
 }
 
 #[test]

@@ -66,6 +66,39 @@ fn the_local_store_keeps_a_copy_that_is_read_only() {
         .says("is a copy");
 }
 
+/// What waits for signatures goes along, and can be signed where the copy is at home.
+#[test]
+fn entries_that_wait_are_copied_too() {
+    let sandbox = Sandbox::new();
+    let stores = [Sandbox::new(), Sandbox::new()];
+    let [from, to] = servers(&sandbox, stores.each_ref());
+    let (from, to) = (from.repository("team/hello"), to.repository("team/hello"));
+    let other = Sandbox::new();
+    other.cairn(["key", "new"]).ok();
+    let public = other.cairn(["key", "--pem"]).ok().stdout;
+    let add = ["key", "add", &public, "--name", "ada", "--role", "everything"];
+    sandbox
+        .cairn(add.iter().copied().chain(["--threshold", "2"]))
+        .ok();
+    sandbox.cairn(["key", "threshold", "1"]).fails(6);
+    let copied = sandbox.cairn(["copy", "--ledger", &from, &to]).ok();
+    copied.says("1 entry waits for signatures there too");
+    on(&sandbox, &to, &["audit"]).ok().prints("no finding");
+    let list = on(&sandbox, &to, &["--json", "approve"]).ok().json();
+    assert_eq!(list["waiting"][0]["standing"], "open", "{list}");
+    let name = list["waiting"][0]["name"].as_str().expect("a name").to_owned();
+    on(&other, &to, &["approve", &name])
+        .ok()
+        .says("the keys were changed");
+    // What is done does not wait any more, wherever it is copied to.
+    let again = sandbox
+        .cairn(["--json", "copy", "--ledger", &to, &from])
+        .ok()
+        .json();
+    assert_eq!(again["waiting"], 0, "{again}");
+    on(&sandbox, &from, &["audit"]).ok().prints("no finding");
+}
+
 #[test]
 fn another_ledger_and_places_without_room_are_refused() {
     let sandbox = Sandbox::new();

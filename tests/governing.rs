@@ -302,6 +302,17 @@ fn what_must_be_approved_waits_and_the_rest_is_done() {
     sandbox.cairn(["show", "2"]).ok().prints("staging");
     ci.cairn(&sandbox, ["approve", &name]).fails(6);
     sandbox.cairn(["approve", &name]).fails(1).says("does not help");
+    // Messages call keys by their names.
+    ci.cairn(&sandbox, ["yank", "1"])
+        .fails(1)
+        .says("key ci may not yank")
+        .says(" (everything)");
+    human
+        .cairn(&sandbox, ["promote", "1", "staging"])
+        .fails(1)
+        .says("key ada may not promote to staging")
+        .says("may: ")
+        .says("ci (release, promote, resume)");
     human
         .cairn(&sandbox, ["approve", &name])
         .ok()
@@ -309,7 +320,12 @@ fn what_must_be_approved_waits_and_the_rest_is_done() {
         .says("1 → 2");
     assert_eq!(sandbox.tagged("hello:prod"), sandbox.tagged("hello:2"));
     // A rollback waits for nobody; bringing it back does.
-    sandbox.cairn(["rollback", "prod"]).ok();
+    human
+        .cairn(&sandbox, ["rollback", "prod", "--reason", "500s"])
+        .ok();
+    ci.cairn(&sandbox, ["promote", "2", "prod"])
+        .fails(6)
+        .says(" UTC by key ada: \"500s\" (left 2)");
     let name = waiting(
         &ci.cairn(&sandbox, ["resume", "prod"])
             .fails(6)
@@ -505,7 +521,11 @@ fn a_ledger_goes_on_from_one_whose_keys_are_lost() {
     // Everything is as it was, and somebody may change it again.
     let after = sandbox.cairn(["--json", "status"]).ok().json();
     assert_eq!(shown(&before), shown(&after));
-    sandbox.cairn(["promote", "2", "prod"]).fails(6).says("500s");
+    sandbox
+        .cairn(["promote", "2", "prod"])
+        .fails(6)
+        .says("500s")
+        .says("(left 2)");
     sandbox.cairn(["resume", "prod"]).ok();
     sandbox.cairn(["promote", "3", "prod"]).ok();
     sandbox

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::{Project, Sandbox, run, skip, tool, workspace};
+use crate::signing::openssl_key;
 
 /// What the script says of the layout at `path`; nothing if it cannot run here.
 fn read(sandbox: &Sandbox, path: &Path) -> Option<Value> {
@@ -121,10 +122,39 @@ fn a_ledger_that_the_program_made_is_read_from_the_page_alone() {
     sandbox.cairn(["switch", "prod", "green"]).ok();
     sandbox.cairn(["yank", "2.0.0"]).ok();
     sandbox.cairn(["rollback", "prod"]).ok();
+    agrees(&sandbox);
+}
+
+/// The keys of key services: ECDSA over P-256, by a command.
+#[test]
+fn a_ledger_signed_with_p256_is_read_from_the_page_alone() {
+    let sandbox = Sandbox::new();
+    let Some((signer, public)) = openssl_key(&sandbox, "own") else {
+        return;
+    };
+    let cairn = |arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        run(command
+            .env("CAIRN_SIGNER", &signer)
+            .env("CAIRN_SIGNER_KEY", &public))
+    };
+    sandbox.write_project(&Project::new(), "0");
+    for version in ["1.0.0", "2.0.0"] {
+        sandbox.write_app(version);
+        cairn(&["release", version, "--channel", "prod"]).ok();
+    }
+    cairn(&["rollback", "prod"]).ok();
+    assert!(!sandbox.key().exists(), "no other key signed");
+    agrees(&sandbox);
+}
+
+/// The script says of the ledger of `hello` what the program says.
+#[track_caller]
+fn agrees(sandbox: &Sandbox) {
     let status = sandbox.cairn(["--json", "status"]).ok().json();
     let history = sandbox.cairn(["--json", "history"]).ok().json();
     let layout = sandbox.store().join("repos/hello/_layout");
-    let Some(said) = read(&sandbox, &layout) else {
+    let Some(said) = read(sandbox, &layout) else {
         return;
     };
     for member in ["name", "version", "digest"] {

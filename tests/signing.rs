@@ -75,7 +75,7 @@ fn what_an_agent_lacks_is_said() {
 }
 
 /// A P-256 key of openssl: `CAIRN_SIGNER`, and its public half in PEM.
-fn openssl_key(sandbox: &Sandbox, name: &str) -> Option<(String, String)> {
+pub(crate) fn openssl_key(sandbox: &Sandbox, name: &str) -> Option<(String, String)> {
     let openssl = tool("openssl")?;
     let key = sandbox.root().join(format!("{name}.pem"));
     let mut make = Command::new(&openssl);

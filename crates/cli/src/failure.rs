@@ -94,16 +94,6 @@ impl Failure {
         }
     }
 
-    /// The first error and its causes in one line, for a warning.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        let Some(first) = self.errors.first() else {
-            return String::new();
-        };
-        let parts = [&first.text].into_iter().chain(&first.causes);
-        parts.map(String::as_str).collect::<Vec<_>>().join(": ")
-    }
-
     /// Errors with places in a file, rendered and escaped already, and how they end: "2 errors; nothing was built".
     pub fn rendered(exit: Exit, rendered: Vec<String>, summary: impl Into<String>) -> Self {
         let message = |text: String| Message {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_ledger::authority::KeyName;
 use cairn_ledger::entry::REASON_LIMIT;
+use cairn_ledger::query;
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{
     Actor, Authority, Context, Copied, CopyOptions, EntryName, Fingerprint, How, HowTrusted, Ledger, Opened,
@@ -91,6 +93,43 @@ impl LedgerOptions {
         let open = self.place(cairn, project)?.open(cairn).await?;
         open.tell_trust(cairn);
         Ok(open)
+    }
+
+    /// The ledger of the project here, or of the repository that was named.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and when something is wrong with the spec.
+    pub async fn open_here(&self, cairn: &Cairn) -> Result<OpenLedger, Failure> {
+        let project = self.project(cairn)?;
+        self.open(cairn, project.as_ref()).await
+    }
+
+    /// The same, where there must be one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_here`], and if there is none.
+    pub async fn require_here(&self, cairn: &Cairn) -> Result<OpenLedger, Failure> {
+        let open = self.open_here(cairn).await?;
+        open.require()?;
+        Ok(open)
+    }
+
+    /// The project here. Where the repository is named, a broken spec must not stand in the way: not at three in the morning.
+    ///
+    /// # Errors
+    ///
+    /// When something is wrong with the spec, and no repository is named.
+    pub fn project(&self, cairn: &Cairn) -> Result<Option<Project>, Failure> {
+        let found = Project::find(cairn);
+        if found.is_ok() || self.repository.is_none() {
+            return found;
+        }
+        cairn.terminal.warn(
+            "the spec here or its lock cannot be used (cairn build says why): no pin is taken from it, and no [ledger] repository",
+        );
+        Ok(None)
     }
 
     /// Where the ledger is.
@@ -326,6 +365,13 @@ impl OpenLedger {
             cairn_ledger::operation::carry::old_tag(head),
             begun.genesis
         ));
+        if !begun.left.is_empty() {
+            let heads = counted(begun.left.len() as u64, "head", "heads");
+            cairn.terminal.warn(format!(
+                "{} does not let {heads} of the old ledger be deleted, so it has two ledgers now: whoever has no pin is refused (exit 4) until they pin this one: [ledger] trust = \"{}\", --trust or CAIRN_TRUST",
+                self.home, begun.genesis
+            ));
+        }
         self.opened = begun.opened;
         self.remember(cairn, &self.opened);
         Ok(begun.genesis.to_string())
@@ -561,7 +607,7 @@ fn actor(claimed: Option<String>, signer: &dyn Signer) -> Actor {
 pub struct Names {
     /// One's own key.
     pub own: Option<Fingerprint>,
-    names: BTreeMap<Fingerprint, String>,
+    names: BTreeMap<Fingerprint, KeyName>,
     glass: BTreeMap<EntryName, bool>,
 }
 
@@ -569,13 +615,9 @@ impl Names {
     /// Those of a ledger.
     #[must_use]
     pub fn of(own: Option<Fingerprint>, opened: &Opened) -> Self {
-        let grants = opened.state().into_iter().flat_map(|state| &state.authority.keys);
-        let name = |grant: &cairn_ledger::authority::Grant| {
-            Some((grant.key.fingerprint(), grant.name.as_ref()?.to_string()))
-        };
         Self {
             own,
-            names: grants.filter_map(name).collect(),
+            names: query::key_names(opened),
             glass: opened
                 .state()
                 .into_iter()
@@ -603,6 +645,13 @@ impl Names {
             .map(|(name, _)| name)
     }
 
+    /// The key that is called so.
+    #[must_use]
+    pub fn key_of(&self, name: &str) -> Option<Fingerprint> {
+        let called = |(_, known): &(&Fingerprint, &KeyName)| known.as_str().eq_ignore_ascii_case(name);
+        self.names.iter().find(called).map(|(key, _)| *key)
+    }
+
     /// `you` if the entry was signed by one's own key, else who signed it.
     #[must_use]
     pub fn by(&self, key: Option<Fingerprint>, actor: Option<&Actor>) -> String {
@@ -610,8 +659,8 @@ impl Names {
             (Some(key), _) if Some(key) == self.own => "you".to_owned(),
             (_, Some(actor)) if actor.how != How::Key => format!("{} ({})", actor.id, how_text(actor.how)),
             (Some(key), _) => match self.names.get(&key) {
-                Some(name) => name.clone(),
-                None => short_key(&key.to_string()),
+                Some(name) => name.to_string(),
+                None => key.shortened(),
             },
             (None, Some(actor)) => actor.id.clone(),
             (None, None) => String::new(),
@@ -624,24 +673,6 @@ const fn how_text(how: How) -> &'static str {
         How::Key => "key",
         How::Claimed => "claimed",
         How::Oidc => "oidc",
-    }
-}
-
-/// What the ledger calls a key: its name, else the beginning of its fingerprint.
-#[must_use]
-pub fn key_label(state: &cairn_ledger::State, key: &Fingerprint) -> String {
-    match state.authority.grant(key).and_then(|grant| grant.name.as_ref()) {
-        Some(name) => name.to_string(),
-        None => short_key(&key.to_string()),
-    }
-}
-
-/// `SHA256:` and the first ten characters.
-#[must_use]
-pub fn short_key(fingerprint: &str) -> String {
-    match fingerprint.char_indices().nth("SHA256:".len() + 10) {
-        Some((end, _)) => format!("{}…", &fingerprint[..end]),
-        None => fingerprint.to_owned(),
     }
 }
 

@@ -81,7 +81,7 @@ impl<'a> Released<'a> {
                 }
                 // An image can be built and pushed without it; what needs the ledger finds out by itself.
                 Err(failure) => {
-                    let text = format!("no layer is taken over from a release: {}", failure.sentence());
+                    let text = format!("no layer is taken over from a release: {}", failure.to_line());
                     read.trouble.push(text);
                 }
             },
@@ -119,7 +119,7 @@ impl Read {
 }
 
 fn sentence(error: &dyn std::error::Error) -> String {
-    Failure::of(Exit::Integrity, error).sentence()
+    Failure::of(Exit::Integrity, error).to_line()
 }
 
 #[async_trait]

@@ -1,6 +1,6 @@
 //! What a key may do, in words.
 
-use cairn_ledger::authority::{Grant, Role};
+use cairn_ledger::authority::{Grant, Group, Role};
 use cairn_ledger::{Channel, Kind};
 
 /// What follows a role that brings nothing new.
@@ -73,6 +73,25 @@ fn kind(word: &str) -> Result<Kind, String> {
         let known: Vec<&str> = known.iter().map(Kind::as_str).collect();
         format!("`{word}` is nothing that a key may do\nhint: there are everything, {}; such as \"rollback on prod\"", known.join(", "))
     })
+}
+
+/// A key with all that the ledger would know of it: `ada SHA256:… (rollback on prod, group human, until 2027-01-01T23:59:59Z)`.
+#[must_use]
+pub fn line(grant: &Grant) -> String {
+    let name = grant
+        .name
+        .as_ref()
+        .map(|name| format!("{name} "))
+        .unwrap_or_default();
+    let mut about = vec![text(grant)];
+    let groups: Vec<&str> = grant.groups.iter().map(Group::as_str).collect();
+    match groups[..] {
+        [] => {}
+        [one] => about.push(format!("group {one}")),
+        _ => about.push(format!("groups {}", groups.join(", "))),
+    }
+    about.extend(grant.until.map(|until| format!("until {until}")));
+    format!("{name}{} ({})", grant.key.fingerprint(), about.join(", "))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::open::{Ledger, OpenError, Opened};
 use crate::project::{Named, ProjectError};
 use crate::state::State;
 use crate::trust::{Pin, TrustPolicy};
+use crate::waiting::{Standing, Waiting};
 
 /// The longest build record that is copied by itself, in bytes.
 const RECORD_LIMIT: u64 = 32 << 20;
@@ -46,6 +47,8 @@ pub struct Copied {
     pub changed: bool,
     /// Images that the ledger names and that are there now.
     pub images: u64,
+    /// Entries that wait for signatures, and wait there too.
+    pub waiting: u64,
     /// Images that entries name, that nothing leads to any more, and that the source does not have.
     pub absent: Vec<Digest>,
     /// What was moved.
@@ -64,6 +67,9 @@ pub enum CopyError {
         /// The source.
         repository: String,
     },
+    /// What waits for signatures at the source cannot be read.
+    #[error("cannot read what waits for signatures")]
+    Waiting(#[source] OpenError),
     /// The ledger at the destination cannot be read.
     #[error("the ledger at the destination cannot be read")]
     Destination(#[source] OpenError),
@@ -146,7 +152,7 @@ impl CopyError {
     pub const fn class(&self) -> Class {
         match self {
             Self::NoLedger { .. } => Class::Input,
-            Self::Destination(error) => error.class(),
+            Self::Waiting(error) | Self::Destination(error) => error.class(),
             Self::OtherLedger { .. } | Self::Ahead { .. } | Self::Tag { .. } | Self::Raced { .. } => {
                 Class::Conflict
             }
@@ -165,7 +171,7 @@ impl CopyError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NoLedger { .. } => "without --ledger, cairn copy copies one image",
-            Self::Destination(error) => return error.hint(),
+            Self::Waiting(error) | Self::Destination(error) => return error.hint(),
             Self::OtherLedger { .. } => {
                 "two ledgers are never made one: choose another repository; nothing was written"
             }
@@ -212,9 +218,16 @@ impl Ledger {
             .check_destination(opened, state, to, options.remembered)
             .await?;
         to.check_copied_tags(state).await?;
-        let (images, absent, transferred) = self.copy_images(state, opened, to, options).await?;
+        let waiting = self.waiting(opened).await.map_err(CopyError::Waiting)?.entries;
+        let waiting: Vec<Waiting> = waiting
+            .into_iter()
+            .filter(|one| one.standing == Standing::Open)
+            .collect();
+        let wanted = wanted(state, opened, &waiting);
+        let (images, absent, transferred) = self.copy_images(wanted, state, opened, to, options).await?;
         let mut copied = transferred;
         copied.merge(&self.copy_heads(opened, &before, to, options).await?);
+        copied.merge(&self.copy_waiting(&waiting, to, options).await?);
         let policy = TrustPolicy {
             pin: Some(Pin {
                 genesis: state.ledger,
@@ -230,6 +243,7 @@ impl Ledger {
             changed: before.view.records().len() < there.view.records().len(),
             opened: there,
             images,
+            waiting: waiting.len() as u64,
             absent,
             transferred: copied,
             appendable: state.mode == Mode::Causal || capabilities.conditions,
@@ -307,6 +321,7 @@ impl Ledger {
     /// Moves every image, with whatever refers to it, and the build records.
     async fn copy_images(
         &self,
+        wanted: Vec<Wanted>,
         state: &State,
         opened: &Opened,
         to: &Self,
@@ -314,7 +329,7 @@ impl Ledger {
     ) -> Result<(u64, Vec<Digest>, Transferred), CopyError> {
         let transfer = transfer(&*self.images, &*to.images, options);
         let (mut images, mut absent, mut done) = (0, Vec::new(), Transferred::default());
-        for (digest, needed) in wanted(state, opened) {
+        for (digest, needed) in wanted {
             let found = self.images.read_manifest(&Target::Digest(digest)).await;
             let found = found.map_err(|source| repository(&*self.images, &digest, source))?;
             let Some(manifest) = found else {
@@ -412,6 +427,32 @@ impl Ledger {
         Ok(done)
     }
 
+    /// Moves what waits for signatures, each under its own tags.
+    async fn copy_waiting(
+        &self,
+        waiting: &[Waiting],
+        to: &Self,
+        options: CopyOptions<'_>,
+    ) -> Result<Transferred, CopyError> {
+        let transfer = transfer(&*self.home, &*to.home, options);
+        let mut done = Transferred::default();
+        for tag in waiting.iter().flat_map(|one| &one.tags) {
+            let target = Target::Tag(tag.clone());
+            let found = self.home.read_manifest(&target).await;
+            let Some(manifest) = found.map_err(|source| repository(&*self.home, tag, source))? else {
+                // Somebody appended or withdrew it meanwhile.
+                continue;
+            };
+            let moved = transfer.image(&manifest).await;
+            done.merge(&moved.map_err(|source| CopyError::Transfer {
+                subject: format!("the waiting entry {tag}"),
+                source,
+            })?);
+            to.put_tag(tag, &manifest).await?;
+        }
+        Ok(done)
+    }
+
     /// Linear: the one tag, from what it was when the destination was read.
     async fn point_at(&self, manifest: &RawManifest, before: &Opened) -> Result<(), CopyError> {
         let old = before.head().map(|head| head.digest);
@@ -447,8 +488,13 @@ impl Ledger {
 
     /// Causal: a tag of its own.
     async fn tag_head(&self, manifest: &RawManifest, size: u64) -> Result<(), CopyError> {
-        let tag = head::causal_tag(size, &manifest.digest());
-        let failed = |source| repository(&*self.home, &tag, source);
+        self.put_tag(&head::causal_tag(size, &manifest.digest()), manifest)
+            .await
+    }
+
+    /// Writes a tag of the ledger that shows nothing else anywhere, unless it is there.
+    async fn put_tag(&self, tag: &Tag, manifest: &RawManifest) -> Result<(), CopyError> {
+        let failed = |source| repository(&*self.home, tag, source);
         let target = Target::Tag(tag.clone());
         let found = self.home.stat_manifest(&target).await.map_err(failed)?;
         if found.is_some_and(|found| found.digest == manifest.digest()) {
@@ -477,11 +523,12 @@ fn repository(of: &dyn Repository, subject: &dyn std::fmt::Display, source: Repo
     }
 }
 
-/// What an audit looks for, and whatever else an entry names.
-fn wanted(state: &State, opened: &Opened) -> Vec<Wanted> {
+/// What an audit looks for, and whatever else an entry names, or one that waits.
+fn wanted(state: &State, opened: &Opened, waiting: &[Waiting]) -> Vec<Wanted> {
     let mut wanted = std::collections::BTreeMap::new();
-    for record in opened.view.records() {
-        if let Some(digest) = record.entry.digest {
+    let entries = opened.view.records().iter().map(|record| &record.entry);
+    for entry in entries.chain(waiting.iter().map(|one| &one.entry)) {
+        if let Some(digest) = entry.digest {
             wanted.insert(digest, None);
         }
     }

@@ -20,12 +20,12 @@ use cairn_store::{Condition, Page, RawManifest, RepositoryError, Target};
 use jiff::Timestamp;
 
 use crate::append::{CommitError, has_effect};
-use crate::authority::Lack;
+use crate::authority::{Authority, Lack};
 use crate::content;
 use crate::entry::{Entry, EntryName, Kind};
 use crate::envelope::{ENVELOPE_LIMIT, Envelope, Signature, pre_authentication_encoding};
 use crate::finding::{Finding, chain};
-use crate::fold::{Record, Why};
+use crate::fold::{Outcome, Record, Why};
 use crate::head;
 use crate::key::{Fingerprint, PublicKey, SignError, Signer};
 use crate::name::Channel;
@@ -222,21 +222,33 @@ struct Collected {
     envelope: Envelope,
     entry: Entry,
     signatures: BTreeMap<Fingerprint, Signature>,
+    /// Those of keys that were taken out of the ledger.
+    former: BTreeMap<Fingerprint, Signature>,
     tags: Vec<Tag>,
 }
 
 impl Collected {
-    /// Takes the signatures that verify by a key of the ledger.
-    fn take(&mut self, envelope: &Envelope, state: &State) {
+    /// Takes the signatures that verify by a key of the ledger, or by one that was.
+    fn take(&mut self, envelope: &Envelope, opened: &Opened, state: &State) {
         let message = pre_authentication_encoding(envelope.payload_type(), envelope.payload());
         for signature in envelope.signatures() {
-            let mut known = state.authority.public_keys();
-            let key = known.find(|key| key.fingerprint() == signature.key);
-            if key.is_some_and(|key| key.verifies(&message, &signature.bytes)) {
+            let is_by = |key: &&PublicKey| {
+                key.fingerprint() == signature.key && key.verifies(&message, &signature.bytes)
+            };
+            if state.authority.public_keys().any(|key| is_by(&key)) {
                 self.signatures.insert(signature.key, signature.clone());
+            } else if former_keys(opened).any(|key| is_by(&key)) {
+                self.former.insert(signature.key, signature.clone());
             }
         }
     }
+}
+
+/// Every key that an entry in effect ever listed.
+fn former_keys(opened: &Opened) -> impl Iterator<Item = &PublicKey> {
+    let entries = opened.view.records().iter().zip(opened.view.outcomes());
+    let stood = entries.filter(|(_, outcome)| outcome.stands());
+    stood.flat_map(|(record, _)| record.entry.authority.iter().flat_map(Authority::public_keys))
 }
 
 impl Ledger {
@@ -249,6 +261,7 @@ impl Ledger {
         let Some(state) = opened.state() else {
             return Ok(WaitingList::default());
         };
+        let before = state.continues.as_ref().map(|continues| continues.ledger);
         let mut list = WaitingList::default();
         let mut collected: BTreeMap<EntryName, Collected> = BTreeMap::new();
         for (at, tag) in self.waiting_tags().await?.into_iter().enumerate() {
@@ -263,9 +276,10 @@ impl Ledger {
                         envelope: envelope.clone(),
                         entry,
                         signatures: BTreeMap::new(),
+                        former: BTreeMap::new(),
                         tags: Vec::new(),
                     });
-                    one.take(&envelope, state);
+                    one.take(&envelope, opened, state);
                     one.tags.push(tag);
                 }
                 Ok(None) => {}
@@ -273,6 +287,10 @@ impl Ledger {
             }
         }
         for (name, one) in collected {
+            // What waited in the ledger before this one can never count here, and nobody did anything wrong.
+            if one.entry.ledger.is_some() && one.entry.ledger == before {
+                continue;
+            }
             match judge(opened, state, name, one) {
                 Ok(waiting) => list.entries.push(waiting),
                 Err(finding) => list.findings.push(finding),
@@ -418,20 +436,30 @@ fn judge(opened: &Opened, state: &State, name: EntryName, one: Collected) -> Res
         envelope,
         entry,
         signatures,
+        former,
         tags,
     } = one;
     if entry.ledger != Some(state.ledger) {
         return Err(refused("it belongs to another ledger"));
     }
+    let is_former = signatures.is_empty();
+    let signatures = if is_former { former } else { signatures };
     let signatures: Vec<Signature> = signatures.into_values().collect();
     let envelope = envelope
         .with_signatures(&signatures)
-        .map_err(|_| refused("no key of the ledger has signed it"))?;
+        .map_err(|_| refused("no key that the ledger ever listed has signed it"))?;
     let signers: BTreeSet<Fingerprint> = signatures.iter().map(|signature| signature.key).collect();
     if entry.names().any(|named| opened.view.position(&named).is_none()) {
         return Err(refused("it stands on an entry that the ledger lacks"));
     }
-    let standing = standing(opened, state, &envelope, &entry, &signers);
+    let standing = match standing(opened, state, &envelope, &entry, &signers) {
+        // Whoever wanted it is no longer trusted, and nobody else has signed it.
+        Standing::Open if is_former => Standing::Void {
+            why: Why::NotAllowed,
+            by: None,
+        },
+        other => other,
+    };
     let mut missing = missing(state, &entry, &signers);
     if missing.is_empty() {
         missing.push(Missing::Append);
@@ -459,22 +487,34 @@ fn standing(
     if let Some(position) = opened.view.position(&name) {
         return Standing::Done(position);
     }
-    let mut everybody: BTreeSet<Fingerprint> = state
-        .authority
-        .public_keys()
-        .map(PublicKey::fingerprint)
-        .collect();
+    let mut everybody = everybody(state);
     everybody.extend(signers);
-    let record = Record {
-        name,
-        envelope: envelope.bytes().clone(),
-        entry: entry.clone(),
-        signers: everybody,
-    };
-    let outcome = opened.view.walk.fold.clone().apply(&record);
+    let outcome = foresee(
+        opened,
+        &Record {
+            name,
+            envelope: envelope.bytes().clone(),
+            entry: entry.clone(),
+            signers: everybody,
+        },
+    );
     let void = outcome.void().next().map(|(_, why, by)| (why, by));
     match void {
         Some((why, by)) if !has_effect(&entry.kind, &outcome) => Standing::Void { why, by },
         _ => Standing::Open,
     }
+}
+
+/// Every key that the ledger lists.
+pub(crate) fn everybody(state: &State) -> BTreeSet<Fingerprint> {
+    state
+        .authority
+        .public_keys()
+        .map(PublicKey::fingerprint)
+        .collect()
+}
+
+/// What would become of an entry that is appended now.
+pub(crate) fn foresee(opened: &Opened, record: &Record) -> Outcome {
+    opened.view.walk.fold.clone().apply(record)
 }

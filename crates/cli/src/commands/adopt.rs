@@ -15,7 +15,6 @@ use crate::commands::{moves, tags};
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger, mode_text, tell_nothing_changed};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::tagging::is_internal;
 use crate::terminal::{counted, short};
@@ -107,8 +106,7 @@ impl Adopt {
                 "cairn adopt --tags '*' --channel prod=TAG makes versions of all tags that can be, and begins a channel".to_owned(),
             ));
         }
-        let project = Project::find(cairn)?;
-        let mut open = self.ledger.open(cairn, project.as_ref()).await?;
+        let mut open = self.ledger.open_here(cairn).await?;
         let found = self.find(&**open.ledger.images()).await?;
         for (tag, why) in &found.skipped {
             cairn.terminal.step("skipped", format!("{tag}: {why}"));

@@ -2,15 +2,14 @@
 
 use cairn_ledger::operation::Approved;
 use cairn_ledger::waiting::{Missing, Standing, Waiting};
-use cairn_ledger::{Kind, OperationError, State};
+use cairn_ledger::{Fingerprint, Kind, OperationError, State};
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::moves::{self, Moved};
 use crate::failure::Failure;
-use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
+use crate::ledgers::{EntryOptions, LedgerOptions, Names, OpenLedger};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::terminal::{minute, short};
 
@@ -70,16 +69,12 @@ struct WaitingDocument {
 impl Approve {
     /// Lists, signs or withdraws.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         let Some(name) = &self.name else {
             return list(cairn, &open).await;
         };
         let waiting = open.ledger.find_waiting(&open.opened, name).await?;
-        if let Some(state) = open.opened.state() {
-            tell(cairn, state, &waiting);
-        }
+        tell(cairn, &open, &waiting);
         if self.withdraw {
             return self.withdraw(cairn, &open, &waiting).await;
         }
@@ -158,38 +153,37 @@ async fn list(cairn: &Cairn, open: &OpenLedger) -> Result<(), Failure> {
         cairn.terminal.say("nothing waits for a signature");
         return Ok(());
     }
+    let names = Names::of(signing::own(cairn, open), &open.opened);
     let row = |one: &Waiting| {
         vec![
             one.short(),
             what(one),
             minute(one.entry.at),
-            signers(state, one).join(", "),
-            standing_text(one),
+            signers(&names, one).join(", "),
+            standing_text(open, one),
         ]
     };
     let rows: Vec<Vec<String>> = list.entries.iter().map(row).collect();
     cairn
         .terminal
-        .table(&["NAME", "WHAT", "SINCE", "SIGNED BY", "WAITS FOR"], &rows)
+        .table(&["NAME", "WHAT", "SINCE (UTC)", "SIGNED BY", "WAITS FOR"], &rows)
 }
 
 /// What is about to be signed: nobody signs what they have not seen.
-fn tell(cairn: &Cairn, state: &State, waiting: &Waiting) {
+fn tell(cairn: &Cairn, open: &OpenLedger, waiting: &Waiting) {
+    let names = Names::of(signing::own(cairn, open), &open.opened);
     let terminal = &cairn.terminal;
     let reason = waiting.entry.reason.as_ref();
     let reason = reason.map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
-    let by = signers(state, waiting).join(", ");
+    let by = signers(&names, waiting).join(", ");
     terminal.step("entry", format!("{}  {}", waiting.short(), what(waiting)));
-    terminal.step("by", format!("{by}, {}{reason}", minute(waiting.entry.at)));
+    terminal.step("by", format!("{by}, {} UTC{reason}", minute(waiting.entry.at)));
     if let Some(digest) = &waiting.entry.digest {
         terminal.step("image", digest.to_string());
     }
     if let Some(authority) = &waiting.entry.authority {
         for grant in &authority.keys {
-            terminal.step(
-                "key",
-                format!("{} ({})", grant.label(), crate::roles::text(grant)),
-            );
+            terminal.step("key", crate::roles::line(grant));
         }
         terminal.step("threshold", authority.threshold.to_string());
     }
@@ -198,8 +192,8 @@ fn tell(cairn: &Cairn, state: &State, waiting: &Waiting) {
     }
 }
 
-fn signers(state: &State, waiting: &Waiting) -> Vec<String> {
-    let label = |key| crate::ledgers::key_label(state, key);
+fn signers(names: &Names, waiting: &Waiting) -> Vec<String> {
+    let label = |key: &Fingerprint| names.by(Some(*key), None);
     waiting.signers.iter().map(label).collect()
 }
 
@@ -218,14 +212,18 @@ fn what(waiting: &Waiting) -> String {
     words.join(" ")
 }
 
-fn standing_text(waiting: &Waiting) -> String {
+fn standing_text(open: &OpenLedger, waiting: &Waiting) -> String {
     match waiting.standing {
         Standing::Open => {
             let missing: Vec<String> = waiting.missing.iter().map(Missing::text).collect();
             missing.join(", and ")
         }
-        Standing::Done(position) => format!("done: entry {position}"),
-        Standing::Void { why, .. } => format!("void: {why}"),
+        Standing::Done(position) => format!("done: #{position}"),
+        Standing::Void { why, by } => {
+            let by = by.and_then(|by| open.opened.view().find(&by));
+            let by = by.map_or_else(String::new, |(seq, _, _)| format!(" (#{seq})"));
+            format!("void: {why}{by}")
+        }
     }
 }
 
@@ -245,7 +243,11 @@ fn document(state: &State, waiting: &Waiting) -> WaitingDocument {
         actor: entry.actor.id.clone(),
         reason: entry.reason.clone(),
         at: entry.at.to_string(),
-        signed: signers(state, waiting),
+        signed: waiting
+            .signers
+            .iter()
+            .map(|key| state.authority.label(key).to_string())
+            .collect(),
         missing: waiting.missing.iter().map(Missing::text).collect(),
         standing,
         void,

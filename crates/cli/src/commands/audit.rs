@@ -10,7 +10,6 @@ use serde::Serialize;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, OpenLedger, mode_text};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::terminal::{ago, counted, minute};
 
 /// What `cairn audit` takes.
@@ -46,8 +45,7 @@ struct Document<'a> {
 impl Audit {
     /// Checks everything: fails with exit code 4 if something does not match, else with 5 if something could not be looked at.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        let open = self.ledger.open_here(cairn).await?;
         open.require()?;
         // Who keeps their Dockerfile has tags such as `build-812` here, which are nothing to the ledger.
         let options = AuditOptions {

@@ -19,7 +19,6 @@ use crate::output;
 use crate::place::{self, Place};
 use crate::program::Cairn;
 use crate::progress::Bar;
-use crate::project::Project;
 use crate::tagging;
 use crate::terminal::{bytes, counted, moved};
 
@@ -57,6 +56,7 @@ struct LedgerDocument {
     entries: u64,
     mode: String,
     images: u64,
+    waiting: u64,
     absent: Vec<Digest>,
     changed: bool,
     #[serde(flatten)]
@@ -128,9 +128,7 @@ impl Copy {
             trust: self.trust.clone(),
             max_age: self.max_age,
         };
-        let project = Project::find(cairn)?;
-        let open = options.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = options.require_here(cairn).await?;
         let (bar, watch) = Bar::moving(&cairn.terminal, "copying");
         let copied = open.copy_to(cairn, to, &watch).await;
         drop(bar);
@@ -139,6 +137,12 @@ impl Copy {
         let images = counted(copied.images, "image", "images");
         let about = format!("{images}: {}", moved(&copied.transferred, "there"));
         cairn.terminal.step("copied", about);
+        if copied.waiting > 0 {
+            let count = counted(copied.waiting, "entry waits", "entries wait");
+            cairn.terminal.say(format!(
+                "{count} for signatures there too, as far as they are signed"
+            ));
+        }
         for digest in &copied.absent {
             let text = format!(
                 "{from} has no {digest} any more; an entry names it, and no version or channel needs it"
@@ -305,6 +309,7 @@ fn tell_copied(cairn: &Cairn, copied: &Copied, to: &Reference) -> Result<(), Fai
         entries: copied.opened.view().records().len() as u64,
         mode: mode_text(&state.mode),
         images: copied.images,
+        waiting: copied.waiting,
         absent: copied.absent.clone(),
         changed: copied.changed,
         transferred: copied.transferred,

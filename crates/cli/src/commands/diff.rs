@@ -14,7 +14,6 @@ use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, OpenLedger};
 use crate::place::Place;
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::terminal::{bytes, counted, short};
 
 /// How many paths of each kind are shown without `--all`.
@@ -120,7 +119,7 @@ impl Diff {
         if !names.into_iter().any(|name| may_be_in_ledger(name)) {
             return Ok(None);
         }
-        let project = Project::find(cairn)?;
+        let project = self.ledger.project(cairn)?;
         if project.is_none() && self.ledger.repository.is_none() {
             return Ok(None);
         }

@@ -12,7 +12,6 @@ use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, Names};
 use crate::moment::Moment;
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::terminal::{counted, minute, short};
 
@@ -31,8 +30,8 @@ pub struct History {
     /// Only entries of this kind, such as release or rollback; may be repeated
     #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
     pub kinds: Vec<Kind>,
-    /// Only entries of whose author this is part of the name, or the beginning of the key's fingerprint
-    #[arg(long, value_name = "TEXT")]
+    /// Only entries of whose author this is part of the name, or that a key of this name or beginning of a fingerprint signed
+    #[arg(long, visible_alias = "by", value_name = "TEXT")]
     pub actor: Option<String>,
     /// Only entries from then on: 2026-03-03, 2026-03-03T10:02:00Z, or 3d and 2h for as long ago
     #[arg(long, value_name = "TIME")]
@@ -86,15 +85,16 @@ impl History {
     /// Prints the entries, newest first.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
         let mut filter = self.filter(cairn)?;
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         // Whose entries are one's own is a courtesy: a key that cannot be read must not hide the history.
         let names = Names::of(signing::own(cairn, &open), &open.opened);
-        // `you`, as the table says.
-        if let (Some("you"), Some(key)) = (filter.actor.as_deref(), names.own) {
-            filter.actor = Some(key.to_string());
-        }
+        // `you` and the names of keys, as the table says.
+        let key = match filter.actor.as_deref() {
+            Some("you") => names.own,
+            Some(name) => names.key_of(name),
+            None => None,
+        };
+        filter.actor = key.map(|key| key.to_string()).or(filter.actor);
         let page = query::history_page(&open.opened, &filter);
         let (before, older) = (page.next(), page.older);
         let entries = page.rows;
@@ -165,6 +165,17 @@ impl History {
     }
 }
 
+/// Who made it, and whose signatures it has besides.
+fn by(entry: &HistoryRow, names: &Names) -> String {
+    let author = names.by(entry.key, Some(&entry.actor));
+    let others = entry.signers.iter().filter(|key| Some(**key) != entry.key);
+    let all = std::iter::once(author).chain(others.map(|key| names.by(Some(*key), None)));
+    match entry.signers.len() {
+        1 => all.take(1).collect(),
+        _ => all.collect::<Vec<_>>().join(" + "),
+    }
+}
+
 fn row(entry: &HistoryRow, names: &Names) -> Vec<String> {
     let channels: Vec<&str> = entry.channels.iter().map(Channel::as_str).collect();
     let void: Vec<String> = entry
@@ -176,9 +187,6 @@ fn row(entry: &HistoryRow, names: &Names) -> Vec<String> {
         })
         .collect();
     let mut reason: Vec<String> = entry.reason.iter().cloned().collect();
-    if let Some(glass) = entry.glass {
-        reason.push(format!("[glass broken, {glass}]"));
-    }
     if entry.pruned && entry.kind == Kind::Release {
         reason.push("[pruned]".to_owned());
     }
@@ -193,7 +201,7 @@ fn row(entry: &HistoryRow, names: &Names) -> Vec<String> {
         version.unwrap_or_default(),
         channels.join(","),
         entry.digest.as_ref().map(short).unwrap_or_default(),
-        names.by(entry.key, Some(&entry.actor)),
+        by(entry, names),
         reason.join(" "),
     ]
 }

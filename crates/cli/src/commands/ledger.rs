@@ -1,5 +1,6 @@
 //! `cairn ledger`
 
+use cairn_ledger::OperationError;
 use cairn_ledger::operation::carry::Carried;
 use cairn_oci::{Digest, Reference};
 use clap::{Args, Subcommand};
@@ -8,7 +9,6 @@ use serde::Serialize;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger, mode_text};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::terminal::counted;
 use crate::{rules, signing};
 
@@ -101,8 +101,7 @@ impl LedgerCommand {
 
 impl Init {
     async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let mut open = self.ledger.open(cairn, project.as_ref()).await?;
+        let mut open = self.ledger.open_here(cairn).await?;
         if let Some(head) = &self.continues {
             return self.go_on(cairn, open, head).await;
         }
@@ -138,7 +137,7 @@ struct RulesDocument<'a> {
 
 impl Rules {
     async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
+        let project = self.ledger.project(cairn)?;
         let open = self.ledger.open(cairn, project.as_ref()).await?;
         let Some(state) = open.opened.state() else {
             return Err(open.absent());
@@ -233,6 +232,11 @@ impl Init {
         let Some(state) = open.opened.state() else {
             return Err(open.absent());
         };
+        let found = open.opened.head().map(|found| found.digest);
+        if found != Some(*head) {
+            // Known before a key is made for it.
+            return Err(OperationError::OtherHead { named: *head, found }.into());
+        }
         let carried = Carried::of(state);
         let what = format!(
             "{} and {}",
@@ -263,8 +267,7 @@ impl Init {
 
 impl Head {
     async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        let open = self.ledger.open_here(cairn).await?;
         let (Some(state), Some(head), Some(mode)) =
             (open.opened.state(), open.opened.head(), open.opened.mode())
         else {

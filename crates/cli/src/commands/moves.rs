@@ -1,15 +1,21 @@
-//! What release, promote, rollback and resume have in common: the arguments, and telling what was done.
+//! What the commands that append have in common: the arguments, the way there, and telling what was done.
 
-use cairn_ledger::operation::{Appended, Note, Plan};
+use cairn_ledger::operation::{Appended, Blocked, Note, Plan, PlannedMove};
+use cairn_ledger::query;
 use cairn_ledger::waiting::Missing;
-use cairn_ledger::{Channel, Done, Fingerprint, Kind, OperationError, Version};
+use cairn_ledger::{Channel, Context, Done, Fingerprint, Kind, Ledger, Opened, OperationError, Version};
 use cairn_oci::Digest;
 use cairn_store::transfer::{Count, Transferred};
+use clap::Args;
 use serde::Serialize;
 
-use crate::failure::Failure;
-use crate::ledgers::{Names, OpenLedger, mode_text, tell_nothing_changed};
+use crate::commands::show;
+use crate::failure::{Exit, Failure};
+use crate::ledgers::{
+    EntryOptions, GlassOption, LedgerOptions, Names, OpenLedger, mode_text, tell_nothing_changed,
+};
 use crate::program::Cairn;
+use crate::signing;
 use crate::terminal::{ago, counted, short};
 
 /// Reads a version, with the hint that belongs to a wrong one.
@@ -36,6 +42,50 @@ fn with_hint(error: &dyn std::error::Error, hint: Option<String>) -> String {
     match hint {
         Some(hint) => format!("{error}\nhint: {hint}"),
         None => error.to_string(),
+    }
+}
+
+/// What every command takes that moves a channel to what is there already.
+#[derive(Debug, Args)]
+pub struct MoveOptions {
+    /// Which ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// What is written into it.
+    #[command(flatten)]
+    pub entry: EntryOptions,
+    /// Whether the key need not be in the ledger.
+    #[command(flatten)]
+    pub glass: GlassOption,
+}
+
+impl MoveOptions {
+    /// Reads the ledger, finds the key, and with `--dry-run` prints what `plan` says of the home of this name; else does the
+    /// `deed`, tells it, and remembers.
+    ///
+    /// # Errors
+    ///
+    /// When there is no ledger or no key, and why the deed was not done, or not whole.
+    pub async fn carry_out(
+        &self,
+        cairn: &Cairn,
+        verb: &'static str,
+        plan: impl FnOnce(&Opened, &str, &Context<'_>) -> Result<Plan, Failure>,
+        deed: impl AsyncFnOnce(&Ledger, &Opened, &Context<'_>) -> Result<Done, OperationError>,
+    ) -> Result<(), Failure> {
+        let open = self.ledger.require_here(cairn).await?;
+        let key = signing::require_for(cairn, &open, self.glass)?;
+        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
+        if self.entry.dry_run {
+            let plan = plan(&open.opened, &open.ledger.home().label(), &context)?;
+            return print_plan(cairn, &open, key.fingerprint(), plan);
+        }
+        let done = deed(&open.ledger, &open.opened, &context).await;
+        let moved = Moved {
+            verb,
+            transferred: None,
+        };
+        finish(cairn, &open, key.fingerprint(), done, moved).await
     }
 }
 
@@ -97,7 +147,8 @@ pub async fn finish(
     }
     if let Some(name) = done.and_then(broke_glass) {
         cairn.terminal.warn(format!(
-            "the glass was broken; somebody else accepts it with: cairn ratify {name}"
+            "the glass was broken; somebody else accepts it with: cairn ratify {}",
+            cairn_ledger::head::short(&name)
         ));
     }
     match result {
@@ -199,12 +250,18 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
             ),
         );
     }
-    if let (true, Some(version), Some(digest)) = (moved.verb == "released", &done.version, &done.digest) {
+    let is_again = done
+        .notes
+        .iter()
+        .any(|note| matches!(note, Note::AlreadyReleased { .. }));
+    if let ("released", false, Some(version), Some(digest)) =
+        (moved.verb, is_again, &done.version, &done.digest)
+    {
         terminal.step(moved.verb, format!("{version}  {digest}"));
     }
     let names = Names::of(Some(key), &done.opened);
     for note in &done.notes {
-        terminal.say(note_text(note, &names, cairn));
+        terminal.say(note_text(note, &names, &done.opened, cairn));
     }
     let mut now = Vec::new();
     let mut held = Vec::new();
@@ -242,7 +299,7 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
 }
 
 /// One sentence about what there was not to do.
-fn note_text(note: &Note, names: &Names, cairn: &Cairn) -> String {
+fn note_text(note: &Note, names: &Names, opened: &Opened, cairn: &Cairn) -> String {
     match note {
         Note::AlreadyReleased { version, .. } => format!("{version} was released as this before"),
         Note::AlreadyShows { channel, now } => format!("{channel} shows {} already", now.label()),
@@ -278,12 +335,22 @@ fn note_text(note: &Note, names: &Names, cairn: &Cairn) -> String {
             )
         }
         Note::AlreadyYanked { version, entry } => {
-            format!("{version} was yanked before, by the entry {}", short(entry))
+            let deed = query::deed(opened, entry).map(|one| show::deed(&one, names));
+            format!(
+                "{version} was yanked before, {}",
+                deed.unwrap_or_else(|| short(entry))
+            )
         }
-        Note::StillShown { channel, now } => format!(
-            "{channel} shows {} and goes on doing so: cairn rollback {channel} leaves it",
-            now.label()
-        ),
+        Note::StillShown { channel, now } => {
+            let has_way_back = opened
+                .state()
+                .is_some_and(|state| state.way_back(channel).is_some());
+            let how = match has_way_back {
+                true => format!("cairn rollback {channel} leaves it"),
+                false => format!("it has no way back; cairn promote VERSION {channel} leaves it"),
+            };
+            format!("{channel} shows {} and goes on doing so: {how}", now.label())
+        }
         Note::Agrees { channel, now } => format!(
             "the tag {channel} shows {}, as the ledger says: nothing to record",
             now.label()
@@ -292,33 +359,22 @@ fn note_text(note: &Note, names: &Names, cairn: &Cairn) -> String {
     }
 }
 
-/// Prints what would be done.
+/// Prints what would be done if `key` signed it now.
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
-pub fn print_plan(cairn: &Cairn, open: &OpenLedger, plan: &Plan) -> Result<(), Failure> {
+/// Why a channel would not be moved, as the command itself would say.
+pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan) -> Result<(), Failure> {
     let terminal = &cairn.terminal;
-    if plan.entry.is_none() {
-        terminal.say("would append nothing");
+    let plan = plan.foreseen(&open.opened, &key);
+    let names = Names::of(Some(key), &open.opened);
+    for note in &plan.notes {
+        terminal.say(note_text(note, &names, &open.opened, cairn));
     }
     for planned in &plan.channels {
-        let previous = planned
-            .previous
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), cairn_ledger::state::Shown::label);
-        let next = match (&planned.version, &planned.next) {
-            (Some(version), _) => version.to_string(),
-            (None, Some(digest)) => short(digest),
-            (None, None) => "–".to_owned(),
-        };
-        terminal.step(
-            planned.channel.as_str(),
-            format!("{previous} → {next} (not done: --dry-run)"),
-        );
-    }
-    for blocked in &plan.blocked {
-        terminal.warn(blocked.text());
+        if let Some(text) = planned_text(&plan, planned) {
+            terminal.step(planned.channel.as_str(), format!("{text} (not done: --dry-run)"));
+        }
     }
     for lack in &plan.lacks {
         terminal.warn(format!(
@@ -327,8 +383,35 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, plan: &Plan) -> Result<(), F
             Missing::Group(lack.clone()).text()
         ));
     }
+    if !plan.blocked.is_empty() {
+        let texts: Vec<String> = plan.blocked.iter().map(Blocked::would_text).collect();
+        return Err(Failure::new(Exit::Conflict, texts.join("; "))
+            .with_hint("nothing was done: --dry-run".to_owned()));
+    }
     match plan.digest {
         Some(digest) => terminal.print(open.images.at_digest(digest).to_string()),
         None => Ok(()),
     }
+}
+
+/// What would become of a channel; none if it stays as it is.
+fn planned_text(plan: &Plan, planned: &PlannedMove) -> Option<String> {
+    let is_blocked = plan
+        .blocked
+        .iter()
+        .any(|blocked| blocked.channel == planned.channel);
+    plan.entry.as_ref().filter(|_| !is_blocked)?;
+    if plan.kind == Kind::Resume {
+        return Some("is held → is no longer held".to_owned());
+    }
+    let previous = planned.previous.as_ref();
+    let same =
+        previous.is_some_and(|shown| Some(shown.digest) == planned.next && shown.version == planned.version);
+    let next = match (&planned.version, &planned.next) {
+        (Some(version), _) => version.to_string(),
+        (None, Some(digest)) => short(digest),
+        (None, None) => "–".to_owned(),
+    };
+    let previous = previous.map_or_else(|| "–".to_owned(), cairn_ledger::state::Shown::label);
+    (!same).then(|| format!("{previous} → {next}"))
 }

@@ -8,7 +8,6 @@ use crate::commands::moves::{self, Moved};
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 
 /// What `cairn record` takes.
@@ -28,9 +27,7 @@ pub struct Record {
 impl Record {
     /// Writes into the ledger what the tag shows.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let Some(found) = open.ledger.found_at(&self.channel).await? else {
@@ -47,7 +44,7 @@ impl Record {
         };
         if self.entry.dry_run {
             let plan = plan::record(&open.opened, &open.ledger.home().label(), &context, &request)?;
-            return moves::print_plan(cairn, &open, &plan);
+            return moves::print_plan(cairn, &open, key.fingerprint(), plan);
         }
         let done = open.ledger.record(&open.opened, &context, &request).await;
         if done.as_ref().is_ok_and(|done| done.changed) {

@@ -144,7 +144,7 @@ impl Release {
         let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         let label = open.ledger.home().label();
         let plan = plan::release(&open.opened, &label, &context, &self.request(digest, None))?;
-        moves::print_plan(cairn, open, &plan)
+        moves::print_plan(cairn, open, key.fingerprint(), plan)
     }
 
     /// An image that was named says which repository is meant.

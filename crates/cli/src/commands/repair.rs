@@ -9,7 +9,6 @@ use crate::commands::moves;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::LedgerOptions;
 use crate::program::Cairn;
-use crate::project::Project;
 
 /// What `cairn repair` takes.
 #[derive(Debug, Args)]
@@ -43,9 +42,7 @@ struct Document {
 impl Repair {
     /// Puts the tag back.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         let (found, now, changed) = if self.dry_run {
             let found = open.ledger.found_at(&self.channel).await?;
             let shown = open

@@ -1,15 +1,12 @@
 //! `cairn rollback`
 
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Channel, RollbackRequest, RollbackTarget, Version};
+use cairn_ledger::{Channel, Context, Ledger, RollbackRequest, RollbackTarget, Version};
 use clap::Args;
 
-use crate::commands::moves::{self, Moved};
+use crate::commands::moves::{self, MoveOptions};
 use crate::failure::Failure;
-use crate::ledgers::{EntryOptions, GlassOption, LedgerOptions};
 use crate::program::Cairn;
-use crate::project::Project;
-use crate::signing;
 
 /// What `cairn rollback` takes.
 #[derive(Debug, Args)]
@@ -26,15 +23,9 @@ pub struct Rollback {
     /// Does not hold the channel: the next release may move it again
     #[arg(long)]
     pub no_hold: bool,
-    /// Which ledger.
+    /// Which ledger, and what is written into it.
     #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// What is written into it.
-    #[command(flatten)]
-    pub entry: EntryOptions,
-    /// Whether the key need not be in the ledger.
-    #[command(flatten)]
-    pub glass: GlassOption,
+    pub options: MoveOptions,
 }
 
 fn target(text: &str) -> Result<RollbackTarget, String> {
@@ -50,37 +41,18 @@ fn target(text: &str) -> Result<RollbackTarget, String> {
 impl Rollback {
     /// Takes the channel back.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        // A broken spec must not stand in the way at three in the morning, where the repository is named.
-        let project = if self.ledger.repository.is_some() {
-            None
-        } else {
-            Project::find(cairn)?
-        };
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
-        let key = signing::require_for(cairn, &open, self.glass)?;
-        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         let request = RollbackRequest {
             channel: self.channel.clone(),
             target: self.target.clone(),
             leave: self.leave.clone(),
             no_hold: self.no_hold,
         };
-        if self.entry.dry_run {
-            let plan = plan::rollback(&open.opened, &open.ledger.home().label(), &context, &request)?;
-            return moves::print_plan(cairn, &open, &plan);
-        }
-        let done = open.ledger.rollback(&open.opened, &context, &request).await;
-        moves::finish(
-            cairn,
-            &open,
-            key.fingerprint(),
-            done,
-            Moved {
-                verb: "rolled back",
-                transferred: None,
-            },
-        )
-        .await
+        let plan = |opened: &_, home: &_, context: &Context<'_>| {
+            Ok(plan::rollback(opened, home, context, &request)?)
+        };
+        let deed = async |ledger: &Ledger, opened: &_, context: &Context<'_>| {
+            ledger.rollback(opened, context, &request).await
+        };
+        self.options.carry_out(cairn, "rolled back", plan, deed).await
     }
 }

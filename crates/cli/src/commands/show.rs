@@ -1,7 +1,7 @@
 //! `cairn show`
 
 use cairn_ledger::Version;
-use cairn_ledger::query::{self, ReleaseBinding, Stay};
+use cairn_ledger::query::{self, Deed, ReleaseBinding, Stay};
 use clap::Args;
 use serde::Serialize;
 
@@ -9,7 +9,6 @@ use crate::commands::moves;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, Names};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::terminal::minute;
 
@@ -38,8 +37,7 @@ struct Document {
 impl Show {
     /// Prints what is known of the release.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        let open = self.ledger.open_here(cairn).await?;
         let Some(release) = query::show(&open.opened, &self.version) else {
             return Err(Failure::new(
                 Exit::Input,
@@ -53,7 +51,7 @@ impl Show {
         }
         let names = Names::of(signing::own(cairn, &open), &open.opened);
         line(cairn, "version", release.version.as_str())?;
-        line(cairn, "standing", release.standing)?;
+        line(cairn, "standing", standing(release.standing))?;
         for bound in &release.bound {
             print_binding(cairn, bound, &names)?;
         }
@@ -102,13 +100,8 @@ pub fn print_binding(cairn: &Cairn, bound: &ReleaseBinding, names: &Names) -> Re
         ),
         ("record", bound.record.map(|record| record.to_string())),
         ("entry", Some(format!("#{} {}", bound.seq, bound.name))),
-        ("yanked", bound.yanked.map(|entry| format!("by {entry}"))),
-        (
-            "pruned",
-            bound
-                .pruned
-                .map(|entry| format!("by {entry}: the image is no longer kept")),
-        ),
+        ("yanked", bound.yanked.as_ref().map(|yanked| deed(yanked, names))),
+        ("pruned", bound.pruned.as_ref().map(|pruned| deed(pruned, names))),
         ("glass", bound.glass.map(|glass| format!("broken, {glass}"))),
     ];
     for (name, value) in rows {
@@ -117,6 +110,28 @@ pub fn print_binding(cairn: &Cairn, bound: &ReleaseBinding, names: &Names) -> Re
         }
     }
     Ok(())
+}
+
+/// `2026-11-21 14:56 UTC by you: "loses orders" (#12)`
+pub(super) fn deed(deed: &Deed, names: &Names) -> String {
+    let by = names.by(deed.key, Some(&deed.actor));
+    let reason = deed.reason.as_ref();
+    let reason = reason.map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
+    format!("{} UTC by {by}{reason} (#{})", minute(deed.at), deed.seq)
+}
+
+/// What a version is worth, and what follows from it.
+pub(super) fn standing(standing: &'static str) -> &'static str {
+    match standing {
+        "pruned" => {
+            "pruned: its image is no longer kept, and nothing moves to it until the same image is released again"
+        }
+        "yanked" => "yanked: nothing moves to it any more, and no way back leads to it",
+        "contested" => {
+            "contested: it was released as several images at once, and names none until the wrong ones are yanked"
+        }
+        other => other,
+    }
 }
 
 /// Prints where an image is shown, and was; the newest first.

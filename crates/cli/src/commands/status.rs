@@ -1,7 +1,8 @@
 //! `cairn status`
 
-use cairn_ledger::Source;
+use cairn_ledger::head;
 use cairn_ledger::query::{self, Past, StatusRow, WayBack};
+use cairn_ledger::{EntryName, Source};
 use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +11,6 @@ use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, Names, OpenLedger, mode_text};
 use crate::moment::Moment;
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::terminal::{counted, minute, short};
 
@@ -44,9 +44,7 @@ struct Document<'a> {
 impl Status {
     /// Prints one line for each channel.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         if let Some(moment) = self.at {
             return past(cairn, &open, moment);
         }
@@ -181,12 +179,22 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
     for row in rows {
         tell(cairn, row);
     }
-    for entry in names.unratified() {
+    for (seq, entry) in unratified(open, &names) {
         cairn.terminal.warn(format!(
-            "the entry {entry} was made with --break-glass, by a key that is not in the ledger; cairn ratify {entry} accepts it"
+            "#{seq} was made with --break-glass, by a key that is not in the ledger; cairn ratify {} accepts it",
+            head::short(&entry)
         ));
     }
     Ok(())
+}
+
+/// What was done by breaking the glass and nobody has accepted yet, with its position.
+fn unratified(open: &OpenLedger, names: &Names) -> Vec<(u64, EntryName)> {
+    let found = names.unratified().filter_map(|name| {
+        let (seq, _, _) = open.opened.view().find(name)?;
+        Some((seq, *name))
+    });
+    found.collect()
 }
 
 /// The version, and what there is to know of it in a word each: held, live, idle, and that the tag says something else.
@@ -240,12 +248,6 @@ fn tell(cairn: &Cairn, row: &StatusRow) {
             "{} is held since {} UTC{reason}{left}; cairn resume {0} lifts it",
             row.name,
             minute(held.since)
-        ));
-    }
-    if row.glass == Some("unratified") {
-        cairn.terminal.warn(format!(
-            "{} was moved by a key that is not listed, and nobody has ratified it: cairn ratify {}",
-            row.name, row.entry
         ));
     }
     if row.agrees == Some(false) {

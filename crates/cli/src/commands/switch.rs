@@ -1,15 +1,12 @@
 //! `cairn switch`
 
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Channel, SwitchRequest};
+use cairn_ledger::{Channel, Context, Ledger, SwitchRequest};
 use clap::Args;
 
-use crate::commands::moves::{self, Moved};
+use crate::commands::moves::{self, MoveOptions};
 use crate::failure::Failure;
-use crate::ledgers::{EntryOptions, GlassOption, LedgerOptions};
 use crate::program::Cairn;
-use crate::project::Project;
-use crate::signing;
 
 /// What `cairn switch` takes.
 #[derive(Debug, Args)]
@@ -23,49 +20,29 @@ pub struct Switch {
     /// Lifts the hold of the live channel
     #[arg(long)]
     pub resume: bool,
-    /// Which ledger.
+    /// Which ledger, and what is written into it.
     #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// What is written into it.
-    #[command(flatten)]
-    pub entry: EntryOptions,
-    /// Whether the key need not be in the ledger.
-    #[command(flatten)]
-    pub glass: GlassOption,
+    pub options: MoveOptions,
 }
 
 impl Switch {
     /// Lets the live channel take what the slot shows.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
-        let key = signing::require_for(cairn, &open, self.glass)?;
-        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         let request = SwitchRequest {
             live: self.live.clone(),
             slot: self.slot.clone(),
             resume: self.resume,
         };
-        if self.entry.dry_run {
-            let plan = plan::switch(&open.opened, &open.ledger.home().label(), &context, &request)?;
-            return moves::print_plan(cairn, &open, &plan);
-        }
-        let done = open.ledger.switch(&open.opened, &context, &request).await;
-        if done.as_ref().is_ok_and(|done| done.changed) {
-            let took = format!("{} took what {} shows", self.live, self.slot);
-            cairn.terminal.step("switched", took);
-        }
-        moves::finish(
-            cairn,
-            &open,
-            key.fingerprint(),
-            done,
-            Moved {
-                verb: "switched",
-                transferred: None,
-            },
-        )
-        .await
+        let plan =
+            |opened: &_, home: &_, context: &Context<'_>| Ok(plan::switch(opened, home, context, &request)?);
+        let deed = async |ledger: &Ledger, opened: &_, context: &Context<'_>| {
+            let done = ledger.switch(opened, context, &request).await?;
+            if done.changed {
+                let took = format!("{} took what {} shows", self.live, self.slot);
+                cairn.terminal.step("switched", took);
+            }
+            Ok(done)
+        };
+        self.options.carry_out(cairn, "switched", plan, deed).await
     }
 }

@@ -5,11 +5,10 @@ use cairn_oci::{Digest, Reference};
 use clap::Args;
 use serde::Serialize;
 
-use crate::commands::show::{print_binding, print_stays};
+use crate::commands::show::{print_binding, print_stays, standing};
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, Names, OpenLedger};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::terminal::counted;
 
@@ -57,12 +56,7 @@ impl Which {
                     .to_owned(),
             )
         })?;
-        let project = Project::find(cairn)?;
-        let open = self
-            .options(seen.repository)
-            .open(cairn, project.as_ref())
-            .await?;
-        open.require()?;
+        let open = self.options(seen.repository).require_here(cairn).await?;
         let answer = open.ledger.which(&open.opened, &seen.sought).await?;
         if answer.found.is_empty() {
             return Err(self.unknown(&open, &seen.sought, &answer));
@@ -225,7 +219,7 @@ fn print(cairn: &Cairn, found: &Found, names: &Names) -> Result<(), Failure> {
     }
     for named in &found.versions {
         line("version", named.version.as_str())?;
-        line("standing", named.standing)?;
+        line("standing", standing(named.standing))?;
         print_binding(cairn, &named.binding, names)?;
     }
     print_stays(cairn, &found.stays)

@@ -9,7 +9,6 @@ use crate::commands::moves::{self, Moved};
 use crate::failure::Failure;
 use crate::ledgers::{EntryOptions, LedgerOptions};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 
 /// What `cairn yank` takes.
@@ -32,9 +31,7 @@ pub struct Yank {
 impl Yank {
     /// Bars the version.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let request = YankRequest {
@@ -48,7 +45,7 @@ impl Yank {
                     .terminal
                     .step("yanked", format!("{} (not done: --dry-run)", self.version));
             }
-            return moves::print_plan(cairn, &open, &plan);
+            return moves::print_plan(cairn, &open, key.fingerprint(), plan);
         }
         let done = open.ledger.yank(&open.opened, &context, &request).await;
         if done.as_ref().is_ok_and(|done| done.changed) {

@@ -11,7 +11,7 @@ use cairn_store::files;
 use jiff::Timestamp;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{GlassOption, OpenLedger, short_key};
+use crate::ledgers::{GlassOption, OpenLedger};
 use crate::program::Cairn;
 use crate::roles;
 
@@ -76,7 +76,7 @@ impl SigningKey {
             Origin::Agent(_) => "ssh-agent",
             Origin::Command(program) => program,
         };
-        let line = format!("{holder}, key {} ({role})", short_key(&fingerprint.to_string()));
+        let line = format!("{holder}, key {} ({role})", state.authority.label(&fingerprint));
         match &self.origin {
             Origin::Variable | Origin::File(_) => {
                 cairn.terminal.detail(format!("  {:<16} {line}", "signing"));

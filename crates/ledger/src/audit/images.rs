@@ -102,7 +102,12 @@ impl Audit<'_> {
             if steps.len() < wanted {
                 let have = steps.len();
                 self.not_applicable.push(format!(
-                    "{wanted} steps back of {name}: it showed {have} others before"
+                    "{} back of {name}: it showed {} before",
+                    plural(wanted, "step", "steps"),
+                    match have {
+                        0 => "nothing else".to_owned(),
+                        _ => plural(have, "other", "others"),
+                    }
                 ));
             }
             for (index, shown) in steps.iter().take(wanted).enumerate() {
@@ -125,4 +130,8 @@ fn named<'a>(
         .iter()
         .filter(|bound| bound.yanked.is_none())
         .map(move |bound| (version, bound))
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

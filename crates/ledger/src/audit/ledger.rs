@@ -3,19 +3,13 @@
 use cairn_store::Target;
 
 use super::{Audit, AuditError, list, repository_error};
-use crate::entry::{EntryName, Mode};
+use crate::entry::Mode;
 use crate::fold::Why;
-use crate::head::CAUSAL_PREFIX;
+use crate::head::{self, CAUSAL_PREFIX};
 use crate::open::OpenError;
 use crate::reading::read_head;
 use crate::trust::HowTrusted;
 use crate::waiting::{Missing, Standing};
-
-fn by(overtaken_by: Option<EntryName>) -> String {
-    overtaken_by
-        .map(|entry| format!(", by {entry}"))
-        .unwrap_or_default()
-}
 
 impl Audit<'_> {
     /// Entries that were overtaken are void and nothing to find; those that nobody should have written are.
@@ -44,7 +38,9 @@ impl Audit<'_> {
                     Why::UnusableRules => "entry-unusable-rules",
                     Why::VersionBound => "version-bound-again",
                     _ => {
-                        let message = format!("no effect on {subject}: {why}{}", by(overtaken_by));
+                        let by = overtaken_by.and_then(|entry| view.position(&entry));
+                        let by = by.map_or_else(String::new, |seq| format!(", by #{seq}"));
+                        let message = format!("no effect on {subject}: {why}{by}");
                         self.note("entry-void", &seq, message);
                         continue;
                     }
@@ -70,16 +66,19 @@ impl Audit<'_> {
     pub(super) fn glass(&mut self) {
         for (entry, glass) in &self.state.glass {
             let seq = format!("#{}", glass.position);
-            let key = &glass.key;
+            let key = self.state.authority.label(&glass.key);
+            let short = head::short(entry);
             match glass.ratified {
                 None => {
                     let message = format!(
-                        "the entry {entry} was made by the key {key}, which is not in the ledger; cairn ratify {entry} accepts it"
+                        "made by the key {key}, which was not in the ledger; cairn ratify {short} accepts it"
                     );
                     self.find("break-glass", &seq, message);
                 }
                 Some(by) => {
-                    let message = format!("{entry} was signed by the unlisted key {key}; {by} ratified it");
+                    let by = self.opened.view().position(&by);
+                    let by = by.map_or_else(String::new, |seq| format!(" by #{seq}"));
+                    let message = format!("made by the key {key}, which was not in the ledger; ratified{by}");
                     self.note("break-glass", &seq, message);
                 }
             }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::Fingerprint;
+
 /// Longest name of a key, in bytes.
 pub const NAME_LIMIT: usize = 64;
 /// Longest group, in bytes.
@@ -19,6 +21,24 @@ pub struct KeyName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Group(String);
+
+/// A key as messages call it: by its name if the ledger has one for it, else by the beginning of its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyLabel {
+    /// Which key.
+    pub key: Fingerprint,
+    /// Its name.
+    pub name: Option<KeyName>,
+}
+
+impl fmt::Display for KeyLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => name.fmt(f),
+            None => f.write_str(&self.key.shortened()),
+        }
+    }
+}
 
 /// Why a text is not the name of a key or of a group.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

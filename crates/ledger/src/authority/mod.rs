@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use label::{GROUP_LIMIT, Group, KeyName, LabelError, NAME_LIMIT};
+pub use label::{GROUP_LIMIT, Group, KeyLabel, KeyName, LabelError, NAME_LIMIT};
 pub use rules::{ChannelRules, Freeze, Lack, Rules, RulesError};
 
 use crate::entry::Kind;
@@ -130,11 +130,13 @@ impl Grant {
         self.covers(kind, channel.map_or(Wish::Apart, Wish::On), at)
     }
 
-    /// The name if there is one, else the fingerprint.
+    /// What the key is called.
     #[must_use]
-    pub fn label(&self) -> String {
-        let name = self.name.as_ref();
-        name.map_or_else(|| self.key.fingerprint().to_string(), KeyName::to_string)
+    pub fn label(&self) -> KeyLabel {
+        KeyLabel {
+            key: self.key.fingerprint(),
+            name: self.name.clone(),
+        }
     }
 }
 
@@ -269,10 +271,14 @@ impl Authority {
         u32::try_from(self.keys.iter().filter(counts).count()).unwrap_or(u32::MAX)
     }
 
-    /// What `key` is called: its name if it has one, else the fingerprint.
+    /// What `key` is called, whether it is listed or not.
     #[must_use]
-    pub fn label(&self, key: &Fingerprint) -> String {
-        self.grant(key).map_or_else(|| key.to_string(), Grant::label)
+    pub fn label(&self, key: &Fingerprint) -> KeyLabel {
+        let unlisted = || KeyLabel {
+            key: *key,
+            name: None,
+        };
+        self.grant(key).map_or_else(unlisted, Grant::label)
     }
 
     /// Whether a head signed by `key` at `at` counts: any listed key will do, for a head states no intent.
@@ -292,16 +298,16 @@ impl Authority {
         recovered || (able > 0 && able >= self.threshold as usize)
     }
 
-    /// Who may do it: fingerprints with the kinds that each may make on `channel`.
+    /// Who may do it: keys with the kinds that each may make on `channel`.
     #[must_use]
-    pub fn who_may(&self, channel: Option<&Channel>, at: Timestamp) -> Vec<(Fingerprint, Vec<Kind>)> {
+    pub fn who_may(&self, channel: Option<&Channel>, at: Timestamp) -> Vec<(KeyLabel, Vec<Kind>)> {
         let kinds = |grant: &Grant| -> Vec<Kind> {
             let may = |kind: &&Kind| grant.may(kind, channel, at);
             Kind::ALL.iter().filter(may).cloned().collect()
         };
         self.keys
             .iter()
-            .map(|grant| (grant.key.fingerprint(), kinds(grant)))
+            .map(|grant| (grant.label(), kinds(grant)))
             .filter(|(_, kinds)| !kinds.is_empty())
             .collect()
     }

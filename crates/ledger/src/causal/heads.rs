@@ -38,8 +38,8 @@ pub(super) struct Heads {
     /// Those of them that were read before.
     pub(super) seen: BTreeSet<String>,
     pub(super) findings: Vec<Finding>,
-    /// Whether there are heads that name another ledger.
-    pub(super) has_others: bool,
+    /// Heads that name another ledger, and which.
+    pub(super) others: Vec<(Tag, EntryName)>,
 }
 
 /// What is at a tag.
@@ -57,7 +57,7 @@ struct Reader<'a> {
     waiting: VecDeque<(String, Box<Front>)>,
     budget: Budget,
     findings: Findings,
-    has_others: bool,
+    others: Vec<(Tag, EntryName)>,
     /// How many tags were looked at, and how many heads were not read.
     looked: usize,
     unread: usize,
@@ -112,7 +112,7 @@ impl Heads {
                 entries: REFUSED_ENTRIES,
             },
             findings: Findings::default(),
-            has_others: false,
+            others: Vec::new(),
             looked: 0,
             unread: 0,
         };
@@ -216,9 +216,7 @@ impl Reader<'_> {
                 Look::Gone => {}
                 Look::Refused(tag, error) => self.findings.add("head-refused", &tag, chain(&error)),
                 Look::Head(tag, front) if !self.is_wanted(front.statement.ledger) => {
-                    self.has_others = true;
-                    let message = format!("a head of another ledger, {}", front.statement.ledger);
-                    self.findings.add("other-ledger", &tag, message);
+                    self.others.push((tag, front.statement.ledger));
                 }
                 Look::Head(tag, front) => self.waiting.push_back((tag.to_string(), front)),
             }
@@ -343,7 +341,7 @@ impl Reader<'_> {
             seen,
             counting: self.counting.into_values().collect(),
             findings: self.findings.into_all(),
-            has_others: self.has_others,
+            others: self.others,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Before {
 pub(crate) async fn read_view(ledger: &Ledger, before: &Before) -> Result<View, OpenError> {
     let listed = list(ledger).await?;
     let mut heads = heads::Heads::read(ledger, before, &listed).await?;
-    if heads.counting.is_empty() && heads.has_others {
+    if heads.counting.is_empty() && !heads.others.is_empty() {
         // Nothing of what is expected is here: whose it is then is told.
         let anybody = Before {
             expected: None,
@@ -118,7 +118,16 @@ pub(crate) async fn read_view(ledger: &Ledger, before: &Before) -> Result<View, 
         let findings = heads.findings;
         return Err(OpenError::NoHead { repository, findings });
     }
+    let others = std::mem::take(&mut heads.others);
     let mut view = merge(heads, &before.known);
+    // Heads of the ledger that this one goes on from may be there for ever, where tags cannot be deleted.
+    let continued = view.state().and_then(|state| state.continues.as_ref());
+    let continued = continued.map(|continued| continued.ledger);
+    let mut told = heads::Findings::default();
+    for (tag, ledger) in others.iter().filter(|(_, ledger)| Some(*ledger) != continued) {
+        told.add("other-ledger", tag, format!("a head of another ledger, {ledger}"));
+    }
+    view.findings.extend(told.into_all());
     if before.is_remembered {
         let names: BTreeSet<&str> = listed.iter().map(short_of).collect();
         for head in &view.heads {

@@ -50,6 +50,19 @@ pub struct Record {
     pub signers: BTreeSet<Fingerprint>,
 }
 
+impl Record {
+    /// The key of whoever made the entry: the one that its actor names, or the only one that signed. Of several signers of an
+    /// entry by somebody else, nobody knows which was first.
+    #[must_use]
+    pub fn author(&self) -> Option<Fingerprint> {
+        if self.signers.len() == 1 {
+            return self.signers.first().copied();
+        }
+        let is_actor = |key: &&Fingerprint| key.to_string() == self.entry.actor.id;
+        self.signers.iter().find(is_actor).copied()
+    }
+}
+
 /// The state after some entries, and what is needed to take the next.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {

@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(Digest);
 
+/// How much of one is shown where there is little room. All of it is ASCII, and 50 characters.
+const SHOWN: usize = "SHA256:".len() + 10;
+
 /// The text is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a key's fingerprint: SHA256: and 43 characters of base64")]
@@ -24,6 +27,13 @@ impl Fingerprint {
     /// Of a SubjectPublicKeyInfo in DER.
     pub(super) fn of(spki: &[u8]) -> Self {
         Self(Digest::of(spki))
+    }
+
+    /// `SHA256:` and the first ten characters, with `…`.
+    #[must_use]
+    pub fn shortened(&self) -> String {
+        let text = self.to_string();
+        format!("{}…", &text[..SHOWN])
     }
 }
 

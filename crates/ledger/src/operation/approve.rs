@@ -83,6 +83,7 @@ impl Ledger {
         self.check_home(state)?;
         if let Standing::Void { why, by } = waiting.standing {
             let kind = waiting.entry.kind.clone();
+            let by = by.and_then(|by| opened.view().position(&by));
             return Err(OperationError::Void { kind, why, by });
         }
         let planned = Plan::of_entry(state, &waiting.entry);
@@ -151,6 +152,7 @@ impl Ledger {
             } else {
                 lacks
             };
+            let key = state.authority.label(&key);
             return Err(OperationError::AddsNothing { key, missing });
         }
         let signed = waiting.cosigned(context.signer);

@@ -15,7 +15,7 @@ use crate::envelope::Envelope;
 use crate::head;
 use crate::name::{Channel, Version};
 use crate::open::{Ledger, Opened};
-use crate::operation::{ChannelDone, Context, Done, Initialised, OperationError, plan};
+use crate::operation::{ChannelDone, Context, Done, OperationError, plan};
 use crate::project::Named;
 use crate::state::{Bound, Shown, Standing, State};
 use crate::trust::{HowTrusted, TrustPolicy};
@@ -51,6 +51,20 @@ impl Carried {
             contested,
         }
     }
+}
+
+/// A ledger that goes on from another.
+#[derive(Debug, Clone)]
+pub struct Continued {
+    /// The name of its genesis: what is pinned.
+    pub genesis: EntryName,
+    /// How it is appended to.
+    pub mode: Mode,
+    /// The ledger as it is now.
+    pub opened: Opened,
+    /// Tags of heads of the old one that cannot be deleted: as long as they are there, the repository has two ledgers, and whoever
+    /// has no pin reads neither.
+    pub left: Vec<Tag>,
 }
 
 /// Entries being made, each of which names the ones before.
@@ -117,6 +131,15 @@ impl Carrier<'_> {
         let Some((hold, shown)) = current.hold.as_ref().zip(current.shows.as_ref()) else {
             return Ok(());
         };
+        // What it was rolled back from comes first, so that the hold says so here too.
+        if let Some(left) = hold.left.as_ref().filter(|left| left.digest != shown.digest) {
+            self.add(&Entry {
+                version: named(state, left),
+                digest: Some(left.digest),
+                moves: self.move_of(channel),
+                ..self.draft(Kind::Adopt)
+            })?;
+        }
         self.add(&Entry {
             version: named(state, shown),
             digest: Some(shown.digest),
@@ -189,7 +212,7 @@ impl Ledger {
         context: &Context<'_>,
         authority: Authority,
         head: &Digest,
-    ) -> Result<Initialised, OperationError> {
+    ) -> Result<Continued, OperationError> {
         authority.check().map_err(OperationError::Authority)?;
         let state = plan::state(old, &self.home.label())?;
         let found = old.head().map(|head| head.digest);
@@ -233,24 +256,33 @@ impl Ledger {
             })?;
         }
         let (genesis, envelopes) = (carrier.ledger, carrier.envelopes);
-        let opened = self.replace(old, &envelopes, context, mode).await?;
+        let (opened, left) = self.replace(old, &envelopes, context, mode).await?;
         let opened = self.complete(opened, state).await?;
-        Ok(Initialised {
+        self.clear_waiting(old).await;
+        Ok(Continued {
             genesis,
             mode,
-            changed: true,
             opened,
+            left,
         })
     }
 
-    /// Keeps the old head under another name, and writes the new one in its place.
+    /// What waited for signatures of the old ledger's keys waits in vain. Where it cannot be deleted, nobody looks at it any more.
+    async fn clear_waiting(&self, old: &Opened) {
+        let Ok(list) = self.waiting(old).await else { return };
+        for one in &list.entries {
+            let _kept = self.withdraw(one).await;
+        }
+    }
+
+    /// Keeps the old head under another name, and writes the new one in its place. Old heads that cannot be deleted are named.
     async fn replace(
         &self,
         old: &Opened,
         envelopes: &[Envelope],
         context: &Context<'_>,
         mode: Mode,
-    ) -> Result<Opened, OperationError> {
+    ) -> Result<(Opened, Vec<Tag>), OperationError> {
         let failed = |source| OperationError::Open(self.repository_error(source));
         let linear = Target::Tag(head::linear_tag());
         let at_tag = self.home.stat_manifest(&linear).await.map_err(failed)?;
@@ -287,7 +319,7 @@ impl Ledger {
                 named: found.digest,
                 found: None,
             })?;
-            return Ok(Opened { view, ..empty });
+            return Ok((Opened { view, ..empty }, Vec::new()));
         }
         // Where nothing is written under a condition, an old head at that tag would be read as the ledger's.
         if at_tag.is_some() {
@@ -306,11 +338,14 @@ impl Ledger {
                 }));
             }
         };
+        let mut left = Vec::new();
         for tag in old_tags {
             // Where tags cannot be deleted there are two ledgers from now on, and a pin says which is meant.
-            let _kept = self.home.delete_tag(&tag).await;
+            if self.home.delete_tag(&tag).await.is_err() {
+                left.push(tag);
+            }
         }
-        Ok(opened)
+        Ok((opened, left))
     }
 
     /// Attaches the new entries to the images, and looks at the tags.

@@ -3,17 +3,16 @@
 use cairn_oci::Digest;
 
 use crate::append::CommitError;
-use crate::authority::{AuthorityError, RulesError};
+use crate::authority::{AuthorityError, KeyLabel, RulesError};
 use crate::class::Class;
 use crate::entry::{EntryError, EntryName, Kind};
 use crate::fold::Why;
 use crate::image::ImageError;
-use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
 use crate::open::OpenError;
 use crate::operation::Done;
 use crate::project::ProjectError;
-use crate::state::{Hold, Shown};
+use crate::state::{Hold, Shown, State};
 use crate::waiting::{Missing, Waiting};
 
 /// Why an operation was not done, or not done whole.
@@ -57,13 +56,13 @@ pub enum OperationError {
     #[error("key {key} may not {}", not_allowed_text(kind, channel.as_ref()))]
     NotAllowed {
         /// The key that would sign.
-        key: Fingerprint,
+        key: KeyLabel,
         /// What it was to make.
         kind: Kind,
         /// For which channel.
         channel: Option<Channel>,
         /// Who may make which kinds there.
-        may: Vec<(Fingerprint, Vec<Kind>)>,
+        may: Vec<(KeyLabel, Vec<Kind>)>,
     },
     /// The key may move the channel only to what it has shown.
     #[error(
@@ -72,7 +71,7 @@ pub enum OperationError {
     )]
     OnlyShown {
         /// The key that would sign.
-        key: Fingerprint,
+        key: KeyLabel,
         /// What it was to make.
         kind: Kind,
         /// For which channel.
@@ -80,7 +79,7 @@ pub enum OperationError {
         /// What it was to show.
         digest: Digest,
         /// Who may make which kinds there.
-        may: Vec<(Fingerprint, Vec<Kind>)>,
+        may: Vec<(KeyLabel, Vec<Kind>)>,
     },
     /// The entry needs more signatures, and waits for them beside the ledger.
     #[error("{}", waiting_text(waiting, done.is_some()))]
@@ -111,8 +110,8 @@ pub enum OperationError {
         kind: Kind,
         /// Why.
         why: Why,
-        /// By which entry.
-        by: Option<EntryName>,
+        /// By the entry at which position, where one is to name.
+        by: Option<u64>,
     },
     /// The key's signature is none that is missing.
     #[error(
@@ -121,7 +120,7 @@ pub enum OperationError {
     )]
     AddsNothing {
         /// The key that would sign.
-        key: Fingerprint,
+        key: KeyLabel,
         /// What is missing.
         missing: Vec<Missing>,
     },
@@ -191,7 +190,7 @@ pub enum OperationError {
         given: Digest,
     },
     /// The version is barred.
-    #[error("{version} was yanked by the entry {entry}")]
+    #[error("{version} was yanked: nothing moves to it any more")]
     Yanked {
         /// The version.
         version: Version,
@@ -199,7 +198,7 @@ pub enum OperationError {
         entry: EntryName,
     },
     /// The image of the version is no longer kept.
-    #[error("the image of {version} is no longer kept, says the entry {entry}; nothing was changed")]
+    #[error("the image of {version} is no longer kept: it was pruned; nothing was changed")]
     Pruned {
         /// The version.
         version: Version,
@@ -293,15 +292,22 @@ pub struct Blocked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// It is held.
-    Held(Box<Hold>),
+    Held {
+        /// Since when, and why.
+        hold: Box<Hold>,
+        /// By which key.
+        by: KeyLabel,
+    },
     /// Another entry came first.
     Overtaken {
         /// Which entry.
         by: EntryName,
+        /// Where it stands.
+        seq: Option<u64>,
         /// Its kind.
         kind: Option<Kind>,
         /// By which key.
-        key: Option<Fingerprint>,
+        key: Option<KeyLabel>,
         /// What the channel shows now.
         now: Option<Shown>,
     },
@@ -309,13 +315,32 @@ pub enum Obstacle {
     Void(Why),
 }
 
+impl Obstacle {
+    /// The hold, with what its key is called.
+    pub(crate) fn held(state: &State, hold: &Hold) -> Self {
+        Self::Held {
+            hold: Box::new(hold.clone()),
+            by: state.authority.label(&hold.by),
+        }
+    }
+}
+
 impl Blocked {
+    /// One sentence about what was only planned.
+    #[must_use]
+    pub fn would_text(&self) -> String {
+        match &self.why {
+            Obstacle::Void(why) => format!("{} would not be moved: {why}", self.channel),
+            _ => self.text(),
+        }
+    }
+
     /// One sentence.
     #[must_use]
     pub fn text(&self) -> String {
         let channel = &self.channel;
         match &self.why {
-            Obstacle::Held(hold) => {
+            Obstacle::Held { hold, by } => {
                 let reason = hold
                     .reason
                     .as_ref()
@@ -326,16 +351,24 @@ impl Blocked {
                     .as_ref()
                     .map(|left| format!(" (left {})", left.label()))
                     .unwrap_or_default();
-                format!(
-                    "{channel} is held since {} by key {}{reason}{left}",
-                    hold.at, hold.by
-                )
+                let since = hold.at.strftime("%Y-%m-%d %H:%M UTC");
+                format!("{channel} is held since {since} by key {by}{reason}{left}")
             }
-            Obstacle::Overtaken { by, kind, key, now } => {
+            Obstacle::Overtaken {
+                by,
+                seq,
+                kind,
+                key,
+                now,
+            } => {
+                let by = seq.map_or_else(|| by.to_string(), |seq| format!("#{seq}"));
                 let kind = kind
                     .as_ref()
                     .map_or_else(|| "entry".to_owned(), |kind| format!("{kind} entry"));
-                let key = key.map(|key| format!(" by key {key}")).unwrap_or_default();
+                let key = key
+                    .as_ref()
+                    .map(|key| format!(" by key {key}"))
+                    .unwrap_or_default();
                 let now = now.as_ref().map_or_else(|| "nothing".to_owned(), Shown::label);
                 format!("{channel} was not moved: the {kind} {by}{key} came first; it shows {now}")
             }
@@ -367,8 +400,8 @@ fn not_allowed_text(kind: &Kind, channel: Option<&Channel>) -> String {
     }
 }
 
-fn by_text(by: Option<EntryName>) -> String {
-    by.map(|by| format!(" ({by})")).unwrap_or_default()
+fn by_text(by: Option<u64>) -> String {
+    by.map(|by| format!(" (#{by})")).unwrap_or_default()
 }
 
 fn missing_text(missing: &[Missing]) -> String {
@@ -478,15 +511,17 @@ impl OperationError {
             Self::Contested { version, .. } => {
                 format!("{version} names neither: cairn yank {version} sha256:… bars the wrong one")
             }
-            Self::Yanked { .. } => "choose another version".to_owned(),
+            Self::Yanked { version, .. } => {
+                format!("choose another version; cairn show {version} says who yanked it, when and why")
+            }
             Self::NotBound { version, .. } => format!("cairn show {version} says what it is"),
             Self::SameChannel { .. } => {
                 "name the live channel first, then the slot: cairn switch prod green".to_owned()
             }
             Self::Overtaken => "run the same command again".to_owned(),
-            Self::Refused { .. } => return None,
+            Self::Refused { channel, why } => return rule_hint(channel, *why),
             Self::Pruned { version, .. } => format!(
-                "choose another version; or build it again from its lock and release {version} once more: the same digest counts again"
+                "choose another version; or build it again from its lock and release {version} once more: the same digest counts again. cairn show {version} says who pruned it, when and why"
             ),
             Self::Image { .. } => "push what is missing again, or choose another target".to_owned(),
             Self::Entry(error) => return error.hint(),
@@ -514,8 +549,8 @@ impl OperationError {
     }
 }
 
-fn may_text(may: &[(Fingerprint, Vec<Kind>)]) -> Option<String> {
-    let one = |(key, kinds): &(Fingerprint, Vec<Kind>)| {
+fn may_text(may: &[(KeyLabel, Vec<Kind>)]) -> Option<String> {
+    let one = |(key, kinds): &(KeyLabel, Vec<Kind>)| {
         let words: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
         let words = if kinds.len() == Kind::ALL.len() {
             "everything".to_owned()
@@ -533,22 +568,30 @@ fn nearest_text<T: ToString>(nearest: &[T]) -> Option<String> {
     (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
 }
 
+fn rule_hint(channel: &Channel, why: Why) -> Option<String> {
+    let is_rule = matches!(
+        why,
+        Why::Frozen | Why::NotFrom | Why::BelowFloor | Why::TooEarly | Why::Unapproved
+    );
+    is_rule.then(|| format!("a rule of {channel}: cairn ledger rules shows them"))
+}
+
 fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
-    let (channel, version) = (&blocked.channel, done.version.as_ref()?);
+    let (channel, version) = (&blocked.channel, done.version.as_ref());
     match (&blocked.why, &done.kind) {
-        (Obstacle::Held(_), Kind::Release) => Some(format!(
+        (Obstacle::Held { .. }, Kind::Release) => version.map(|version| format!(
             "{version} is released, but {channel} was not moved; cairn resume {channel}, then cairn promote {version} {channel}"
         )),
-        (Obstacle::Held(_), _) => Some(format!(
+        (Obstacle::Held { .. }, _) => Some(format!(
             "cairn resume {channel}, or the same command with --resume"
         )),
         (Obstacle::Overtaken { .. }, Kind::Rollback) => Some(format!(
             "see what it shows now: cairn status; then run the command again if {channel} is still wrong"
         )),
-        (Obstacle::Overtaken { .. }, Kind::Release) => Some(format!(
+        (Obstacle::Overtaken { .. }, Kind::Release) => version.map(|version| format!(
             "{version} is released; if it is still to be shown: cairn promote {version} {channel}"
         )),
         (Obstacle::Overtaken { .. }, _) => Some("see what it shows now: cairn status".to_owned()),
-        (Obstacle::Void(_), _) => None,
+        (Obstacle::Void(why), _) => rule_hint(channel, *why),
     }
 }

@@ -233,14 +233,10 @@ fn may_change(
 }
 
 fn not_allowed(state: &State, context: &Context<'_>, kind: &Kind, key: &Fingerprint) -> OperationError {
-    let may = state.authority.who_may(None, context.at);
     OperationError::NotAllowed {
-        key: *key,
+        key: state.authority.label(key),
         kind: kind.clone(),
         channel: None,
-        may: may
-            .into_iter()
-            .filter(|(_, kinds)| kinds.contains(kind))
-            .collect(),
+        may: plan::who_may(state, context, kind, None),
     }
 }

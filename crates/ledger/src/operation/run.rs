@@ -304,6 +304,7 @@ impl Ledger {
         }
         if let Some((why, by)) = done.void_apart() {
             let kind = done.plan.kind;
+            let by = by.and_then(|by| done.opened.view().position(&by));
             return Err(OperationError::Void { kind, why, by });
         }
         self.finish(done, &before, named, planned.checked).await
@@ -475,21 +476,25 @@ impl Finished {
     }
 
     fn obstacle(&self, channel: &Channel, why: Why, by: Option<EntryName>) -> Obstacle {
-        let state = self.opened.state();
-        let channel = state.and_then(|state| state.channels.get(channel));
+        let Some(state) = self.opened.state() else {
+            return Obstacle::Void(why);
+        };
+        let channel = state.channels.get(channel);
         let hold = channel.and_then(|channel| channel.hold.as_ref());
         let is_release = self.plan.kind.is_forward();
         if let (Why::Held | Why::Overtaken, true, Some(hold)) = (why, is_release, hold) {
-            return Obstacle::Held(Box::new(hold.clone()));
+            return Obstacle::held(state, hold);
         }
         let (Why::Overtaken | Why::SlotMoved, Some(by)) = (why, by) else {
             return Obstacle::Void(why);
         };
-        let record = self.opened.view().find(&by).map(|(_, record, _)| record);
+        let found = self.opened.view().find(&by);
+        let record = found.map(|(_, record, _)| record);
         Obstacle::Overtaken {
             by,
+            seq: found.map(|(seq, _, _)| seq),
             kind: record.map(|record| record.entry.kind.clone()),
-            key: record.and_then(|record| record.signers.first().copied()),
+            key: record.and_then(|record| Some(state.authority.label(&record.author()?))),
             now: channel.and_then(|channel| channel.shows.clone()),
         }
     }

@@ -38,8 +38,10 @@ pub struct HistoryRow {
     pub actor: Actor,
     /// Why.
     pub reason: Option<String>,
-    /// The key that signed it; the first one if several did.
+    /// The key of whoever made it; none if several signed and it does not say which of them that was.
     pub key: Option<Fingerprint>,
+    /// All keys that signed it.
+    pub signers: Vec<Fingerprint>,
     /// From which source.
     pub source: Option<Source>,
     /// In which run of a pipeline.
@@ -197,7 +199,8 @@ fn row(
         previous,
         actor: entry.actor.clone(),
         reason: entry.reason.clone(),
-        key: record.signers.first().copied(),
+        key: record.author(),
+        signers: record.signers.iter().copied().collect(),
         source: entry.source.clone(),
         run: entry.run.clone(),
         pruned: entry.digest.is_some_and(|digest| {

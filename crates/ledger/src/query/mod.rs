@@ -12,13 +12,15 @@ use crate::name::{Channel, Version};
 use crate::open::Opened;
 
 mod history;
+mod names;
 mod release;
 mod status;
 mod stay;
 mod which;
 
 pub use history::{HistoryFilter, HistoryPage, HistoryRow, VoidRow, history, history_page};
-pub use release::{Release, ReleaseBinding, show};
+pub use names::key_names;
+pub use release::{Deed, Release, ReleaseBinding, deed, show};
 pub use status::{HeldRow, Past, SlotOf, StatusRow, WayBack, status_at};
 pub use stay::{Stay, stays};
 pub use which::{Found, Part, Searched, Sought, Which};

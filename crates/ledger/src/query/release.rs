@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::history::glass;
 use super::stay::{Stay, stays};
 use crate::entry::{Actor, EntryName, Run, Source};
+use crate::fold::Record;
 use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
 use crate::open::Opened;
@@ -18,7 +19,7 @@ use crate::time;
 pub struct Release {
     /// Its name.
     pub version: Version,
-    /// `released`, `yanked` or `contested`.
+    /// `released`, `pruned`, `yanked` or `contested`.
     pub standing: &'static str,
     /// Whether the image is no longer kept.
     pub pruned: bool,
@@ -54,12 +55,30 @@ pub struct ReleaseBinding {
     pub run: Option<Run>,
     /// Digest of the build record.
     pub record: Option<Digest>,
-    /// The entry that barred it.
-    pub yanked: Option<EntryName>,
-    /// The entry that says that the image is no longer kept.
-    pub pruned: Option<EntryName>,
+    /// By what it was barred.
+    pub yanked: Option<Deed>,
+    /// What says that the image is no longer kept.
+    pub pruned: Option<Deed>,
     /// `unratified` or `ratified`, if an unlisted key released it.
     pub glass: Option<&'static str>,
+}
+
+/// An entry that changed what a version is worth: who made it, when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deed {
+    /// Its position.
+    pub seq: u64,
+    /// Its name.
+    pub name: EntryName,
+    /// When, by its author's clock.
+    #[serde(with = "time")]
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// By which key.
+    pub key: Option<Fingerprint>,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// What is known of a version; none if it was never released.
@@ -70,7 +89,7 @@ pub fn show(opened: &Opened, version: &Version) -> Option<Release> {
     let bound = binding.bound.iter();
     Some(Release {
         version: version.clone(),
-        standing: standing(binding),
+        standing: standing(state, binding),
         pruned: binding.bound.iter().any(|bound| state.is_pruned(&bound.digest)),
         bound: bound.map(|bound| release_binding(opened, bound)).collect(),
         shown_by: shown_by(state, |digest| binding.to(digest).is_some()),
@@ -79,8 +98,9 @@ pub fn show(opened: &Opened, version: &Version) -> Option<Release> {
 }
 
 /// What a version is worth now, in one word.
-pub(super) fn standing(binding: &Binding) -> &'static str {
+pub(super) fn standing(state: &State, binding: &Binding) -> &'static str {
     match binding.standing() {
+        Standing::Named(bound) if state.is_pruned(&bound.digest) => "pruned",
         Standing::Named(_) => "released",
         Standing::Yanked(_) => "yanked",
         Standing::Contested => "contested",
@@ -113,15 +133,29 @@ pub(super) fn release_binding(opened: &Opened, bound: &Bound) -> ReleaseBinding 
         name: bound.entry,
         at: bound.at,
         actor: entry.map(|entry| entry.actor.clone()),
-        key: record.and_then(|record| record.signers.first().copied()),
+        key: record.and_then(Record::author),
         reason: entry.and_then(|entry| entry.reason.clone()),
         source: entry.and_then(|entry| entry.source.clone()),
         run: entry.and_then(|entry| entry.run.clone()),
         record: entry.and_then(|entry| entry.record),
-        yanked: bound.yanked,
+        yanked: bound.yanked.and_then(|name| deed(opened, &name)),
         pruned: opened
             .state()
-            .and_then(|state| state.pruned.get(&bound.digest).copied()),
+            .and_then(|state| deed(opened, state.pruned.get(&bound.digest)?)),
         glass: glass(opened, &bound.entry),
     }
+}
+
+/// Who made an entry, when and why; none if the ledger lacks it.
+#[must_use]
+pub fn deed(opened: &Opened, name: &EntryName) -> Option<Deed> {
+    let (seq, record, _) = opened.view().find(name)?;
+    Some(Deed {
+        seq,
+        name: *name,
+        at: record.entry.at,
+        actor: record.entry.actor.clone(),
+        key: record.author(),
+        reason: record.entry.reason.clone(),
+    })
 }

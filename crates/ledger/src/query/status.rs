@@ -12,7 +12,7 @@ use super::stay::moved;
 use crate::class::Class;
 use crate::entry::{Actor, Entry, EntryName, Kind, Run, Source};
 use crate::finding::chain;
-use crate::fold::Fold;
+use crate::fold::{Fold, Record};
 use crate::image::{self, Depth};
 use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
@@ -231,7 +231,7 @@ fn row(view: &View, state: &State, name: &Channel, channel: &ChannelState, shown
         seq: found.map(|(seq, _, _)| seq),
         entry: shown.entry,
         by: entry.map(|entry| entry.actor.clone()),
-        key: record.and_then(|record| record.signers.first().copied()),
+        key: record.and_then(Record::author),
         reason: entry.and_then(|entry| entry.reason.clone()),
         source: made.and_then(|entry| entry.source.clone()),
         run: made.and_then(|entry| entry.run.clone()),

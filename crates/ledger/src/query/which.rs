@@ -81,7 +81,7 @@ pub struct Found {
 pub struct Named {
     /// Its name.
     pub version: Version,
-    /// `released`, `yanked` or `contested`.
+    /// `released`, `pruned`, `yanked` or `contested`.
     pub standing: &'static str,
     /// By whom, when, from which source.
     #[serde(flatten)]
@@ -197,7 +197,10 @@ fn found(opened: &Opened, digest: Digest, part: Part) -> Found {
         let bound = state.versions_of(&digest);
         let named = bound.map(|(version, bound)| Named {
             version: version.clone(),
-            standing: state.versions.get(version).map_or("released", standing),
+            standing: state
+                .versions
+                .get(version)
+                .map_or("released", |binding| standing(state, binding)),
             binding: release_binding(opened, bound),
         });
         named.collect()

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use cairn_ledger::authority::{ChannelRules, Grant, Rules};
 use cairn_ledger::key::{LocalKey, Signer as _};
 use cairn_ledger::operation::*;
 use cairn_ledger::waiting::{Missing, Standing, Waiting};
+use cairn_ledger::{OpenError, TrustPolicy};
 use cairn_oci::{Descriptor, Manifest, json, media_type};
 use cairn_store::{Condition, Page, RawManifest, Target, from_bytes};
 
@@ -222,6 +224,41 @@ async fn a_ledger_goes_on_without_its_keys_in_both_modes() {
             );
         }
         assert_eq!(after.versions.len(), before.versions.len());
+        assert!(begun.left.is_empty());
         assert!(world.audit().await.ok, "{:?}", world.audit().await);
     }
+}
+
+/// Where nothing can be deleted, the old heads and what waited stay: they are named, a pin tells the two ledgers apart, and then
+/// nothing is wrong.
+#[tokio::test]
+async fn a_ledger_goes_on_beside_heads_that_cannot_be_deleted() {
+    let plain = Plain {
+        deletes: false,
+        ..Arc::try_unwrap(Plain::new(World::new().repo)).unwrap()
+    };
+    let world = World::over(Arc::new(plain));
+    guarded(&world).await;
+    wait_for(&world, "1").await;
+    let old = world.open().await;
+    let head = old.head().unwrap().digest;
+    let authority = cairn_ledger::Authority::single(key(3).key().clone());
+    let begun = world
+        .ledger
+        .continue_from(&old, &world.context_of(&key(3)), authority, &head)
+        .await
+        .unwrap();
+    assert!(!begun.left.is_empty());
+    assert!(matches!(
+        world.ledger.open(&TrustPolicy::default()).await,
+        Err(OpenError::TwoLedgers { .. })
+    ));
+    let policy = TrustPolicy {
+        pin: Some(begun.genesis.to_string().parse().unwrap()),
+        remembered: None,
+    };
+    let pinned = world.ledger.open(&policy).await.unwrap();
+    assert_eq!(pinned.state().unwrap().ledger, begun.genesis);
+    assert!(pinned.findings().is_empty(), "{:?}", pinned.findings());
+    assert!(world.ledger.waiting(&pinned).await.unwrap().findings.is_empty());
 }

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::{roles, signing};
 
 /// What `cairn key add` takes.
@@ -38,15 +37,9 @@ pub struct Add {
     /// How many keys must sign a change of keys or rules from then on
     #[arg(long, value_name = "N")]
     pub threshold: Option<u32>,
-    /// What else is said.
+    /// Which ledger, and by whom.
     #[command(flatten)]
-    pub how: How,
-    /// Which ledger.
-    #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// What is written into it.
-    #[command(flatten)]
-    pub entry: EntryOptions,
+    pub options: ChangeOptions,
 }
 
 /// What `cairn key remove` takes.
@@ -61,15 +54,9 @@ pub struct Remove {
     /// How many keys must sign a change of keys or rules from then on
     #[arg(long, value_name = "N")]
     pub threshold: Option<u32>,
-    /// What else is said.
+    /// Which ledger, and by whom.
     #[command(flatten)]
-    pub how: How,
-    /// Which ledger.
-    #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// What is written into it.
-    #[command(flatten)]
-    pub entry: EntryOptions,
+    pub options: ChangeOptions,
 }
 
 /// What `cairn key threshold` takes.
@@ -78,23 +65,23 @@ pub struct Threshold {
     /// How many keys must sign a change of keys or rules
     #[arg(value_name = "N")]
     pub threshold: u32,
-    /// What else is said.
+    /// Which ledger, and by whom.
     #[command(flatten)]
-    pub how: How,
+    pub options: ChangeOptions,
+}
+
+/// What every change of the list takes.
+#[derive(Debug, Args)]
+pub struct ChangeOptions {
+    /// Signs with the recovery key in FILE; one's own key, which must be listed afterwards, appends it
+    #[arg(long, value_name = "FILE")]
+    pub recover_with: Option<PathBuf>,
     /// Which ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
     /// What is written into it.
     #[command(flatten)]
     pub entry: EntryOptions,
-}
-
-/// With which key.
-#[derive(Debug, Args)]
-pub struct How {
-    /// Signs with the recovery key in FILE; one's own key, which must be listed afterwards, appends it
-    #[arg(long, value_name = "FILE")]
-    pub recover_with: Option<PathBuf>,
 }
 
 /// A time, or a day, which ends with its last second.
@@ -116,7 +103,7 @@ fn until(text: &str) -> Result<Timestamp, String> {
 impl Add {
     /// Lists the key.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = open(cairn, &self.ledger).await?;
+        let open = self.options.ledger.require_here(cairn).await?;
         let key = signing::public_key(cairn, &self.key)?;
         let mut changes = Vec::new();
         changes.push(match self.recovery {
@@ -124,7 +111,7 @@ impl Add {
             false => KeyChange::Put(Box::new(self.grant(authority(&open)?, key.clone())?)),
         });
         changes.extend(self.threshold.map(KeyChange::Threshold));
-        change(cairn, &open, &self.entry, &self.how, &changes).await
+        self.options.change(cairn, &open, &changes).await
     }
 
     /// The key with its words; a key that is listed keeps those that are not given.
@@ -163,7 +150,7 @@ impl Add {
 impl Remove {
     /// Takes the key out.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = open(cairn, &self.ledger).await?;
+        let open = self.options.ledger.require_here(cairn).await?;
         let mut changes = Vec::new();
         if let Some(name) = &self.key {
             changes.push(KeyChange::Remove(find(authority(&open)?, name)?));
@@ -172,24 +159,17 @@ impl Remove {
             changes.push(KeyChange::Recovery(None));
         }
         changes.extend(self.threshold.map(KeyChange::Threshold));
-        change(cairn, &open, &self.entry, &self.how, &changes).await
+        self.options.change(cairn, &open, &changes).await
     }
 }
 
 impl Threshold {
     /// Changes it.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = open(cairn, &self.ledger).await?;
+        let open = self.options.ledger.require_here(cairn).await?;
         let changes = [KeyChange::Threshold(self.threshold)];
-        change(cairn, &open, &self.entry, &self.how, &changes).await
+        self.options.change(cairn, &open, &changes).await
     }
-}
-
-async fn open(cairn: &Cairn, ledger: &LedgerOptions) -> Result<OpenLedger, Failure> {
-    let project = Project::find(cairn)?;
-    let open = ledger.open(cairn, project.as_ref()).await?;
-    open.require()?;
-    Ok(open)
 }
 
 fn authority(open: &OpenLedger) -> Result<&Authority, Failure> {
@@ -215,80 +195,55 @@ fn find(authority: &Authority, name: &str) -> Result<cairn_ledger::Fingerprint, 
     }
 }
 
-async fn change(
-    cairn: &Cairn,
-    open: &OpenLedger,
-    entry: &EntryOptions,
-    how: &How,
-    changes: &[KeyChange],
-) -> Result<(), Failure> {
-    let before = authority(open)?;
-    let at = cairn.environment.now();
-    let after = changed_keys(before, changes, at)?;
-    tell(cairn, before, &after);
-    if entry.dry_run {
-        cairn.terminal.say("not done: --dry-run");
-        return Ok(());
-    }
-    let recovery: Option<LocalKey> = match &how.recover_with {
-        Some(path) => Some(signing::of_file(cairn, path)?),
-        None => None,
-    };
-    // Whoever recovers signs the head with a key that the new list has, and the old one perhaps not.
-    let key = match recovery {
-        Some(_) => signing::require_of(cairn, Some(&after))?,
-        None => signing::require(cairn, open)?,
-    };
-    let context = entry.context(cairn, &key, None)?;
-    let recovery = recovery.as_ref().map(|key| key as &dyn Signer);
-    let governed = open
-        .ledger
-        .change_keys(&open.opened, &context, changes, recovery)
-        .await;
-    cairn.flush().await?;
-    let governed = governed?;
-    open.remember(cairn, &governed.opened);
-    match governed.entry {
-        Some(entry) => cairn.terminal.print(entry.name.to_string()),
-        None => {
-            cairn
-                .terminal
-                .say("the ledger has these keys already: nothing to do");
-            Ok(())
+impl ChangeOptions {
+    /// Says what would be another list, and writes it.
+    async fn change(&self, cairn: &Cairn, open: &OpenLedger, changes: &[KeyChange]) -> Result<(), Failure> {
+        let before = authority(open)?;
+        let at = cairn.environment.now();
+        let after = changed_keys(before, changes, at)?;
+        tell(cairn, before, &after);
+        if self.entry.dry_run {
+            cairn.terminal.say("not done: --dry-run");
+            return Ok(());
+        }
+        let recovery: Option<LocalKey> = match &self.recover_with {
+            Some(path) => Some(signing::of_file(cairn, path)?),
+            None => None,
+        };
+        // Whoever recovers signs the head with a key that the new list has, and the old one perhaps not.
+        let key = match recovery {
+            Some(_) => signing::require_of(cairn, Some(&after))?,
+            None => signing::require(cairn, open)?,
+        };
+        let context = self.entry.context(cairn, &key, None)?;
+        let recovery = recovery.as_ref().map(|key| key as &dyn Signer);
+        let governed = open
+            .ledger
+            .change_keys(&open.opened, &context, changes, recovery)
+            .await;
+        cairn.flush().await?;
+        let governed = governed?;
+        open.remember(cairn, &governed.opened);
+        match governed.entry {
+            Some(entry) => cairn.terminal.print(entry.name.to_string()),
+            None => {
+                cairn
+                    .terminal
+                    .say("the ledger has these keys already: nothing to do");
+                Ok(())
+            }
         }
     }
 }
 
 /// What tells the lists apart.
 fn tell(cairn: &Cairn, before: &Authority, after: &Authority) {
-    let line = |grant: &Grant| {
-        let groups: Vec<&str> = grant.groups.iter().map(Group::as_str).collect();
-        let groups = if groups.is_empty() {
-            String::new()
-        } else {
-            format!(", groups {}", groups.join(", "))
-        };
-        let until = grant
-            .until
-            .map(|until| format!(", until {until}"))
-            .unwrap_or_default();
-        let name = grant
-            .name
-            .as_ref()
-            .map(|name| format!("{name} "))
-            .unwrap_or_default();
-        format!(
-            "{name}{} ({}{groups}{until})",
-            grant.key.fingerprint(),
-            roles::text(grant)
-        )
-    };
     let known = |authority: &Authority, grant: &Grant| authority.keys.contains(grant);
     for grant in before.keys.iter().filter(|grant| !known(after, grant)) {
-        cairn.terminal.step("-", line(grant));
+        cairn.terminal.step("-", roles::line(grant));
     }
     for grant in after.keys.iter().filter(|grant| !known(before, grant)) {
-        cairn.terminal.step("+", line(grant));
+        cairn.terminal.step("+", roles::line(grant));
     }
     if before.recovery != after.recovery {
         let text = |key: &Option<PublicKey>| {

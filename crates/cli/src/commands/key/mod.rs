@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::ledgers::LedgerOptions;
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::roles;
 use crate::signing::{self, Origin};
 
@@ -72,9 +71,9 @@ impl Key {
     pub const fn repository(&self) -> Option<&Reference> {
         match &self.verb {
             Some(Verb::List(list)) => list.ledger.repository.as_ref(),
-            Some(Verb::Add(add)) => add.ledger.repository.as_ref(),
-            Some(Verb::Remove(remove)) => remove.ledger.repository.as_ref(),
-            Some(Verb::Threshold(threshold)) => threshold.ledger.repository.as_ref(),
+            Some(Verb::Add(add)) => add.options.ledger.repository.as_ref(),
+            Some(Verb::Remove(remove)) => remove.options.ledger.repository.as_ref(),
+            Some(Verb::Threshold(threshold)) => threshold.options.ledger.repository.as_ref(),
             Some(Verb::New) | None => None,
         }
     }
@@ -123,8 +122,7 @@ impl Key {
 
 impl List {
     async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
+        let open = self.ledger.open_here(cairn).await?;
         let Some(state) = open.opened.state() else {
             return Err(open.absent());
         };

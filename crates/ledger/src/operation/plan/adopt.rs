@@ -85,7 +85,7 @@ pub fn adopt(
         {
             plan.blocked.push(Blocked {
                 channel: channel.clone(),
-                why: Obstacle::Held(Box::new(hold.clone())),
+                why: Obstacle::held(state, hold),
             });
             continue;
         }

@@ -5,6 +5,8 @@ mod byhand;
 mod switch;
 mod yank;
 
+use std::collections::BTreeSet;
+
 use cairn_oci::Digest;
 use jiff::Timestamp;
 
@@ -14,8 +16,9 @@ pub(super) use switch::shown;
 pub use switch::switch;
 pub use yank::yank;
 
-use crate::authority::Lack;
+use crate::authority::{KeyLabel, Lack};
 use crate::entry::{Actor, Entry, EntryName, Kind, Move, Nonce};
+use crate::fold::{Record, Subject};
 use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
 use crate::open::Opened;
@@ -24,6 +27,7 @@ use crate::operation::{
     RollbackTarget,
 };
 use crate::state::{ChannelState, Shown, Standing, State};
+use crate::waiting;
 
 /// How many similar names are given for one that is not known.
 const NEAREST: usize = 3;
@@ -47,6 +51,38 @@ pub struct Plan {
     pub lacks: Vec<Lack>,
     /// What there is to say about it.
     pub notes: Vec<Note>,
+}
+
+impl Plan {
+    /// The plan with what the rules say of its entry, if `key` signed it now: channels that they keep away are blocked. Signatures
+    /// that would be missing are in `lacks`, and keep nothing away here.
+    #[must_use]
+    pub fn foreseen(mut self, opened: &Opened, key: &Fingerprint) -> Self {
+        let (Some(state), Some(entry)) = (opened.state(), &self.entry) else {
+            return self;
+        };
+        let mut signers = BTreeSet::from([*key]);
+        if !self.lacks.is_empty() {
+            signers.extend(waiting::everybody(state));
+        }
+        let record = Record {
+            // Nobody has signed it; any name that no entry has will do.
+            name: Digest::of(entry.nonce.0.as_slice()),
+            envelope: bytes::Bytes::new(),
+            entry: entry.clone(),
+            signers,
+        };
+        let outcome = waiting::foresee(opened, &record);
+        for (subject, why, _) in outcome.void() {
+            if let Subject::Channel(channel) = subject {
+                self.blocked.push(Blocked {
+                    channel: channel.clone(),
+                    why: Obstacle::Void(why),
+                });
+            }
+        }
+        self
+    }
 }
 
 /// What a channel shows and would show.
@@ -202,10 +238,10 @@ pub(super) fn check_key(
     }
     let may = |channel: Option<&Channel>| state.authority.may(&key, &entry.kind, channel, context.at);
     let refused = |channel: Option<&Channel>| OperationError::NotAllowed {
-        key,
+        key: state.authority.label(&key),
         kind: entry.kind.clone(),
         channel: channel.cloned(),
-        may: state.authority.who_may(channel, context.at),
+        may: who_may(state, context, &entry.kind, channel),
     };
     if (entry.moves.is_empty() || entry.kind.binds()) && !may(None) {
         return Err(refused(None));
@@ -216,14 +252,26 @@ pub(super) fn check_key(
     }
     if let Some((channel, digest)) = channels.find_map(|channel| shows_new(state, &key, entry, channel)) {
         return Err(OperationError::OnlyShown {
-            key,
+            key: state.authority.label(&key),
             kind: entry.kind.clone(),
             channel: channel.clone(),
             digest,
-            may: state.authority.who_may(Some(channel), context.at),
+            may: who_may(state, context, &entry.kind, Some(channel)),
         });
     }
     Ok(lacks(state, &key, entry))
+}
+
+/// Those that may make entries of `kind`, with what else each may do there.
+pub(in crate::operation) fn who_may(
+    state: &State,
+    context: &Context<'_>,
+    kind: &Kind,
+    channel: Option<&Channel>,
+) -> Vec<(KeyLabel, Vec<Kind>)> {
+    let mut may = state.authority.who_may(channel, context.at);
+    may.retain(|(_, kinds)| kinds.contains(kind));
+    may
 }
 
 /// Whether the rules of every channel that the entry is about let an unlisted key do it.
@@ -236,10 +284,10 @@ fn check_glass(state: &State, context: &Context<'_>, entry: &Entry) -> Result<()
         return Ok(());
     }
     Err(OperationError::NotAllowed {
-        key: context.signer.key().fingerprint(),
+        key: state.authority.label(&context.signer.key().fingerprint()),
         kind: entry.kind.clone(),
         channel: closed.cloned(),
-        may: state.authority.who_may(closed, context.at),
+        may: who_may(state, context, &entry.kind, closed),
     })
 }
 
@@ -314,7 +362,7 @@ impl Forward<'_> {
             }
         }
         if let Some(hold) = current.hold.as_ref().filter(|_| !self.resume) {
-            let why = Obstacle::Held(Box::new(hold.clone()));
+            let why = Obstacle::held(self.state, hold);
             plan.blocked.push(Blocked {
                 channel: channel.clone(),
                 why,
@@ -614,7 +662,7 @@ fn already(opened: &Opened, channel: &Channel, current: &ChannelState, now: &Sho
     Note::AlreadyRolledBack {
         channel,
         at: record.entry.at,
-        by: record.signers.first().copied(),
+        by: record.author(),
         actor: record.entry.actor.clone(),
         left: current.hold.as_ref().and_then(|hold| hold.left.clone()),
         now,
