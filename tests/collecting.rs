@@ -61,6 +61,31 @@ fn g13_the_ledger_keeps_what_it_names() {
     sandbox.cairn(["rollback", "prod", "1.0.0"]).ok();
 }
 
+/// What the ledger needs is kept wherever the images are, if the ledger is in the same store.
+#[test]
+fn a_ledger_in_a_repository_of_its_own_keeps_the_images_of_the_other() {
+    let sandbox = Sandbox::new();
+    let project = Project::new().with("\n[ledger]\nrepository = \"hello-ledger\"\n");
+    sandbox.write_project(&project, "1");
+    let first = sandbox
+        .cairn(["release", "1.0.0", "--channel", "prod"])
+        .ok()
+        .digest();
+    sandbox.write_app("2");
+    sandbox.cairn(["build"]).ok();
+    sandbox.write_app("3");
+    sandbox.cairn(["release", "3.0.0", "--channel", "prod"]).ok();
+    let tag = sandbox.store().join("repos/hello/_layout/refs/tags/1.0.0");
+    std::fs::remove_file(tag).expect("a tag of an own store");
+    collect(&sandbox);
+    assert!(sandbox.blob("hello", &first).exists());
+    assert_eq!(sandbox.cairn(["rollback", "prod"]).ok().digest(), first);
+    sandbox
+        .cairn(["audit", "--way-back", "0"])
+        .exits(4)
+        .prints("tag-missing: 1.0.0");
+}
+
 #[test]
 fn e7_a_server_collects_while_it_serves() {
     let (sandbox, registry) = (Sandbox::new(), Sandbox::new());

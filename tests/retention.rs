@@ -80,16 +80,22 @@ fn old_images_go_and_the_way_back_stays() {
     sandbox
         .cairn(["show", "1.0.0"])
         .ok()
-        .prints("the image is no longer kept")
-        .prints("standing    released");
+        .prints("standing    pruned: its image is no longer kept")
+        .prints(" UTC by you: \"quarterly\" (#");
+    let shown = sandbox.cairn(["--json", "show", "1.0.0"]).ok().json();
+    assert_eq!(
+        (&shown["standing"], &shown["bound"][0]["pruned"]["reason"]),
+        (&"pruned".into(), &"quarterly".into())
+    );
     sandbox
         .cairn(["which", &digests[0]])
         .ok()
-        .prints("the image is no longer kept");
+        .prints("its image is no longer kept");
     sandbox
         .cairn(["rollback", "prod", "1.0.0"])
         .fails(6)
-        .says("no longer kept");
+        .says("no longer kept")
+        .says("cairn show 1.0.0 says who pruned it");
     sandbox.cairn(["audit", "--way-back", "1"]).ok();
     sandbox
         .cairn(["audit", "--way-back", "2"])
@@ -198,7 +204,7 @@ fn a_server_keeps_its_seals_until_its_owner_takes_them_off() {
         .cairn(["prune", "--keep", "1", "--channel-steps", "0"])
         .ok()
         .says("the tag 1.0.0 is still there")
-        .says("the same command there");
+        .says("cairn store gc --pruned there");
     sandbox.cairn(["audit"]).ok().prints("no finding");
     assert!(registry.blob("team/hello", &digests[0]).exists());
     let here = [
@@ -215,4 +221,39 @@ fn a_server_keeps_its_seals_until_its_owner_takes_them_off() {
     sandbox
         .cairn(["pull", &format!("{repository}@{}", digests[0])])
         .fails(1);
+}
+
+/// The server keeps what is sealed against everybody; whoever owns its store does not have to.
+#[test]
+fn what_a_server_has_sealed_goes_where_its_store_is() {
+    let (sandbox, store) = (Sandbox::new(), Sandbox::new());
+    let server = store.serve();
+    let repository = server.repository("team/hello");
+    sandbox.write_project(&Project::new().repository(&repository), "0");
+    let digests = release(&sandbox, &["1.0.0", "2.0.0", "3.0.0"]);
+    let prune = ["prune", "--keep", "1", "--channel-steps", "1"];
+    sandbox
+        .cairn(prune)
+        .ok()
+        .says("the tag 1.0.0 is still there")
+        .says("cairn store gc --pruned there");
+    let would = store
+        .cairn(["store", "gc", "--pruned", "--dry-run"])
+        .ok()
+        .says("team/hello: 1 pruned image would go");
+    assert_eq!(would.stdout, "");
+    assert!(store.blob("team/hello", &digests[0]).exists());
+    // Without being asked, the garbage collection takes no seal off.
+    store.cairn(["store", "gc", "--grace", "1s"]).ok();
+    assert_eq!(store.tagged("team/hello:1.0.0"), digests[0]);
+    store
+        .cairn(["store", "gc", "--pruned"])
+        .ok()
+        .says("team/hello: 1 pruned image taken away, with 1 tag");
+    sandbox
+        .cairn(["pull", &format!("{repository}@{}", digests[0])])
+        .fails(1);
+    sandbox.cairn(["audit", "--deep"]).ok().prints("no finding");
+    sandbox.cairn(prune).ok().says("nothing to prune");
+    assert_eq!(sandbox.cairn(["rollback", "prod"]).ok().digest(), digests[1]);
 }

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
 use cairn_ledger::Version;
 use cairn_ledger::operation::prune;
-use cairn_ledger::operation::{Dropped, Pruning, Retention, Unseal};
-use cairn_oci::{Digest, RepositoryName, Tag};
-use cairn_store::{Directory, RepositoryError};
+use cairn_ledger::operation::{Dropped, Pruning, Retention};
+use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
 
+use crate::collecting::Seals;
 use crate::failure::Failure;
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
 use crate::moment::Moment;
 use crate::program::Cairn;
-use crate::project::Project;
 use crate::signing;
 use crate::terminal::{counted, minute};
 
@@ -68,25 +66,10 @@ struct LeftDocument {
     why: String,
 }
 
-/// The seals of the local store: its owner may take them off.
-struct Own<'a> {
-    store: &'a Directory,
-    name: &'a RepositoryName,
-}
-
-#[async_trait]
-impl Unseal for Own<'_> {
-    async fn unseal(&self, tag: &Tag, digest: &Digest) -> Result<(), RepositoryError> {
-        self.store.unseal(self.name, tag, digest).await.map(|_| ())
-    }
-}
-
 impl Prune {
     /// Writes which images are no longer kept, and deletes what there is of them.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let project = Project::find(cairn)?;
-        let open = self.ledger.open(cairn, project.as_ref()).await?;
-        open.require()?;
+        let open = self.ledger.require_here(cairn).await?;
         let now = cairn.environment.now();
         let retention = Retention {
             keep: self.keep,
@@ -97,6 +80,9 @@ impl Prune {
         if self.entry.dry_run {
             for image in &planned {
                 tell(cairn, "would prune", image);
+            }
+            if planned.is_empty() {
+                cairn.terminal.say("nothing to prune");
             }
             return self.print(cairn, &open, &planned, &Dropped::default());
         }
@@ -118,8 +104,8 @@ impl Prune {
             Some(_) => open.ledger.drop_pruned(&opened, None).await?,
             None => {
                 let (store, name) = (cairn.store().await?, &open.images.name);
-                let own = Own { store, name };
-                open.ledger.drop_pruned(&opened, Some(&own)).await?
+                let seals = Seals { store, name };
+                open.ledger.drop_pruned(&opened, Some(&seals)).await?
             }
         };
         cairn.flush().await?;
@@ -190,7 +176,7 @@ fn tell_dropped(cairn: &Cairn, open: &OpenLedger, images: &[Pruning], dropped: &
     ));
     if !subjects.is_empty() && open.images.host.is_some() {
         cairn.terminal.say(
-            "what is sealed can be deleted only where the store is: the same command there, with --repository and the name in that store",
+            "what `cairn serve` has sealed is deleted only where its store is: cairn store gc --pruned there, also while it serves. What another registry keeps, its own tools delete",
         );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::collecting::{self, Row};
+use crate::collecting::{self, Row, Wish};
 use crate::commands::serve::parse_time;
 use crate::failure::Failure;
 use crate::program::Cairn;
@@ -32,6 +32,10 @@ pub struct Gc {
     /// Keeps what was written or asked for within TIME, such as 90m, 24h or 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub grace: Duration,
+    /// Takes away also what is left of images that a ledger in their repository says were pruned, with the seals of their versions:
+    /// what `cairn prune` through a server cannot do
+    #[arg(long)]
+    pub pruned: bool,
     /// Says what would be removed, and removes nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -55,6 +59,7 @@ struct Entry {
     blobs: u64,
     bytes: u64,
     uploads: u64,
+    pruned: u64,
 }
 
 impl From<&Row> for Entry {
@@ -65,6 +70,7 @@ impl From<&Row> for Entry {
             blobs: row.collected.blobs,
             bytes: row.collected.bytes,
             uploads: row.uploads,
+            pruned: row.pruned,
         }
     }
 }
@@ -80,7 +86,12 @@ impl StoreCommand {
 
 impl Gc {
     async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let rows = collecting::collect(cairn, self.grace, self.dry_run).await?;
+        let wish = Wish {
+            grace: self.grace,
+            pruned: self.pruned,
+            dry_run: self.dry_run,
+        };
+        let rows = collecting::collect(cairn, wish).await?;
         cairn.flush().await?;
         if cairn.terminal.json {
             return cairn.terminal.document(&Document {
@@ -94,9 +105,26 @@ impl Gc {
             name,
             collected,
             uploads,
+            pruned,
+            dropped,
         } in &rows
         {
             total += collected.bytes;
+            if *pruned > 0 {
+                let (count, tags) = (
+                    counted(*pruned, "pruned image", "pruned images"),
+                    counted(dropped.tags, "tag", "tags"),
+                );
+                cairn.terminal.say(match self.dry_run {
+                    true => format!("  {name}: {count} would go"),
+                    false => format!("  {name}: {count} taken away, with {tags}"),
+                });
+            }
+            for (subject, why) in &dropped.left {
+                cairn
+                    .terminal
+                    .warn(format!("{name}: {subject} is still there: {why}"));
+            }
             if collected.manifests + collected.blobs + uploads > 0 {
                 cairn.terminal.say(format!(
                     "  {name}: {verb} {}, {}, {}, {}",

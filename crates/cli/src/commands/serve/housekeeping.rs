@@ -6,7 +6,7 @@ use cairn_registry::server::Metrics;
 use cairn_store::{Directory, Store};
 use tokio::time::Instant;
 
-use crate::collecting;
+use crate::collecting::{self, Wish};
 use crate::failure::Failure;
 use crate::program::Cairn;
 use crate::terminal::bytes;
@@ -65,10 +65,16 @@ pub async fn keep_collecting(
     let Some(Schedule { every, grace }) = schedule else {
         return std::future::pending().await;
     };
+    // Whoever holds a ledger's key may say that an image is no longer kept; to take the seal off is for the owner of the store.
+    let wish = Wish {
+        grace,
+        pruned: false,
+        dry_run: false,
+    };
     loop {
         tokio::time::sleep(every).await;
         let begun = Instant::now();
-        let rows = match collecting::collect(cairn, grace, false).await {
+        let rows = match collecting::collect(cairn, wish).await {
             Ok(rows) => rows,
             Err(failure) => {
                 complain(cairn, "garbage was not collected", &failure);
