@@ -188,7 +188,7 @@ impl Blobs {
         Ok(true)
     }
 
-    fn prepare(&self) -> Result<(), FileError> {
+    pub(crate) fn prepare(&self) -> Result<(), FileError> {
         self.writer.create_directories(&self.staging)?;
         self.writer.create_directories(&self.directory)
     }

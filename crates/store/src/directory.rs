@@ -14,6 +14,7 @@
 mod cache;
 mod collect;
 mod guard;
+mod partial;
 mod projection;
 mod refs;
 mod repository;
@@ -38,6 +39,7 @@ use sealed::Sealed;
 
 pub use collect::{Collected, Collection};
 pub use guard::VERSION;
+pub use partial::Partial;
 pub use repository::DirectoryRepository;
 
 /// The file of a repository that is locked by whoever says that a blob is there, and by whoever removes one.

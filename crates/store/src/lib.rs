@@ -34,7 +34,7 @@ pub mod stream;
 pub mod transfer;
 
 pub use archive::Archive;
-pub use directory::{Collected, Collection, Directory, DirectoryRepository};
+pub use directory::{Collected, Collection, Directory, DirectoryRepository, Partial};
 pub use error::RepositoryError;
 pub use layout::Layout;
 pub use memory::Memory;

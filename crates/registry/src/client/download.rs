@@ -62,6 +62,50 @@ pub enum DownloadError {
     Output(#[source] io::Error),
 }
 
+/// Where a download goes whose content is known by its digest: what is there already need not come again.
+pub trait Landing: Send {
+    /// How many bytes are there.
+    fn length(&self) -> u64;
+
+    /// Adds a piece at the end.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be kept; the download ends.
+    fn append(&mut self, piece: &[u8]) -> io::Result<()>;
+
+    /// Throws away what is there: the server gives it all again.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be thrown away; the download ends.
+    fn restart(&mut self) -> io::Result<()>;
+}
+
+/// Pieces that are given away as they come.
+struct Pieces<'a> {
+    output: &'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    length: u64,
+}
+
+impl Landing for Pieces<'_> {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.length += piece.len() as u64;
+        (self.output)(piece)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        match self.length {
+            0 => Ok(()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
 impl Client {
     /// Gives what `url` gives to `output`, piece by piece, and how many bytes that were: at most `limit`.
     ///
@@ -79,8 +123,10 @@ impl Client {
         output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<u64, DownloadError> {
         // The option for registries does not reach here: what a spec names is fetched over TLS.
-        self.download_by(url, limit, PlainHttp::LoopbackOnly, output)
-            .await
+        let mut pieces = Pieces { output, length: 0 };
+        self.download_by(url, limit, (PlainHttp::LoopbackOnly, false), &mut pieces)
+            .await?;
+        Ok(pieces.length)
     }
 
     /// As [`Client::download`], and over plain HTTP too: for what is verified by a signature or a digest, whatever way it came,
@@ -95,16 +141,36 @@ impl Client {
         limit: u64,
         output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<u64, DownloadError> {
-        self.download_by(url, limit, PlainHttp::Allow, output).await
+        let mut pieces = Pieces { output, length: 0 };
+        self.download_by(url, limit, (PlainHttp::Allow, false), &mut pieces)
+            .await?;
+        Ok(pieces.length)
+    }
+
+    /// Gets the rest of what `landing` has a part of, as [`Client::download`] does, or with [`PlainHttp::Allow`] as
+    /// [`Client::download_verified`]. Its content is known by a digest, so that no server has to say that it is still the
+    /// same; the digest is for the caller to check.
+    ///
+    /// # Errors
+    ///
+    /// [`DownloadError`]; what came stays where it is, to be gone on with.
+    pub async fn download_rest(
+        &self,
+        url: &str,
+        limit: u64,
+        plain_http: PlainHttp,
+        landing: &mut dyn Landing,
+    ) -> Result<(), DownloadError> {
+        self.download_by(url, limit, (plain_http, true), landing).await
     }
 
     async fn download_by(
         &self,
         url: &str,
         limit: u64,
-        plain_http: PlainHttp,
-        output: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
-    ) -> Result<u64, DownloadError> {
+        (plain_http, is_known): (PlainHttp, bool),
+        landing: &mut dyn Landing,
+    ) -> Result<(), DownloadError> {
         let url = Url::parse(url).map_err(|_| DownloadError::Url)?;
         let config = ClientConfig {
             plain_http,
@@ -122,11 +188,10 @@ impl Client {
             url,
             transport,
             limit,
-            received: 0,
-            output,
+            is_known,
+            landing,
         };
-        download.run().await?;
-        Ok(download.received)
+        download.run().await
     }
 }
 
@@ -135,12 +200,41 @@ struct Download<'a> {
     url: Url,
     transport: Transport,
     limit: u64,
-    received: u64,
-    output: &'a mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    /// Whether the content is known by a digest: parts of different answers then fit together, or nothing is used.
+    is_known: bool,
+    landing: &'a mut dyn Landing,
 }
 
 impl Download<'_> {
     async fn run(&mut self) -> Result<(), DownloadError> {
+        let (first, validator) = self.first().await?;
+        let mut broken = self.take(first).await?;
+        let mut attempts = ATTEMPTS;
+        while let Some(source) = broken {
+            let received = self.landing.length();
+            let may_go_on = attempts > 0 && (self.is_known || validator.is_some());
+            let again = match may_go_on {
+                true => self.rest(validator.as_deref()).await?,
+                false => None,
+            };
+            let Some(rest) = again else {
+                return Err(DownloadError::Broken { received, source });
+            };
+            broken = self.take(rest).await?;
+            let got_further = self.landing.length() > received;
+            attempts = if got_further { ATTEMPTS } else { attempts - 1 };
+        }
+        Ok(())
+    }
+
+    /// What the first answer gives: the rest of what is there, or everything. And what tells whether it is the same later.
+    async fn first(&mut self) -> Result<(ByteStream, Option<String>), DownloadError> {
+        if self.landing.length() > 0
+            && let Some(rest) = self.rest(None).await?
+        {
+            return Ok((rest, None));
+        }
+        self.landing.restart().map_err(DownloadError::Output)?;
         let answer = self.ask(&Request::new(Method::GET, self.url.clone())).await?;
         if answer.status() != StatusCode::OK {
             return Err(refused(&answer));
@@ -150,22 +244,7 @@ impl Download<'_> {
             return Err(DownloadError::TooLarge { limit });
         }
         let validator = validator(answer.headers());
-        let mut broken = self.take(content(answer)).await?;
-        let mut attempts = ATTEMPTS;
-        while let Some(source) = broken {
-            let received = self.received;
-            let again = match &validator {
-                Some(validator) if attempts > 0 => self.continued(validator).await?,
-                _ => None,
-            };
-            let Some(rest) = again else {
-                return Err(DownloadError::Broken { received, source });
-            };
-            broken = self.take(rest).await?;
-            let got_further = self.received > received;
-            attempts = if got_further { ATTEMPTS } else { attempts - 1 };
-        }
-        Ok(())
+        Ok((content(answer), validator))
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Response, DownloadError> {
@@ -181,18 +260,26 @@ impl Download<'_> {
         })
     }
 
-    /// What is missing, if the server still has the same content and gives the rest alone.
-    async fn continued(&mut self, validator: &str) -> Result<Option<ByteStream>, DownloadError> {
-        let request = Request::new(Method::GET, self.url.clone())
-            .with(RANGE, &format!("bytes={}-", self.received))
-            .with(IF_RANGE, validator);
-        let answer = self.ask(&request).await?;
-        let begins = format!("bytes {}-", self.received);
-        let fits = text(answer.headers(), &CONTENT_RANGE).is_some_and(|range| range.starts_with(&begins));
-        if answer.status() != StatusCode::PARTIAL_CONTENT || !fits {
-            return Ok(None);
+    /// What is missing, if the server gives the rest alone, and of the same content where `validator` can tell. Of what is known by
+    /// its digest it may also give everything again.
+    async fn rest(&mut self, validator: Option<&str>) -> Result<Option<ByteStream>, DownloadError> {
+        let there = self.landing.length();
+        let mut request = Request::new(Method::GET, self.url.clone()).with(RANGE, &format!("bytes={there}-"));
+        if let Some(validator) = validator {
+            request = request.with(IF_RANGE, validator);
         }
-        Ok(Some(content(answer)))
+        let answer = self.ask(&request).await?;
+        let begins = format!("bytes {there}-");
+        let fits = text(answer.headers(), &CONTENT_RANGE).is_some_and(|range| range.starts_with(&begins));
+        match answer.status() {
+            StatusCode::PARTIAL_CONTENT if fits => Ok(Some(content(answer))),
+            StatusCode::OK if self.is_known => {
+                self.landing.restart().map_err(DownloadError::Output)?;
+                Ok(Some(content(answer)))
+            }
+            // There may be nothing more (416), or something else; whoever begins anew finds out.
+            _ => Ok(None),
+        }
     }
 
     /// Gives away what comes; why it broke off, if it did.
@@ -203,11 +290,10 @@ impl Download<'_> {
                 Ok(None) => return Ok(None),
                 Err(source) => return Ok(Some(source)),
             };
-            self.received += piece.len() as u64;
-            if self.received > self.limit {
+            if self.landing.length() + piece.len() as u64 > self.limit {
                 return Err(DownloadError::TooLarge { limit: self.limit });
             }
-            (self.output)(&piece).map_err(DownloadError::Output)?;
+            self.landing.append(&piece).map_err(DownloadError::Output)?;
         }
     }
 }

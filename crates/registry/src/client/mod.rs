@@ -43,7 +43,7 @@ use cairn_oci::RepositoryName;
 
 pub use auth::{Basic, Credential, Credentials, CredentialsError, Identity, NoCredentials, Secret};
 pub use connect::{Proxies, SetupError};
-pub use download::DownloadError;
+pub use download::{DownloadError, Landing};
 pub use login::{Login, LoginError};
 pub use origin::PlainHttp;
 pub use recollection::{NoRecollection, Recollection};

@@ -52,7 +52,7 @@ impl Directory {
         Ok(blocking(move || cached.remove(&digest)).await?)
     }
 
-    fn cached(&self) -> Blobs {
+    pub(super) fn cached(&self) -> Blobs {
         let cache = self.path().join("cache");
         Blobs::new(self.writer().clone(), cache.join("sha256"), cache)
     }

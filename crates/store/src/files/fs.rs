@@ -84,6 +84,11 @@ pub trait Handle: Send {
         let _ = (from, length);
     }
 
+    /// Throws the content away; what is written next stands at the beginning.
+    fn truncate(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Sets the permission bits, whatever the umask.
     fn set_mode(&mut self, mode: u32) -> io::Result<()>;
 
@@ -199,6 +204,10 @@ impl Handle for File {
         use rustix::fs::{Advice, fadvise};
         // A file system that takes no advice is none the worse for it.
         let _ = fadvise(&*self, from, std::num::NonZeroU64::new(length), Advice::DontNeed);
+    }
+
+    fn truncate(&mut self) -> io::Result<()> {
+        self.set_len(0)
     }
 
     fn set_mode(&mut self, mode: u32) -> io::Result<()> {
