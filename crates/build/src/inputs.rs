@@ -10,6 +10,7 @@ use cairn_packages::openpgp::Keyring;
 use cairn_store::{Blob, ByteStream, Repository, RepositoryError};
 use jiff::Timestamp;
 
+use crate::lock::LockedPackage;
 use crate::spec::Debian;
 
 /// Why the content of a URL cannot be had.
@@ -41,6 +42,12 @@ pub enum FetchError {
         /// What came; `expected + 1` means "more".
         found: u64,
     },
+    /// Packages are in none of the places where they may be.
+    #[error("{}", nowhere(packages))]
+    Nowhere {
+        /// At least one.
+        packages: Vec<Nowhere>,
+    },
     /// It could not be asked for, or read.
     #[error("cannot fetch {url}")]
     Failed {
@@ -66,6 +73,38 @@ impl FetchError {
             missing: vec![(url.into(), digest)],
         }
     }
+}
+
+/// A package that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nowhere {
+    /// Its name, version and architecture.
+    pub package: String,
+    /// What it is.
+    pub digest: Digest,
+    /// Where it was looked for, and what came of that.
+    pub tried: Vec<(String, String)>,
+}
+
+impl fmt::Display for Nowhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            package,
+            digest,
+            tried,
+        } = self;
+        write!(f, "the package {package} ({digest}) cannot be had")?;
+        for (at, (place, why)) in tried.iter().enumerate() {
+            let before = if at == 0 { ": " } else { "; " };
+            write!(f, "{before}{place}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+fn nowhere(packages: &[Nowhere]) -> String {
+    let texts: Vec<_> = packages.iter().map(ToString::to_string).collect();
+    texts.join(". ")
 }
 
 fn not_here(missing: &[(String, Digest)]) -> String {
@@ -126,8 +165,20 @@ pub trait Fetcher: Send + Sync {
     /// # Errors
     ///
     /// [`FetchError`].
-    async fn fetch_package(&self, url: &str, digest: &Digest, size: u64) -> Result<Blob, FetchError> {
-        self.fetch(url, digest, Some(size)).await
+    async fn fetch_package(&self, package: &LockedPackage) -> Result<Blob, FetchError> {
+        self.fetch(&package.url, &package.digest, Some(package.size))
+            .await
+    }
+
+    /// Is told which packages will be asked for next, each digest once, so that they can come side by side. Those that nobody
+    /// has are left to [`Self::fetch_package`].
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`], if one that somebody has cannot be had.
+    async fn expect_packages(&self, packages: &[&LockedPackage]) -> Result<(), FetchError> {
+        let _ = packages;
+        Ok(())
     }
 }
 
@@ -148,7 +199,11 @@ pub trait Sources: Fetcher {
     ///
     /// If there are none, or they cannot be read.
     async fn debian(&self, wanted: &Debian) -> Result<DebianSources, AnyError> {
-        Err(format!("no source of packages is known for `{}`", wanted.suite.value).into())
+        let suites: Vec<_> = wanted
+            .archives()
+            .map(|archive| archive.suite.value.as_str())
+            .collect();
+        Err(format!("no source of packages is known for `{}`", suites.join(", ")).into())
     }
 
     /// A file of an archive; none if it is not there. Whoever asks verifies it.
@@ -167,10 +222,21 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// Where packages come from.
 #[derive(Debug, Clone)]
 pub struct DebianSources {
-    /// Archives, the first counts where two have the same package, and the keys that may sign each.
-    pub sources: Vec<(debian::Source, Keyring)>,
-    /// The time by which signatures and dates are judged.
+    /// Archives; the first counts where two have the same version of a package.
+    pub sources: Vec<SignedSource>,
+    /// The time by which signatures and dates are judged, of what is no snapshot.
     pub now: Timestamp,
+}
+
+/// A suite of an archive.
+#[derive(Debug, Clone)]
+pub struct SignedSource {
+    /// Where it is.
+    pub source: debian::Source,
+    /// The keys that may sign it.
+    pub keyring: Keyring,
+    /// The time of which it is on purpose, and by which it is judged.
+    pub snapshot: Option<Timestamp>,
 }
 
 /// The files of archives, by way of the sources.

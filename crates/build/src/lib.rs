@@ -43,8 +43,10 @@ pub use build::{
 };
 pub use build_record::{BuildRecord, RecordError, RecordedSpec, ReleasedLayer, Releases};
 pub use finding::{Finding, Located};
-pub use inputs::{DebianSources, FetchError, Fetcher, Inputs, RepositoryInputs, Sources};
-pub use lock::{Lock, WorkspaceLock};
+pub use inputs::{
+    DebianSources, FetchError, Fetcher, Inputs, Nowhere, RepositoryInputs, SignedSource, Sources,
+};
+pub use lock::{Lock, LockedPackage, WorkspaceLock};
 pub use records::Records;
 pub use resolve::{
     Dates, LockChange, LockError, LockRequest, PinChange, PinNames, UnknownPin, Update, resolve_lock,

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use cairn_build::DebianSources;
-use cairn_build::spec::Debian;
+use cairn_build::spec::{Debian, DebianArchive};
+use cairn_build::{DebianSources, SignedSource};
 use cairn_oci::Digest;
 pub use cairn_packages::debian::FetchError;
 use cairn_packages::debian::{SignedBy, Source, Wanted, read_deb822, read_one_line};
@@ -72,35 +72,48 @@ pub fn sources(
     wanted: &Debian,
     root: &Path,
 ) -> Result<DebianSources, AnyError> {
-    let named = wanted.mirror.as_ref().map(|mirror| mirror.value.clone());
-    let of_environment = || cairn.environment.text(MIRROR).filter(|text| !text.is_empty());
-    let mirror = named.or_else(|| of_environment().map(|text| text.trim_end_matches('/').to_owned()));
-    let suite = &wanted.suite.value;
-    let sources = match mirror {
-        Some(mirror) => vec![Source {
-            uri: wanted.mirror_at(&mirror),
-            suite: suite.clone(),
-            components: match suite.ends_with('/') {
-                true => Vec::new(),
-                false => wanted.components.clone(),
-            },
-            architectures: Vec::new(),
-            signed_by: SignedBy::default(),
-        }],
-        None => host_sources(root)?,
-    };
-    let mut with_keys = Vec::new();
-    for source in sources.into_iter().filter(|source| source.belongs_to(suite)) {
-        let keyring = keyring(directory, wanted, &source, root)?;
-        with_keys.push((source, keyring));
-    }
-    if with_keys.is_empty() {
-        return Err(DebianError::NoSources { suite: suite.clone() }.into());
+    let mut sources = Vec::new();
+    for archive in wanted.archives() {
+        let found = archive_sources(cairn, archive, root)?;
+        if found.is_empty() {
+            let suite = archive.suite.value.clone();
+            return Err(DebianError::NoSources { suite }.into());
+        }
+        for source in found {
+            let keyring = keyring(directory, archive, &source, root)?;
+            sources.push(SignedSource {
+                source,
+                keyring,
+                snapshot: archive.snapshot.as_ref().map(|snapshot| snapshot.value),
+            });
+        }
     }
     Ok(DebianSources {
-        sources: with_keys,
+        sources,
         now: cairn.environment.now(),
     })
+}
+
+/// The suite at its mirror; without one, at that of the environment, or what of the host's sources belongs to it.
+fn archive_sources(cairn: &Cairn, archive: &DebianArchive, root: &Path) -> Result<Vec<Source>, DebianError> {
+    let named = archive.mirror.as_ref().map(|mirror| mirror.value.clone());
+    let of_environment = || cairn.environment.text(MIRROR).filter(|text| !text.is_empty());
+    let mirror = named.or_else(|| of_environment().map(|text| text.trim_end_matches('/').to_owned()));
+    let suite = &archive.suite.value;
+    let Some(mirror) = mirror else {
+        let sources = host_sources(root)?.into_iter();
+        return Ok(sources.filter(|source| source.belongs_to(suite)).collect());
+    };
+    Ok(vec![Source {
+        uri: archive.mirror_at(&mirror),
+        suite: suite.clone(),
+        components: match suite.ends_with('/') {
+            true => Vec::new(),
+            false => archive.components.clone(),
+        },
+        architectures: archive.architectures.clone(),
+        signed_by: SignedBy::default(),
+    }])
 }
 
 /// What apt of this host would read.
@@ -124,8 +137,13 @@ fn host_sources(root: &Path) -> Result<Vec<Source>, DebianError> {
 }
 
 /// The keys that may sign `source`: those of the spec, else those of the host's own list, else all that the host trusts.
-fn keyring(directory: &Path, wanted: &Debian, source: &Source, root: &Path) -> Result<Keyring, DebianError> {
-    if let Some(named) = &wanted.keyring {
+fn keyring(
+    directory: &Path,
+    archive: &DebianArchive,
+    source: &Source,
+    root: &Path,
+) -> Result<Keyring, DebianError> {
+    if let Some(named) = &archive.keyring {
         return read_keyring(&directory.join(&named.value));
     }
     if let Some(armored) = &source.signed_by.armored {

@@ -138,7 +138,7 @@ pub(super) async fn keep_package(package: &LockedPackage, keeping: Keeping<'_>) 
     let LockedPackage {
         url, digest, size, ..
     } = package;
-    let blob = keeping.fetcher.fetch_package(url, digest, *size).await?;
+    let blob = keeping.fetcher.fetch_package(package).await?;
     keep_blob(url, *digest, Some(*size), blob, keeping).await
 }
 

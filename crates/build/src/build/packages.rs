@@ -36,6 +36,13 @@ impl Packages {
                 .iter()
                 .filter_map(|platform| Some((platform, locked.value.platforms.get(platform)?)))
         };
+        let expected: BTreeMap<Digest, &LockedPackage> = wanted()
+            .flat_map(|(_, packages)| &packages.value)
+            .map(|package| (package.digest, package))
+            .collect();
+        let expected: Vec<&LockedPackage> = expected.into_values().collect();
+        let brought = keeping.fetcher.expect_packages(&expected).await;
+        brought.map_err(Failed::Fetch)?;
         for package in wanted().flat_map(|(_, packages)| &packages.value) {
             if kept.contains_key(&package.digest) {
                 continue;

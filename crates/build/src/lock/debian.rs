@@ -13,7 +13,7 @@ use super::text::quoted;
 use super::writer::list;
 use crate::document::{Keys, Problem, Section, chain};
 use crate::finding::{Finding, Located};
-use crate::spec::{Debian, Spec};
+use crate::spec::{Debian, DebianArchive, Spec};
 
 const PACKAGES: Keys = Keys::all(&["debian"]);
 const DEBIAN: Keys = Keys::all(&[
@@ -23,9 +23,11 @@ const DEBIAN: Keys = Keys::all(&[
     "install",
     "recommends",
     "snapshot",
+    "sources",
     "archives",
     "platform",
 ]);
+const SOURCE: Keys = Keys::all(&["suite", "mirror", "components", "architectures", "snapshot"]);
 const ARCHIVE: Keys = Keys::all(&["uri", "suite", "date"]);
 const PLATFORM: Keys = Keys::all(&["platform", "packages"]);
 const PACKAGE: Keys = Keys::all(&["package", "url", "suite", "size", "digest", "for"]);
@@ -44,11 +46,20 @@ pub struct LockedDebian {
 /// What of the spec decides which packages have to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
+    /// The suite that the section itself names.
+    own: Option<AskedArchive>,
+    further: Vec<AskedArchive>,
+    install: Vec<String>,
+    recommends: bool,
+}
+
+/// A suite that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AskedArchive {
     suite: String,
     mirror: Option<String>,
     components: Vec<String>,
-    install: Vec<String>,
-    recommends: bool,
+    architectures: Vec<String>,
     snapshot: Option<Timestamp>,
 }
 
@@ -91,13 +102,62 @@ impl Asked {
             .collect();
         install.sort();
         Self {
-            suite: spec.suite.value.clone(),
-            mirror: spec.mirror.as_ref().map(|mirror| mirror.value.clone()),
-            components: spec.components.clone(),
+            own: spec.own.as_ref().map(AskedArchive::of),
+            further: spec.further.iter().map(AskedArchive::of).collect(),
             install,
             recommends: spec.recommends,
-            snapshot: spec.snapshot.as_ref().map(|snapshot| snapshot.value),
         }
+    }
+}
+
+impl AskedArchive {
+    fn of(archive: &DebianArchive) -> Self {
+        Self {
+            suite: archive.suite.value.clone(),
+            mirror: archive.mirror.as_ref().map(|mirror| mirror.value.clone()),
+            components: archive.components.clone(),
+            architectures: archive.architectures.clone(),
+            snapshot: archive.snapshot.as_ref().map(|snapshot| snapshot.value),
+        }
+    }
+
+    /// As an element of `sources`.
+    fn text(&self) -> String {
+        let texts = |list: &[String]| {
+            list.iter()
+                .map(|text| quoted(text))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let mut text = format!("{{ suite = {}", quoted(&self.suite));
+        if let Some(mirror) = &self.mirror {
+            text.push_str(&format!(", mirror = {}", quoted(mirror)));
+        }
+        text.push_str(&format!(", components = [{}]", texts(&self.components)));
+        if !self.architectures.is_empty() {
+            text.push_str(&format!(", architectures = [{}]", texts(&self.architectures)));
+        }
+        if let Some(snapshot) = self.snapshot {
+            text.push_str(&format!(", snapshot = \"{snapshot}\""));
+        }
+        text.push_str(" }");
+        text
+    }
+
+    /// `section` is an element of `sources`, or the section with the keys of its own suite.
+    fn read(section: &Section<'_>) -> Option<Self> {
+        let suite = section.required("suite", text);
+        let texts = |key| {
+            let texts = section.texts(key, text).unwrap_or_default();
+            texts.into_iter().map(|text| text.value).collect::<Vec<_>>()
+        };
+        Some(Self {
+            mirror: section.parsed("mirror", text).map(|mirror| mirror.value),
+            components: texts("components"),
+            architectures: texts("architectures"),
+            snapshot: section.parsed("snapshot", date).map(|snapshot| snapshot.value),
+            suite: suite?.value,
+        })
     }
 }
 
@@ -129,19 +189,25 @@ pub(super) fn missing(lock: &Lock, spec: &Spec) -> Vec<String> {
 
 pub(super) fn write(locked: &LockedDebian, at: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let asked = &locked.asked;
-    writeln!(f, "\n[{at}packages.debian]\nsuite = {}", quoted(&asked.suite))?;
-    if let Some(mirror) = &asked.mirror {
-        writeln!(f, "mirror = {}", quoted(mirror))?;
+    writeln!(f, "\n[{at}packages.debian]")?;
+    if let Some(own) = &asked.own {
+        writeln!(f, "suite = {}", quoted(&own.suite))?;
+        if let Some(mirror) = &own.mirror {
+            writeln!(f, "mirror = {}", quoted(mirror))?;
+        }
+        list(
+            f,
+            "components",
+            own.components.iter().map(|component| quoted(component)),
+        )?;
     }
-    list(
-        f,
-        "components",
-        asked.components.iter().map(|component| quoted(component)),
-    )?;
     list(f, "install", asked.install.iter().map(|request| quoted(request)))?;
     writeln!(f, "recommends = {}", asked.recommends)?;
-    if let Some(snapshot) = asked.snapshot {
+    if let Some(snapshot) = asked.own.as_ref().and_then(|own| own.snapshot) {
         writeln!(f, "snapshot = \"{snapshot}\"")?;
+    }
+    if !asked.further.is_empty() {
+        list(f, "sources", asked.further.iter().map(AskedArchive::text))?;
     }
     let archives = locked.archives.iter().map(|archive| {
         let LockedArchive { uri, suite, date } = archive;
@@ -183,7 +249,12 @@ pub(super) fn read(root: &Section<'_>) -> Option<Located<LockedDebian>> {
         let texts = section.texts(key, text).unwrap_or_default();
         texts.into_iter().map(|text| text.value).collect::<Vec<_>>()
     };
-    let suite = section.required("suite", text);
+    let sources = section.tables("sources", "`sources`", &SOURCE);
+    let further: Vec<_> = sources.iter().filter_map(AskedArchive::read).collect();
+    let own = match sources.is_empty() || section.has("suite") {
+        true => Some(AskedArchive::read(&section)),
+        false => None,
+    };
     let archives = section.tables("archives", "`archives`", &ARCHIVE);
     let archives: Vec<_> = archives.iter().filter_map(read_archive).collect();
     let mut platforms = BTreeMap::new();
@@ -204,12 +275,13 @@ pub(super) fn read(root: &Section<'_>) -> Option<Located<LockedDebian>> {
         }
     }
     let asked = Asked {
-        suite: suite?.value,
-        mirror: section.parsed("mirror", text).map(|mirror| mirror.value),
-        components: texts("components"),
+        own: match own {
+            Some(own) => Some(own?),
+            None => None,
+        },
+        further,
         install: texts("install"),
         recommends: section.boolean("recommends").unwrap_or(false),
-        snapshot: section.parsed("snapshot", date).map(|snapshot| snapshot.value),
     };
     let locked = LockedDebian {
         asked,

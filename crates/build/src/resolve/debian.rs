@@ -11,7 +11,7 @@ use cairn_packages::{Installed, InstalledError};
 use super::{LockError, LockRequest};
 use crate::debian_name;
 use crate::finding::{Finding, Located};
-use crate::inputs::{ArchiveFiles, DebianSources, Sources};
+use crate::inputs::{ArchiveFiles, DebianSources, SignedSource, Sources};
 use crate::lock::{Asked, Lock, LockedArchive, LockedBase, LockedDebian, LockedPackage};
 use crate::spec::Debian;
 
@@ -46,7 +46,7 @@ pub(super) async fn resolve(
     let found = sources.debian(wanted).await;
     let found = found.map_err(|source| LockError::DebianSources { source })?;
     let architectures = architectures(request, wanted)?;
-    let archives = read(request, wanted, (&found, sources), &architectures).await?;
+    let archives = read(request, (&found, sources), &architectures).await?;
     let mut platforms = BTreeMap::new();
     let indexes: Vec<Index> = archives
         .iter()
@@ -105,7 +105,6 @@ fn spec(finding: Finding) -> LockError {
 /// Reads every archive, each judged by the date of the one that the lock had before.
 async fn read(
     request: &LockRequest<'_>,
-    wanted: &Debian,
     (found, files): (&DebianSources, &dyn Sources),
     architectures: &[String],
 ) -> Result<Vec<(Source, Archive)>, LockError> {
@@ -114,16 +113,18 @@ async fn read(
         .map(|packages| &packages.value.archives[..])
         .unwrap_or_default();
     let mut archives = Vec::new();
-    for (source, keyring) in &found.sources {
+    for SignedSource {
+        source,
+        keyring,
+        snapshot,
+    } in &found.sources
+    {
         let same = before
             .iter()
             .find(|old| old.uri == source.uri && old.suite == source.suite);
         let clock = Clock {
-            at: wanted
-                .snapshot
-                .as_ref()
-                .map_or(found.now, |snapshot| snapshot.value),
-            seen: same.filter(|_| wanted.snapshot.is_none()).map(|old| old.date),
+            at: snapshot.unwrap_or(found.now),
+            seen: same.filter(|_| snapshot.is_none()).map(|old| old.date),
         };
         let archive = read_archive(source, architectures, keyring, &clock, &ArchiveFiles(files)).await;
         let archive = archive.map_err(|source| LockError::DebianArchive {

@@ -135,13 +135,22 @@ tables! {
         "debian" Required Shape::Table(&DEBIAN), "Packages of Debian.";
     }
     DEBIAN "Packages of Debian, pinned by version and SHA-256; no script is run." later [] {
-        "suite" Required Shape::Text, "Which release, such as bookworm.";
+        "suite" Optional Shape::Text, "Which release, such as bookworm. Required, unless there is a source.";
         "mirror" Optional Shape::Form("^(https?://|file:/)[^#?@ ]+$"), "The archive's root; {snapshot} is the date of the snapshot. Default: CAIRN_DEBIAN_MIRROR, else the host's own sources.";
         "components" Optional TEXTS, "Components of the mirror. Default: main.";
         "install" Required TEXTS, "What is asked for: NAME, NAME=VERSION or NAME:ARCHITECTURE.";
         "recommends" Optional Shape::Boolean, "Whether what packages recommend comes too. Default: false.";
         "keyring" Optional LOCAL, "A file with the keys that may sign the mirror. Default: the host's.";
-        "snapshot" Optional Shape::Text, "The time of which the archive is to be, in RFC 3339.";
+        "snapshot" Optional Shape::Text, "The time of which the archive is to be, in RFC 3339; or the address of a dated archive, which is asked for packages that the mirror no longer has.";
+        "source" Optional Shape::Tables(&SOURCE), "Further suites and archives.";
+    }
+    SOURCE "A suite that packages are taken from too." later [] {
+        "suite" Required Shape::Text, "Which suite, such as bookworm-security. One that ends in a slash is a directory with the index itself.";
+        "mirror" Optional Shape::Form("^(https?://|file:/)[^#?@ ]+$"), "The archive's root. Default: that of [packages.debian].";
+        "components" Optional TEXTS, "Components of the suite. Default: main.";
+        "architectures" Optional TEXTS, "For which architectures of packages it is asked. Default: all that the image needs.";
+        "keyring" Optional LOCAL, "A file with the keys that may sign it. Default: that of [packages.debian].";
+        "snapshot" Optional Shape::Text, "As in [packages.debian].";
     }
     USER "A user." later [] {
         "name" Required ACCOUNT, "Its name.";

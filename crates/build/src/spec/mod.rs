@@ -46,7 +46,7 @@ use cairn_oci::{Digest, Platform, Reference, RepositoryName};
 use jiff::Timestamp;
 
 pub use self::capability::Capabilities;
-pub use self::debian::{Debian, SNAPSHOT};
+pub use self::debian::{Debian, DebianArchive, SNAPSHOT};
 pub use self::fetch::{Checksum, Extract, Fetch};
 pub use self::health::Healthcheck;
 pub use self::rules::ChannelRules;

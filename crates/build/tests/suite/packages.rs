@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use cairn_build::spec::Debian;
 use cairn_build::{
     BuildError, DebianSources, FetchError, Fetcher, Inputs, Lock, LockChange, LockError, LockRequest,
-    PinNames, Sources, Spec, Update, resolve_lock,
+    PinNames, SignedSource, Sources, Spec, Update, resolve_lock,
 };
 use cairn_layer::Limits;
 use cairn_oci::{Descriptor, Digest, Reference};
@@ -70,15 +70,19 @@ impl Sources for Mirror {
         &self,
         wanted: &Debian,
     ) -> Result<DebianSources, Box<dyn std::error::Error + Send + Sync>> {
-        let source = Source {
-            uri: wanted.mirror_at(&wanted.mirror.as_ref().unwrap().value),
-            suite: wanted.suite.value.clone(),
-            components: wanted.components.clone(),
-            architectures: Vec::new(),
-            signed_by: SignedBy::default(),
-        };
+        let sources = wanted.archives().map(|archive| SignedSource {
+            source: Source {
+                uri: archive.mirror_at(&archive.mirror.as_ref().unwrap().value),
+                suite: archive.suite.value.clone(),
+                components: archive.components.clone(),
+                architectures: archive.architectures.clone(),
+                signed_by: SignedBy::default(),
+            },
+            keyring: Keyring::read(&key().keyring()).unwrap(),
+            snapshot: archive.snapshot.as_ref().map(|snapshot| snapshot.value),
+        });
         Ok(DebianSources {
-            sources: vec![(source, Keyring::read(&key().keyring())?)],
+            sources: sources.collect(),
             now: "2026-06-02T00:00:00Z".parse()?,
         })
     }
@@ -305,7 +309,7 @@ async fn d3_a_lock_takes_no_older_state_than_the_one_before() {
         .replace("/debian\"", "/{snapshot}/debian\"")
         .replace("install", "snapshot = \"2026-06-01T12:00:00Z\"\ninstall");
     let spec = Spec::parse(&snapshot).unwrap();
-    let debian = spec.packages.unwrap();
+    let debian = spec.packages.unwrap().own.unwrap();
     assert_eq!(
         debian.mirror_at(&debian.mirror.as_ref().unwrap().value),
         "https://mirror.example.org/20260601T120000Z/debian"
@@ -375,11 +379,56 @@ fn mistakes_in_the_section_are_found_together() {
         "`a b` is not a component",
         "`A` is not a package",
         "asked for twice",
-        "`yesterday` is not a date",
+        "`yesterday` is neither a date such as",
         "recommend",
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
+    let head = "[image]\nname = \"a\"\nplatforms = [\"linux/amd64\"]\n[packages.debian]\ninstall = [\"x\"]\n";
+    let own = "suite = \"x\"\n";
+    for (text, part) in [
+        ("", "needs `suite`"),
+        (
+            "components = [\"main\"]\n[[packages.debian.source]]\nsuite = \"x\"\nmirror = \"file:/srv\"\n",
+            "`components` needs a `suite`",
+        ),
+        (
+            "suite = \"x\"\n[[packages.debian.source]]\nsuite = \"y\"\n",
+            "the source needs `mirror`",
+        ),
+        (
+            "suite = \"x\"\n[[packages.debian.source]]\nmirror = \"file:/srv\"\n",
+            "`suite`",
+        ),
+        (
+            "suite = \"x\"\n[[packages.debian.source]]\nsuite = \"y\"\nmirror = \"file:/srv\"\narchitectures = [\"all\"]\n",
+            "is not an architecture of Debian's",
+        ),
+        (
+            "suite = \"x\"\nsnapshot = \"https://snapshot.example.org/{snapshot}\"\n",
+            "not {snapshot}",
+        ),
+        (
+            "suite = \"x\"\nmirror = \"file:/srv\"\nsnapshot = 2026-06-01T00:00:00Z\n",
+            "no effect",
+        ),
+    ] {
+        let text = format!("{head}{text}");
+        let shown = render(&text, &Spec::parse(&text).unwrap_err());
+        assert!(shown.contains(part), "{part}\n{shown}");
+    }
+    // A dated archive without a mirror is the mirror, of its date.
+    let text = format!("{head}{own}snapshot = \"https://snapshot.example.org/debian/20260601T120000Z/\"\n");
+    let archive = Spec::parse(&text).unwrap().packages.unwrap().own.unwrap();
+    assert_eq!(
+        archive.mirror.unwrap().value,
+        "https://snapshot.example.org/debian/20260601T120000Z"
+    );
+    assert_eq!(
+        archive.snapshot.unwrap().value.to_string(),
+        "2026-06-01T12:00:00Z"
+    );
+    assert_eq!(archive.last_resort, None);
     let none = "[image]\nname = \"a\"\nplatforms = [\"linux/amd64\"]\n[packages]\n";
     assert!(render(none, &Spec::parse(none).unwrap_err()).contains("[packages] needs [packages.debian]"));
 }
