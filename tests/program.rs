@@ -16,6 +16,8 @@
 
 mod adopting;
 mod answers;
+#[path = "../crates/packages/tests/support/mod.rs"]
+mod archive;
 mod arrows;
 mod bad_input;
 mod by_hand;
@@ -44,6 +46,7 @@ mod mirrors;
 mod moving_tag;
 mod night;
 mod outputs;
+mod package_inputs;
 mod peers;
 mod reading;
 mod rebuild;

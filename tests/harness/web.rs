@@ -25,26 +25,49 @@ pub(crate) enum Page {
 #[derive(Debug)]
 pub(crate) struct Web {
     host: String,
+    pages: Arc<Mutex<BTreeMap<String, Page>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// What requests said beside their first line, in small letters.
+    headers: Arc<Mutex<Vec<String>>>,
 }
 
 impl Web {
     /// Serves `pages` at a free port of the loopback interface; other paths are 404.
-    pub(crate) fn start<'p>(pages: impl IntoIterator<Item = (&'p str, Page)>) -> Self {
+    pub(crate) fn start<P: Into<String>>(pages: impl IntoIterator<Item = (P, Page)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let host = listener.local_addr().expect("it is bound").to_string();
-        let pages = pages.into_iter().map(|(path, page)| (path.to_owned(), page));
-        let pages: Arc<BTreeMap<String, Page>> = Arc::new(pages.collect());
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let heard = Arc::clone(&asked);
+        let pages = pages.into_iter().map(|(path, page)| (path.into(), page));
+        let web = Self {
+            host,
+            pages: Arc::new(Mutex::new(pages.collect())),
+            asked: Arc::default(),
+            headers: Arc::default(),
+        };
+        let (pages, asked, headers) = (web.pages.clone(), web.asked.clone(), web.headers.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (pages, heard) = (Arc::clone(&pages), Arc::clone(&heard));
+                let (pages, asked, headers) = (pages.clone(), asked.clone(), headers.clone());
                 // A client that goes away is what some of these pages are about.
-                thread::spawn(move || answer(client, &pages, &heard).ok());
+                thread::spawn(move || answer(client, &pages, (&asked, &headers)).ok());
             }
         });
-        Self { host, asked }
+        web
+    }
+
+    /// Serves these pages from now on, and no others.
+    pub(crate) fn serve<P: Into<String>>(&self, pages: impl IntoIterator<Item = (P, Page)>) {
+        let pages = pages.into_iter().map(|(path, page)| (path.into(), page));
+        *self.pages.lock().expect("no thread panicked") = pages.collect();
+    }
+
+    /// What all requests said beside their first line, in small letters.
+    pub(crate) fn headers(&self) -> Vec<String> {
+        self.headers.lock().expect("no thread panicked").clone()
+    }
+
+    /// Its address, without the scheme.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// The URL of a path, which begins with a slash.
@@ -58,7 +81,13 @@ impl Web {
     }
 }
 
-fn answer(client: TcpStream, pages: &BTreeMap<String, Page>, asked: &Mutex<Vec<String>>) -> io::Result<()> {
+type Heard<'h> = (&'h Mutex<Vec<String>>, &'h Mutex<Vec<String>>);
+
+fn answer(
+    client: TcpStream,
+    pages: &Mutex<BTreeMap<String, Page>>,
+    (asked, headers): Heard<'_>,
+) -> io::Result<()> {
     let mut lines = BufReader::new(client.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -68,6 +97,7 @@ fn answer(client: TcpStream, pages: &BTreeMap<String, Page>, asked: &Mutex<Vec<S
         if line.is_empty() {
             break;
         }
+        headers.lock().expect("no thread panicked").push(line.clone());
         let range = line.strip_prefix("range: bytes=");
         from = range
             .and_then(|range| range.trim_end_matches('-').parse().ok())
@@ -75,10 +105,11 @@ fn answer(client: TcpStream, pages: &BTreeMap<String, Page>, asked: &Mutex<Vec<S
     }
     asked.lock().expect("no thread panicked").push(path.clone());
     let mut out = client;
+    let page = pages.lock().expect("no thread panicked").get(&path).cloned();
     let head = |status: &str, headers: &str| {
         format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}\r\n").into_bytes()
     };
-    match (pages.get(&path), from) {
+    match (page, from) {
         (None, _) => out.write_all(&head("404 Not Found", "content-length: 0\r\n")),
         (Some(Page::Redirect(to)), _) => out.write_all(&head(
             "302 Found",
@@ -86,7 +117,7 @@ fn answer(client: TcpStream, pages: &BTreeMap<String, Page>, asked: &Mutex<Vec<S
         )),
         (Some(Page::Content(content)), _) => {
             out.write_all(&head("200 OK", &format!("content-length: {}\r\n", content.len())))?;
-            out.write_all(content)
+            out.write_all(&content)
         }
         (Some(Page::Truncated(content)), _) => {
             out.write_all(&head("200 OK", &format!("content-length: {}\r\n", content.len())))?;

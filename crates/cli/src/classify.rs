@@ -162,12 +162,18 @@ impl Classify for FetchError {
     fn exit(&self) -> Exit {
         match self {
             Self::Digest { .. } | Self::Size { .. } => Exit::Integrity,
-            Self::Missing { .. } | Self::Failed { .. } | Self::Keep { .. } => Exit::Environment,
+            Self::Missing { .. } | Self::Nowhere { .. } | Self::Failed { .. } | Self::Keep { .. } => {
+                Exit::Environment
+            }
         }
     }
 
     fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Nowhere { .. } => {
+                "a lock can be kept from that: cairn push --with-inputs keeps its packages beside the image, and `snapshot` in \
+                 [packages.debian] names an archive that forgets none; cairn lock --update packages takes what there is now"
+            }
             Self::Missing { .. } => "the local store's cache does not have it; build once without --offline",
             Self::Digest { .. } => {
                 "somebody changed what the URL gives, or it gives a page instead; if the new content is meant, its \

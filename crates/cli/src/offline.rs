@@ -1,12 +1,14 @@
 //! What a build without network needs and does not have here: all of it at once, and before anything is built.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use cairn_build::spec::BaseSource;
 use cairn_build::{FetchError, LockError};
 use cairn_oci::{Descriptor, Digest, Platform};
 use cairn_store::RepositoryError;
 
+use crate::debian::local_path;
 use crate::distant::is_here;
 use crate::failure::{Exit, Failure};
 use crate::fetch::without_query;
@@ -23,6 +25,7 @@ pub async fn check_inputs(cairn: &Cairn, project: &Project, platforms: &[Platfor
     let is_wanted = |platform: &Platform| platforms.is_empty() || platforms.contains(platform);
     let mut missing = missing_of_base(cairn, project, is_wanted).await?;
     missing.extend(missing_fetches(cairn, project, is_wanted).await?);
+    missing.extend(missing_packages(cairn, project, is_wanted).await?);
     if missing.is_empty() {
         return Ok(());
     }
@@ -131,11 +134,43 @@ async fn missing_fetches(
             let Some(digest) = fetch.digest_for(platform) else {
                 continue;
             };
-            if !missing.contains_key(&digest) && cairn.store().await?.cache_read(&digest).await?.is_none() {
+            if !missing.contains_key(&digest) && !is_kept(cairn, project, &digest).await? {
                 let url = fetch.url_for(platform);
                 missing.insert(digest, without_query(&url).to_owned());
             }
         }
     }
     Ok(missing)
+}
+
+async fn missing_packages(
+    cairn: &Cairn,
+    project: &Project,
+    is_wanted: impl Fn(&Platform) -> bool,
+) -> Result<BTreeMap<Digest, String>, Failure> {
+    let mut missing = BTreeMap::new();
+    let locked = project.lock().and_then(|lock| lock.packages.as_ref());
+    let (Some(locked), Some(_)) = (locked, &project.spec.packages) else {
+        return Ok(missing);
+    };
+    let platforms = locked.value.platforms.iter();
+    let wanted = platforms.filter(|(platform, _)| is_wanted(platform));
+    for package in wanted.flat_map(|(_, packages)| &packages.value) {
+        let digest = package.digest;
+        let is_local = || local_path(&package.url).is_some_and(Path::exists);
+        if !missing.contains_key(&digest) && !is_local() && !is_kept(cairn, project, &digest).await? {
+            let what = format!("the package {}, {}", package.package, without_query(&package.url));
+            missing.insert(digest, what);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the cache has an input, or the local store keeps it beside the image.
+async fn is_kept(cairn: &Cairn, project: &Project, digest: &Digest) -> Result<bool, Failure> {
+    if cairn.store().await?.cache_read(digest).await?.is_some() {
+        return Ok(true);
+    }
+    let local = cairn.open(&project.local()).await?;
+    Ok(local.stat_blob(digest).await?.is_some())
 }

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
+/// That something is done of which nobody knows how long it takes.
+const LOOKING: &str = "  {spinner} {msg}";
 /// What, and how far, and how fast.
 const BYTES: &str = "  {msg:<28} {bar:24} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}";
 
@@ -32,11 +34,17 @@ pub struct Bar {
     ticker: Option<JoinHandle<()>>,
 }
 
+impl std::fmt::Debug for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bar").finish_non_exhaustive()
+    }
+}
+
 impl Bar {
     /// One that shows itself after a while, if `terminal` can show it at all.
     pub fn new(terminal: &Terminal) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        bar.set_style(style("  {spinner} {msg}"));
+        bar.set_style(style(LOOKING));
         bar.set_message("looking at the files");
         let mut shown = Self {
             bar,
@@ -98,6 +106,22 @@ impl Bar {
     /// How many layers there will be.
     pub fn planned(&self, layers: usize) {
         self.layers.store(layers, Ordering::Relaxed);
+    }
+
+    /// `bytes` of `what` come from elsewhere next; [`Self::counter`] counts them.
+    pub fn fetching(&self, what: &str, bytes: u64) {
+        self.before
+            .store(self.read.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.bar.reset();
+        self.bar.set_length(bytes);
+        self.bar.set_style(style(BYTES));
+        self.bar.set_message(escape(what));
+    }
+
+    /// Nothing comes from elsewhere any more.
+    pub fn fetched(&self) {
+        self.bar.set_style(style(LOOKING));
+        self.bar.set_message("looking at the files");
     }
 
     /// A layer is begun, of whose files `bytes` will be read.

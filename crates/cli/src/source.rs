@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cairn_build::spec::Debian;
-use cairn_build::{DebianSources, FetchError, Fetcher, Sources};
+use cairn_build::{DebianSources, FetchError, Fetcher, LockedPackage, Sources};
 use cairn_ledger::Source;
 use cairn_oci::{Digest, Reference};
 use cairn_packages::debian::Wanted;
@@ -48,9 +48,9 @@ impl Fetcher for BaseSources<'_> {
             .await
     }
 
-    async fn fetch_package(&self, url: &str, digest: &Digest, size: u64) -> Result<Blob, FetchError> {
+    async fn fetch_package(&self, package: &LockedPackage) -> Result<Blob, FetchError> {
         Downloads::new(self.cairn, self.offline)
-            .fetch_package(url, digest, size)
+            .fetch_package(package)
             .await
     }
 }

@@ -10,8 +10,8 @@ use cairn_build::build::Progress;
 use cairn_build::resolve::Update;
 use cairn_build::spec::BaseSource;
 use cairn_build::{
-    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, Records, Releases, RepositoryInputs,
-    SegmentCounts,
+    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, FetchError, Records, Releases,
+    RepositoryInputs, SegmentCounts,
 };
 use cairn_layer::Limits;
 use cairn_oci::{Platform, Reference, Tag};
@@ -24,15 +24,19 @@ use crate::cache::Cached;
 use crate::commands::check;
 use crate::commands::lock::pin_text;
 use crate::distant::{Distant, absent_layers};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Classify as _, Exit, Failure};
 use crate::fetch::{BuildInputs, Downloads};
 use crate::offline;
 use crate::output::{self, Engine};
 use crate::place::{self, Place};
+use crate::places::Places;
 use crate::program::Cairn;
 use crate::progress::Bar;
 use crate::project::Project;
 use crate::terminal::{Terminal, bytes, counted};
+
+/// After how long what came of a download that broke off is of no use any more: a week.
+const KEPT_PARTS: std::time::Duration = files::LEFT_BEHIND.saturating_mul(7);
 
 /// What every verb takes that builds first.
 #[derive(Debug, Clone, Default, Args)]
@@ -46,7 +50,8 @@ pub struct BuildOptions {
     /// Asks no registry and no URL for anything
     #[arg(long)]
     pub offline: bool,
-    /// Compresses layers with N threads; the result is the same [default: one for each processor]
+    /// Compresses layers with N threads, and fetches N packages at once; the result is the same [default: one for each
+    /// processor, and 6]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
 }
@@ -299,10 +304,8 @@ pub async fn build(
 ) -> Result<LocalImage, Failure> {
     complete_lock(cairn, project, platforms, options).await?;
     let reference = project.local();
-    let inputs = BuildInputs {
-        base: inputs(cairn, project, options).await?,
-        downloads: Downloads::new(cairn, options.offline),
-    };
+    let base = inputs(cairn, project, options).await?;
+    let places = Places::of(cairn, project, options.offline).await?;
     let scratch = cairn.store_path()?.join("cache/scratch");
     let records = records(cairn, &reference, Records::open)?;
     let lock = project.lock().cloned();
@@ -321,14 +324,22 @@ pub async fn build(
     };
     // What builds left that were killed. Whatever is wrong with the directory, the build finds too, and says better.
     let _later = files::discard_leftovers(&scratch, files::LEFT_BEHIND);
+    let _later = files::discard_leftovers(&cairn.store_path()?.join("cache/partial"), KEPT_PARTS);
+    let bar = Bar::new(&cairn.terminal);
+    let at_once = options.jobs.map(NonZeroUsize::get);
+    let inputs = BuildInputs {
+        base,
+        downloads: Downloads::new(cairn, options.offline).looking_in(places, at_once, Some(&bar)),
+    };
     let lines = Lines {
         terminal: &cairn.terminal,
-        bar: Bar::new(&cairn.terminal),
+        bar: &bar,
         name: reference.name.as_str(),
         several: platforms.len() != 1 && project.spec.image.platforms.len() > 1,
     };
     let built = cairn_build::build(&request, &inputs, &*repository, &lines).await;
-    drop(lines);
+    drop(inputs);
+    drop(bar);
     cairn.tidy_segments();
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
     for warning in &built.warnings {
@@ -371,7 +382,14 @@ pub async fn rebuild(
         ..BuildOptions::default()
     };
     complete_lock(cairn, project, platforms, &options).await?;
-    let inputs = inputs(cairn, project, &options).await?;
+    let inputs = BuildInputs {
+        base: inputs(cairn, project, &options).await?,
+        downloads: Downloads::new(cairn, false).looking_in(
+            Places::of(cairn, project, false).await?,
+            None,
+            None,
+        ),
+    };
     let scratch = cairn.store_path()?.join("cache/scratch");
     let lock = project.lock().cloned();
     let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
@@ -499,6 +517,14 @@ pub fn build_failure(cairn: &Cairn, project: &Project, error: BuildError) -> Fai
     match error {
         BuildError::Spec { findings } => project.spec_findings(cairn, &findings, "nothing was built"),
         BuildError::Conflict { findings } => project.lock_findings(cairn, &findings, "nothing was built"),
+        BuildError::Fetch {
+            source: FetchError::Nowhere { packages },
+        } => {
+            let hint = FetchError::Nowhere { packages: Vec::new() }.hint();
+            Failure::silent(Exit::Environment)
+                .and(packages.iter().map(ToString::to_string))
+                .with_hint(hint)
+        }
         error => error.into(),
     }
 }
@@ -533,7 +559,7 @@ async fn inputs(
 /// One line for each layer and image.
 struct Lines<'a> {
     terminal: &'a Terminal,
-    bar: Bar,
+    bar: &'a Bar,
     name: &'a str,
     /// Whether lines must say for which platform.
     several: bool,

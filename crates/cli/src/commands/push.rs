@@ -16,7 +16,7 @@ use crate::progress::Bar;
 use crate::project::Project;
 use crate::released::Released;
 use crate::terminal::moved;
-use crate::{place, tagging};
+use crate::{kept_inputs, place, tagging};
 
 /// What `cairn push` takes.
 #[derive(Debug, Args)]
@@ -26,6 +26,9 @@ pub struct Push {
     /// Points this tag at the image; may be repeated
     #[arg(long = "tag", value_name = "T")]
     pub tags: Vec<Tag>,
+    /// Keeps what the lock names beside the image too: packages, and what URLs gave
+    #[arg(long)]
+    pub with_inputs: bool,
     /// How to build.
     #[command(flatten)]
     pub options: BuildOptions,
@@ -65,7 +68,11 @@ impl Push {
         released.tell(cairn);
         let home = project.ledger_home(&to.without_target());
         tagging::check(cairn, &to.without_target(), &home, &tags, image.manifest.digest()).await?;
-        let pushed = push(cairn, &image, &to.without_target()).await?;
+        let mut pushed = push(cairn, &image, &to.without_target()).await?;
+        if self.with_inputs {
+            let kept = kept_inputs::keep(cairn, &project, &pushed.repository, &image.manifest).await?;
+            pushed.transferred.merge(&kept);
+        }
         if tags.is_empty() {
             keep(&*pushed.repository, &image.manifest).await?;
         }

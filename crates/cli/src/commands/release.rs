@@ -17,7 +17,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::program::Cairn;
 use crate::project::Project;
 use crate::signing::{self, SigningKey};
-use crate::{released as layers, source};
+use crate::{kept_inputs, released as layers, source};
 
 /// What `cairn release` takes.
 #[derive(Debug, Args)]
@@ -31,6 +31,9 @@ pub struct Release {
     /// Takes an image that exists, instead of building one: [host/]name@DIGEST
     #[arg(long, value_name = "REF@DIGEST")]
     pub image: Option<Reference>,
+    /// Keeps what the lock names beside the image too: packages, and what URLs gave
+    #[arg(long, conflicts_with = "image")]
+    pub with_inputs: bool,
     /// Lifts the hold of the channels that are named
     #[arg(long)]
     pub resume: bool,
@@ -221,7 +224,11 @@ impl Release {
         released.tell(cairn);
         let digest = image.manifest.digest();
         let is_new = self.check(cairn, open, key, digest)?;
-        let pushed = push::push(cairn, &image, &open.images).await?;
+        let mut pushed = push::push(cairn, &image, &open.images).await?;
+        if self.with_inputs {
+            let kept = kept_inputs::keep(cairn, project, &pushed.repository, &image.manifest).await?;
+            pushed.transferred.merge(&kept);
+        }
         let record = match project.build_record(&image.built).filter(|_| is_new) {
             Some(record) => Some(open.ledger.attach_record(digest, record).await?),
             None => None,
