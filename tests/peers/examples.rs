@@ -3,11 +3,10 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use super::http;
 use super::podman::Podman;
-use crate::harness::{LIMIT, Output, Sandbox, binary, run, skip, tool, workspace};
+use crate::harness::{Output, Sandbox, binary, run, skip, tool, workspace};
 
 /// An example, and what it needs beside Cairn.
 struct Example {
@@ -129,7 +128,7 @@ fn prepare(example: &Example, sandbox: &Sandbox) -> Option<PathBuf> {
 }
 
 /// Copies what git knows of a directory, so that what a developer has beside it does not help.
-fn copy_tracked(from: &Path, to: &Path) {
+pub(super) fn copy_tracked(from: &Path, to: &Path) {
     let list = run(Command::new("git").arg("-C").arg(from).args([
         "ls-files",
         "-z",
@@ -204,24 +203,12 @@ fn runs(example: &Example) {
     let container = podman.start_at(example.name, &image, &port, &arguments);
     assert_eq!(container.digest(), digest);
     let host = format!("127.0.0.1:{port}");
-    let begin = Instant::now();
-    let answer = loop {
-        if let Some(answer) = http::try_get(&host, example.path) {
-            break answer;
-        }
-        assert!(
-            begin.elapsed() < LIMIT,
-            "no answer; it says: {}",
-            container.logs()
-        );
-        std::thread::yield_now();
-    };
-    assert_eq!(answer.status, 200, "{}", container.logs());
-    assert!(answer.text().contains(example.answer), "{}", answer.text());
+    let answer = http::wait_for(&host, example.path, || container.logs());
+    assert!(answer.contains(example.answer), "{answer}");
 }
 
 /// A port that nobody listens on now. The container says only in words of its own which one it took, so it is told.
-fn free_port() -> String {
+pub(super) fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port().to_string()
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use crate::harness::LIMIT;
 
@@ -28,16 +29,19 @@ impl Answer {
 
 /// Asks `host`, such as `127.0.0.1:5000`. None if nobody answers.
 pub(super) fn try_get(host: &str, path: &str) -> Option<Answer> {
-    let mut connection = TcpStream::connect(host).ok()?;
-    connection.set_read_timeout(Some(LIMIT)).ok()?;
-    // With HTTP/1.0 the body ends where the connection does.
-    write!(
-        connection,
+    let request = format!(
         "GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: {}\r\nAccept: {}\r\nAccept: */*\r\n\r\n",
         cairn_oci::media_type::MANIFEST,
         cairn_oci::media_type::INDEX
-    )
-    .ok()?;
+    );
+    try_ask(host, &request)
+}
+
+/// Sends a request of HTTP/1.0: the answer's body ends where the connection does.
+fn try_ask(host: &str, request: &str) -> Option<Answer> {
+    let mut connection = TcpStream::connect(host).ok()?;
+    connection.set_read_timeout(Some(LIMIT)).ok()?;
+    connection.write_all(request.as_bytes()).ok()?;
     let mut bytes = Vec::new();
     connection.read_to_end(&mut bytes).ok()?;
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
@@ -52,6 +56,32 @@ pub(super) fn try_get(host: &str, path: &str) -> Option<Answer> {
 #[track_caller]
 pub(super) fn get(host: &str, path: &str) -> Answer {
     try_get(host, path).unwrap_or_else(|| panic!("no answer to {path} from {host}"))
+}
+
+/// What a server that is about to start says to `GET`, which must be a success. `logs` tells what the server says elsewhere.
+#[track_caller]
+pub(super) fn wait_for(host: &str, path: &str, logs: impl Fn() -> String) -> String {
+    let begin = Instant::now();
+    let answer = loop {
+        if let Some(answer) = try_get(host, path) {
+            break answer;
+        }
+        assert!(begin.elapsed() < LIMIT, "no answer; it says: {}", logs());
+        std::thread::yield_now();
+    };
+    assert_eq!(answer.status, 200, "{}", logs());
+    answer.text()
+}
+
+/// Puts a text at a path that nothing is at yet.
+#[track_caller]
+pub(super) fn put(host: &str, path: &str, text: &str) {
+    let head = format!(
+        "PUT {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n",
+        text.len()
+    );
+    let answer = try_ask(host, &(head + text)).expect("the server answers");
+    assert_eq!(answer.status, 201, "{}", answer.text());
 }
 
 /// What a tag or digest of a repository shows.

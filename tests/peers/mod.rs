@@ -6,6 +6,7 @@ mod archives;
 mod base;
 mod buildah;
 mod crane;
+mod debian;
 mod distribution;
 mod docker_registry;
 mod examples;

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use super::hello::Hello;
 use super::http;
 use super::peer::Peer;
-use crate::harness::{LIMIT, Output, Sandbox, run, skip, workspace};
+use crate::harness::{LIMIT, Output, Sandbox, run, skip, tool, workspace};
 
 /// podman, known to be able to run containers here.
 #[derive(Debug)]
 pub(super) struct Podman<'a> {
     peer: Peer<'a>,
     directory: PathBuf,
+    driver: &'static str,
     /// The file that `CONTAINERS_CONF` names; without it, the machine's own settings hold.
     settings: Option<PathBuf>,
 }
@@ -22,25 +23,46 @@ pub(super) struct Podman<'a> {
 impl<'a> Podman<'a> {
     /// None if it is not installed or cannot run any container here, and then the test is skipped.
     pub(super) fn find(sandbox: &'a Sandbox) -> Option<Self> {
-        let mut podman = Self {
-            peer: Peer::find("podman", sandbox)?,
-            directory: sandbox.root().join("podman"),
-            settings: None,
-        };
-        for part in ["root", "run", "tmp", "net"] {
-            std::fs::create_dir_all(podman.directory.join(part)).expect("a directory in an own one");
-        }
-        let program = podman.probe_program();
+        Self::find_with(sandbox, &["vfs"])
+    }
+
+    /// The same for images of many layers: vfs would copy all lower ones for each, so layers are mounted where that can be.
+    pub(super) fn find_for_many_layers(sandbox: &'a Sandbox) -> Option<Self> {
+        Self::find_with(sandbox, &["overlay", "vfs"])
+    }
+
+    fn find_with(sandbox: &'a Sandbox, drivers: &[&'static str]) -> Option<Self> {
+        tool("podman")?;
+        let settings = workspace().join("tests/podman/containers.conf");
         let mut refusal = String::new();
-        for settings in [Some(workspace().join("tests/podman/containers.conf")), None] {
-            podman.settings = settings;
-            match podman.probe(&program) {
-                Ok(()) => return Some(podman),
-                Err(error) => refusal = error,
+        for driver in drivers {
+            // A store remembers its driver.
+            let directory = sandbox.root().join("podman").join(driver);
+            for part in ["root", "run", "tmp", "net"] {
+                std::fs::create_dir_all(directory.join(part)).expect("a directory in an own one");
+            }
+            let mut podman = Self {
+                peer: Peer::find("podman", sandbox)?,
+                directory,
+                driver,
+                settings: None,
+            };
+            let program = podman.probe_program();
+            for settings in [Some(settings.clone()), None] {
+                podman.settings = settings;
+                match podman.probe(&program) {
+                    Ok(()) => return Some(podman),
+                    Err(error) => refusal = error,
+                }
             }
         }
         skip(&format!("podman cannot run a container here: {refusal}"));
         None
+    }
+
+    /// Whether each layer costs no more than what is in it.
+    pub(super) fn mounts_layers(&self) -> bool {
+        self.driver == "overlay"
     }
 
     /// A root file system with nothing but a static program: no image of Cairn's is in it, so that a broken one can
@@ -65,7 +87,7 @@ impl<'a> Podman<'a> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.peer.command(&["--storage-driver", "vfs"]);
+        let mut command = self.peer.command(&["--storage-driver", self.driver]);
         for (option, part) in [
             ("--root", "root"),
             ("--runroot", "run"),
@@ -108,6 +130,49 @@ impl<'a> Podman<'a> {
     /// Runs an image to its end: what its program says.
     pub(super) fn run_image(&self, image: &str) -> Output {
         self.run(&["run", "--rm", "--network", "host", "--tls-verify=false", image])
+    }
+
+    /// Runs the Pod of a manifest (`podman play kube`), with the network of this machine; one of its name is replaced.
+    #[track_caller]
+    pub(super) fn play(&self, manifest: &Path) -> Pod<'_> {
+        self.import_pause();
+        let manifest = manifest.to_str().expect("a path of letters");
+        let pod = Pod {
+            podman: self,
+            manifest: manifest.to_owned(),
+        };
+        let options = [
+            "play",
+            "kube",
+            "--replace",
+            "--network",
+            "host",
+            "--tls-verify=false",
+        ];
+        self.run(&[options.as_slice(), &[manifest]].concat()).ok();
+        pod
+    }
+
+    /// The image of the container that each Pod has for itself: tests/podman/README.md.
+    fn import_pause(&self) {
+        let archive = self.directory.join("pause.tar");
+        let mut tar = tar::Builder::new(std::fs::File::create(&archive).expect("an own file"));
+        let probe = self.directory.join("probe/hello");
+        tar.append_path_with_name(probe, "hello")
+            .expect("the program is there");
+        tar.finish().expect("an own file");
+        let archive = archive.to_str().expect("a path of letters");
+        let changes = ["ENTRYPOINT [\"/hello\"]", "ENV ADDRESS=127.0.0.1", "ENV PORT=0"];
+        let changes: Vec<_> = changes.iter().flat_map(|change| ["--change", *change]).collect();
+        self.run(
+            &[
+                &["import"],
+                changes.as_slice(),
+                &[archive, "localhost/cairn-tests-pause:1"],
+            ]
+            .concat(),
+        )
+        .ok();
     }
 
     fn run_detached(&self, name: &str, what: &[&str]) -> Output {
@@ -157,6 +222,15 @@ impl<'a> Podman<'a> {
         container
     }
 
+    /// Starts the server that is in an image, upon a root file system that nobody can write to.
+    #[track_caller]
+    pub(super) fn start_read_only(&self, name: &str, image: &str) -> Container<'_> {
+        let container = self.container(name);
+        self.run_detached(name, &["--read-only", "--read-only-tmpfs=false", image])
+            .ok();
+        container
+    }
+
     /// Starts the server that is in an image, on a port that is chosen for it, with arguments of its own.
     #[track_caller]
     pub(super) fn start_at(
@@ -173,6 +247,26 @@ impl<'a> Podman<'a> {
             .collect();
         self.run_detached_at(name, port, &what).ok();
         container
+    }
+}
+
+/// A Pod that runs. Dropped, it is removed; volumes that were claimed by name stay.
+#[derive(Debug)]
+pub(super) struct Pod<'a> {
+    podman: &'a Podman<'a>,
+    manifest: String,
+}
+
+impl<'a> Pod<'a> {
+    /// A container of it, by the names of both: `POD-CONTAINER`.
+    pub(super) fn container(&self, name: &str) -> Container<'a> {
+        self.podman.container(name)
+    }
+}
+
+impl Drop for Pod<'_> {
+    fn drop(&mut self) {
+        self.podman.run(&["play", "kube", "--down", &self.manifest]);
     }
 }
 
@@ -217,6 +311,19 @@ impl Container<'_> {
     pub(super) fn logs(&self) -> String {
         let logs = self.podman.run(&["logs", &self.name]);
         logs.stdout + &logs.stderr
+    }
+
+    /// Runs a program in it, as root.
+    pub(super) fn exec(&self, command: &[&str]) -> Output {
+        self.podman
+            .run(&[&["exec", "--user", "0:0", self.name.as_str()], command].concat())
+    }
+
+    /// Who its program runs as, by numbers.
+    #[track_caller]
+    pub(super) fn user(&self) -> String {
+        let format = ["inspect", "--format", "{{.Config.User}}", &self.name];
+        self.podman.run(&format).ok().line().to_owned()
     }
 
     /// The digest of the image that runs in it.
