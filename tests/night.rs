@@ -72,3 +72,57 @@ fn what_the_page_for_the_night_shows_is_what_is_seen() {
         "`make bless` writes it anew"
     );
 }
+
+/// What the README tells, and where that ends.
+const README: (&str, &str) = ("## Five minutes", "## Keep your Dockerfile");
+
+/// The commands that the README shows, each with what it prints, but for the server, which does not end.
+fn shown(readme: &str) -> Vec<(String, String)> {
+    let start = readme.find(README.0).expect("five minutes");
+    let end = readme.find(README.1).expect("an end");
+    let blocks = readme[start..end].split(FENCE.0).skip(1);
+    let console: String = blocks.filter_map(|block| block.split(FENCE.1).next()).collect();
+    let steps = console.split("$ cairn ").skip(1).map(|step| {
+        let (command, output) = step.split_once('\n').expect("a line");
+        (command.to_owned(), output.to_owned())
+    });
+    steps.filter(|(command, _)| command != "serve").collect()
+}
+
+/// The same without sizes and counts, which are another program's.
+fn formal(text: &str) -> String {
+    let words = |line: &str| {
+        let word = |word: &str| match word.trim_end_matches(',') {
+            "B" | "kB" | "MB" => "B".to_owned(),
+            other if other.contains('[') => other.to_owned(),
+            other => other.replace(|c: char| c.is_ascii_digit() || c == '.', ""),
+        };
+        line.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+    };
+    normal(text).lines().map(words).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_the_readme_shows_is_what_is_seen() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("a page");
+    let steps = shown(&readme);
+    assert!(steps.len() > 6, "{steps:?}");
+    let sandbox = Sandbox::new();
+    let user = "\n[[user]]\nname = \"app\"\nuid = 10001\n";
+    sandbox.write_project(&Project::new().with(user), "1");
+    for (command, output) in steps {
+        if command.starts_with("release 2.0.0") {
+            sandbox.write_app("2");
+        }
+        let arguments = command
+            .split('"')
+            .enumerate()
+            .flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                _ => vec![part.to_owned()],
+            });
+        let seen = sandbox.cairn(arguments).ok();
+        let seen = format!("{}{}", seen.stderr, seen.stdout);
+        assert_eq!(formal(&seen), formal(&output), "cairn {command}");
+    }
+}

@@ -137,7 +137,7 @@ fn path_below<'u>(root: Option<&str>, url: &'u str) -> Option<&'u str> {
 
 /// What an error and its causes say, in one line.
 pub fn said(error: &dyn std::error::Error) -> String {
-    Failure::of(Exit::Environment, error).sentence()
+    Failure::of(Exit::Environment, error).to_line()
 }
 
 #[cfg(test)]
