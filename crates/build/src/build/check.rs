@@ -7,7 +7,7 @@ use cairn_layer::TreePath;
 use cairn_oci::{Descriptor, Digest, Document, Manifest, Platform, annotations, json, media_type};
 use cairn_store::{RawManifest, Repository, Target};
 
-use super::plan::{Plan, PlannedLayer};
+use super::plan::{Body, Plan, PlannedLayer};
 use super::{Build, BuildError, BuildRequest, BuiltLayer, Silent, config, own};
 use crate::inputs::Inputs;
 use crate::lock::LockedSource;
@@ -149,10 +149,14 @@ impl Build<'_> {
         platform: &Platform,
         layer: &PlannedLayer,
     ) -> Result<(Option<LayerWhy>, Option<Record>), BuildError> {
+        let tree = match &layer.body {
+            Body::Tree(tree) => tree,
+            Body::Known(record) => return Ok((None, Some(*record))),
+        };
         let Some(records) = self.request.records else {
             return Ok((Some(LayerWhy::Unknown), None));
         };
-        let now = Snapshot::of(&layer.tree, &self.layer_options(layer), records.began());
+        let now = Snapshot::of(tree, &self.layer_options(layer), records.began());
         if let Some(record) = records.find(&now.fingerprint()) {
             return Ok(match self.has_blob(&record.digest, record.size).await? {
                 true => (None, Some(record)),

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use cairn_layer::{GlobFilter, Limits, Spool, Spooled, Tree, UnpackError, UnpackOptions, unpack};
 use cairn_oci::{Digest, Platform};
 use cairn_packages::deb::DebError;
-use cairn_store::{Blob, files, verified};
+use cairn_store::{files, verified};
 
 use super::packages::Packages;
 use crate::blocking::{feed, pipe, run};
 use crate::document::chain;
 use crate::finding::Finding;
 use crate::inputs::{FetchError, Fetcher, Missing};
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::Lock;
+use crate::records::Packed;
 use crate::spec::{Destination, Extract, Fetch, Spec};
 
 /// How many bytes wait in memory before they go to a scratch file.
@@ -56,6 +58,8 @@ pub(crate) struct Keeping<'a> {
     pub(crate) scratch: &'a Path,
     pub(crate) limits: &'a Limits,
     pub(crate) fetcher: &'a dyn Fetcher,
+    /// How many packages are read at once.
+    pub(crate) threads: NonZeroUsize,
 }
 
 impl Fetched {
@@ -64,11 +68,12 @@ impl Fetched {
         self.contents.get(&(layer, number, digest))
     }
 
-    /// Asks for everything that the platforms need, each digest once.
+    /// Asks for everything that the platforms need, each digest once, but for packages of which it is `known` what they become.
     pub(crate) async fn all(
         spec: &Spec,
         lock: &Lock,
         platforms: &[Platform],
+        known: BTreeMap<Platform, Packed>,
         keeping: Keeping<'_>,
     ) -> Result<Self, Failed> {
         let mut files: BTreeMap<Digest, Kept> = BTreeMap::new();
@@ -104,7 +109,7 @@ impl Fetched {
                 }
             }
         }
-        let packages = Packages::all(lock, platforms, keeping, &mut missing).await?;
+        let packages = Packages::all(lock, platforms, known, keeping, &mut missing).await?;
         missing.into_error().map_err(Failed::Fetch)?;
         if findings.is_empty() {
             Ok(Self { contents, packages })
@@ -116,9 +121,9 @@ impl Fetched {
 
 /// A whole file that has no name any more.
 #[derive(Clone)]
-pub(super) struct Kept {
-    pub(super) file: Arc<File>,
-    pub(super) size: u64,
+struct Kept {
+    file: Arc<File>,
+    size: u64,
 }
 
 pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -130,25 +135,6 @@ async fn keep(
     keeping: Keeping<'_>,
 ) -> Result<Kept, FetchError> {
     let blob = keeping.fetcher.fetch(url, &digest, expected).await?;
-    keep_blob(url, digest, expected, blob, keeping).await
-}
-
-/// A package that the lock pins.
-pub(super) async fn keep_package(package: &LockedPackage, keeping: Keeping<'_>) -> Result<Kept, FetchError> {
-    let LockedPackage {
-        url, digest, size, ..
-    } = package;
-    let blob = keeping.fetcher.fetch_package(package).await?;
-    keep_blob(url, *digest, Some(*size), blob, keeping).await
-}
-
-async fn keep_blob(
-    url: &str,
-    digest: Digest,
-    expected: Option<u64>,
-    blob: Blob,
-    keeping: Keeping<'_>,
-) -> Result<Kept, FetchError> {
     let size = blob.size;
     if let Some(expected) = expected.filter(|expected| *expected != size) {
         return Err(FetchError::Size {

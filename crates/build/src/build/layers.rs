@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_layer::{
-    Attributes, Context, Engine, IgnoreRules, LayerOptions, Listing, Node, Source, Tree, TreeError, TreePath,
-    WriteError, WrittenLayer,
+    Attributes, Compression, Context, Engine, IgnoreRules, LayerOptions, Listing, Node, Source, Tree,
+    TreeError, TreePath, WriteError, WrittenLayer,
 };
 use cairn_oci::{Descriptor, Platform};
 use cairn_store::Written;
@@ -310,23 +310,33 @@ enum SpoolError {
 }
 
 impl Build<'_> {
-    /// What the bytes of a layer depend on besides its tree.
-    pub(super) fn layer_options(&self, layer: &PlannedLayer) -> LayerOptions {
+    /// What the bytes of a layer depend on besides its tree, if it is compressed so.
+    pub(super) fn options(&self, compression: Compression) -> LayerOptions {
         LayerOptions {
             mtime: self.request.spec.layer_mtime(),
-            compression: layer.compression,
+            compression,
         }
+    }
+
+    /// What the bytes of a layer depend on besides its tree.
+    pub(super) fn layer_options<B>(&self, layer: &PlannedLayer<B>) -> LayerOptions {
+        self.options(layer.compression)
     }
 
     /// Writes a layer to a scratch file and, unless the output has it, from there to the output.
     pub(super) async fn write_own_layer(
         &self,
-        layer: PlannedLayer,
+        layer: PlannedLayer<Tree>,
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
         let options = self.layer_options(&layer);
         let files = layer.files();
-        let PlannedLayer { name, part, tree, .. } = layer;
+        let PlannedLayer {
+            name,
+            part,
+            body: tree,
+            ..
+        } = layer;
         let (scratch, engine) = (self.request.scratch.to_owned(), self.request.engine.clone());
         let spooled = run(move || spool(&scratch, &tree, &options, &engine)).await;
         let (written, file) = spooled.map_err(|error| match error {

@@ -236,13 +236,15 @@ impl Build<'_> {
     }
 
     async fn fetched(&self, platforms: &[Platform]) -> Result<Fetched, BuildError> {
+        let known = self.known_packages(platforms).await?;
         let (spec, lock) = (self.request.spec, self.request.lock);
         let keeping = Keeping {
             scratch: self.request.scratch,
             limits: &self.request.limits,
             fetcher: self.inputs,
+            threads: self.request.engine.threads,
         };
-        let fetched = Fetched::all(spec, lock, platforms, keeping).await;
+        let fetched = Fetched::all(spec, lock, platforms, known, keeping).await;
         fetched.map_err(|failed| match failed {
             Failed::Spec(findings) => BuildError::Spec { findings },
             Failed::Fetch(source) => BuildError::Fetch { source },
@@ -252,9 +254,9 @@ impl Build<'_> {
 
     async fn plan(&self, platforms: &[Platform]) -> Result<Vec<PlatformPlan>, BuildError> {
         let mut plans = Vec::new();
-        for (platform, Plan { layers, doubts }) in self.plan_layers(platforms).await? {
+        for (platform, Plan { layers, packages }) in self.plan_layers(platforms).await? {
             plans.push(PlatformPlan {
-                doubts,
+                packages,
                 base_config: self.base_config(&platform).await?,
                 platform,
                 layers,
@@ -291,7 +293,8 @@ impl Build<'_> {
     }
 
     fn warnings(&self, plan: &PlatformPlan) -> Vec<Warning> {
-        let doubts = plan.doubts.iter().map(|doubt| Warning {
+        let doubts = plan.packages.iter().flat_map(|packages| &packages.doubts);
+        let doubts = doubts.map(|doubt| Warning {
             platform: plan.platform.clone(),
             about: Matter::Package(doubt.clone()),
         });
@@ -316,7 +319,7 @@ impl Build<'_> {
         let base = lock.base.as_ref();
         let base = base.and_then(|base| base.platforms.get(&plan.platform));
         let listing = base.map(|base| base.value.listing.to_listing());
-        let problem = Stack::new(&plan.layers, listing.as_ref()).problem(program)?;
+        let problem = Stack::new(&plan.layers, plan.packages.as_ref(), listing.as_ref()).problem(program)?;
         Some(Warning {
             platform: plan.platform.clone(),
             about: Matter::Program {
@@ -336,7 +339,7 @@ impl Build<'_> {
             platform,
             base_config,
             layers: planned,
-            ..
+            packages,
         } = plan;
         if let Some(base) = &base_config {
             self.keep_base_config(base).await?;
@@ -344,11 +347,16 @@ impl Build<'_> {
         let mut layers = self.pass_base_on(&platform, transferred).await?;
         let base_layers = layers.len();
         let mut own = Vec::new();
+        let packed = planned.iter().filter(|layer| layer.is_of_packages()).count();
+        let is_new = planned.first().is_some_and(|layer| layer.tree().is_some());
         for layer in planned {
             let (descriptor, layer) = self.own_layer(&platform, layer, transferred).await?;
             self.progress.layer(&platform, &layer);
             layers.push(descriptor);
             own.push(layer);
+        }
+        if let Some(below) = packages.filter(|_| is_new) {
+            self.keep_packages(&platform, &own[..packed], below);
         }
         let locked = self
             .request

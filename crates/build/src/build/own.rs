@@ -1,11 +1,11 @@
 //! One of our own layers: taken from the output if it is known to be there already, else written.
 
-use cairn_layer::{Node, Source, archive_length, hash_archive};
+use cairn_layer::{Node, Source, Tree, archive_length, hash_archive};
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::Written;
 use cairn_store::transfer::Transferred;
 
-use super::plan::PlannedLayer;
+use super::plan::{Body, PlannedLayer};
 use super::{Build, BuildError, BuiltLayer};
 use crate::blocking::run;
 use crate::build_record::{RecordedLayer, ReleasedLayer, layer_input};
@@ -19,28 +19,31 @@ impl Build<'_> {
         layer: PlannedLayer,
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
+        let options = self.layer_options(&layer);
+        let media_type = options.compression.media_type();
+        let layer = match layer.divide() {
+            (layer, Body::Tree(tree)) => layer.with(tree),
+            (layer, Body::Known(record)) => {
+                transferred.count(record.size, Written::Present);
+                let descriptor = Descriptor::new(media_type, record.digest, record.size);
+                return Ok((descriptor, known(&layer, &record)));
+            }
+        };
         let Some(records) = self.request.records else {
             return self.new_layer(layer, transferred).await;
         };
-        let options = self.layer_options(&layer);
-        let snapshot = Snapshot::of(&layer.tree, &options, records.began());
+        let snapshot = Snapshot::of(&layer.body, &options, records.began());
         let key = layer.key(platform);
         if let Some(record) = records.find(&snapshot.fingerprint())
             && self.has_blob(&record.digest, record.size).await?
         {
             transferred.count(record.size, Written::Present);
             records.keep_last(&key, &snapshot);
-            let descriptor = Descriptor::new(options.compression.media_type(), record.digest, record.size);
+            let descriptor = Descriptor::new(media_type, record.digest, record.size);
             return Ok((descriptor, known(&layer, &record)));
         }
         let (descriptor, built) = self.new_layer(layer, transferred).await?;
-        let record = Record {
-            digest: built.digest,
-            size: built.size,
-            diff_id: built.diff_id,
-            uncompressed: built.uncompressed,
-            files: built.files,
-        };
+        let record = record(&built);
         records.keep(&snapshot, &record);
         records.keep_last(&key, &snapshot);
         Ok((descriptor, built))
@@ -49,7 +52,7 @@ impl Build<'_> {
     /// One that no earlier build on this machine knows: taken over from a release, else written.
     async fn new_layer(
         &self,
-        layer: PlannedLayer,
+        layer: PlannedLayer<Tree>,
         transferred: &mut Transferred,
     ) -> Result<(Descriptor, BuiltLayer), BuildError> {
         self.tell_writing(&layer);
@@ -85,17 +88,17 @@ impl Build<'_> {
     /// archive of the same length, that would be in vain, and is left out.
     async fn released(
         &self,
-        layer: PlannedLayer,
-    ) -> Result<(PlannedLayer, Option<ReleasedLayer>), BuildError> {
+        layer: PlannedLayer<Tree>,
+    ) -> Result<(PlannedLayer<Tree>, Option<ReleasedLayer>), BuildError> {
         let Some(releases) = self.request.releases else {
             return Ok((layer, None));
         };
         let options = self.layer_options(&layer);
-        let write_error = |layer: &PlannedLayer, source| BuildError::Layer {
+        let write_error = |layer: &PlannedLayer<Tree>, source| BuildError::Layer {
             layer: layer.name.clone(),
             source,
         };
-        let length = archive_length(&layer.tree, &options).map_err(|source| write_error(&layer, source))?;
+        let length = archive_length(&layer.body, &options).map_err(|source| write_error(&layer, source))?;
         let may_be = |of: &RecordedLayer| {
             of.uncompressed == length && of.media_type == options.compression.media_type()
         };
@@ -104,7 +107,7 @@ impl Build<'_> {
             return Ok((layer, None));
         }
         let (layer, hashed) = run(move || {
-            let hashed = hash_archive(&layer.tree, &options);
+            let hashed = hash_archive(&layer.body, &options);
             (layer, hashed)
         })
         .await;
@@ -120,8 +123,8 @@ impl Build<'_> {
         Ok((layer, None))
     }
 
-    fn tell_writing(&self, layer: &PlannedLayer) {
-        let local = layer.tree.iter().filter_map(|(_, node)| match node {
+    fn tell_writing(&self, layer: &PlannedLayer<Tree>) {
+        let local = layer.body.iter().filter_map(|(_, node)| match node {
             Node::File {
                 source: Source::Local(file),
                 ..
@@ -139,7 +142,18 @@ impl Build<'_> {
     }
 }
 
-pub(super) fn known(layer: &PlannedLayer, record: &Record) -> BuiltLayer {
+/// What is kept of a layer for later builds.
+pub(super) const fn record(built: &BuiltLayer) -> Record {
+    Record {
+        digest: built.digest,
+        size: built.size,
+        diff_id: built.diff_id,
+        uncompressed: built.uncompressed,
+        files: built.files,
+    }
+}
+
+pub(super) fn known<B>(layer: &PlannedLayer<B>, record: &Record) -> BuiltLayer {
     BuiltLayer {
         name: layer.name.clone(),
         part: layer.part,

@@ -13,6 +13,7 @@ use super::layers::LayerPlanner;
 use crate::document::chain;
 use crate::finding::Finding;
 use crate::lock::{BaseListing, Lock};
+use crate::records::{Below, Outline, Record};
 use crate::spec::{LAYER_LIMIT, Spec};
 use crate::split;
 
@@ -22,27 +23,85 @@ pub(super) struct PlatformPlan {
     pub(super) base_config: Option<BaseConfig>,
     /// Our own layers, lowest first.
     pub(super) layers: Vec<PlannedLayer>,
-    /// What the scripts of packages may have done besides.
-    pub(super) doubts: Vec<cairn_packages::image::Warning>,
+    /// What packages are for the layers above them.
+    pub(super) packages: Option<Below>,
 }
 
 /// Our own layers of one platform's image, lowest first, and what should be known of them.
 pub(crate) struct Plan {
     pub(crate) layers: Vec<PlannedLayer>,
-    /// What the scripts of packages may have done besides.
-    pub(super) doubts: Vec<cairn_packages::image::Warning>,
+    /// What packages are for the layers above them.
+    pub(super) packages: Option<Below>,
 }
 
 /// One of our own layers, before it is written.
-pub(crate) struct PlannedLayer {
+pub(crate) struct PlannedLayer<B = Body> {
     pub(crate) name: String,
     /// Which part of a layer that is split, counted from 1, and of how many.
     pub(super) part: Option<(usize, usize)>,
     pub(super) compression: Compression,
-    pub(crate) tree: Tree,
+    pub(super) body: B,
+}
+
+/// What is known of a layer before it is written.
+pub(crate) enum Body {
+    /// What is in it.
+    Tree(Tree),
+    /// What it became when it was written; the output has it.
+    Known(Record),
 }
 
 impl PlannedLayer {
+    /// Apart from what it is, and that.
+    pub(super) fn divide(self) -> (PlannedLayer<()>, Body) {
+        let Self {
+            name,
+            part,
+            compression,
+            body,
+        } = self;
+        let layer = PlannedLayer {
+            name,
+            part,
+            compression,
+            body: (),
+        };
+        (layer, body)
+    }
+
+    /// What is in it; none if it is known from an earlier build what it became.
+    pub(crate) const fn tree(&self) -> Option<&Tree> {
+        match &self.body {
+            Body::Tree(tree) => Some(tree),
+            Body::Known(_) => None,
+        }
+    }
+
+    /// Whether it is one of those for packages.
+    pub(super) fn is_of_packages(&self) -> bool {
+        self.name.starts_with(PACKAGES)
+    }
+}
+
+impl PlannedLayer<()> {
+    /// With this in it.
+    pub(super) fn with<B>(self, body: B) -> PlannedLayer<B> {
+        let Self {
+            name,
+            part,
+            compression,
+            ..
+        } = self;
+        PlannedLayer {
+            name,
+            part,
+            compression,
+            body,
+        }
+    }
+}
+
+impl<B> PlannedLayer<B> {
     /// Its name among the layers of all platforms of the image.
     pub(super) fn key(&self, platform: &Platform) -> String {
         match self.part {
@@ -50,16 +109,20 @@ impl PlannedLayer {
             None => format!("{platform} {}", self.name),
         }
     }
+}
 
+impl PlannedLayer<Tree> {
     /// How many regular files it has.
     pub(super) fn files(&self) -> u64 {
-        let nodes = self.tree.iter();
+        let nodes = self.body.iter();
         nodes
             .filter(|(_, node)| matches!(node, Node::File { .. }))
             .count() as u64
     }
 }
 
+/// What the names of layers with packages begin with. No layer of a spec can have a name with a colon.
+const PACKAGES: &str = "debian:";
 /// Name of the layer that brings users and groups.
 const USERS: &str = "users";
 
@@ -76,7 +139,7 @@ pub(crate) fn plan(
     let listing = base.map_or(&nothing, |base| &base.value.listing);
     let mut findings = Vec::new();
     let mut lower = listing.to_listing();
-    let Plan { mut layers, doubts } = packages_layers(spec, platform, fetched, &mut lower, &mut findings);
+    let Plan { mut layers, packages } = packages_layers(spec, platform, fetched, &mut lower, &mut findings);
     // Packages bring users and groups too.
     let merged = (!layers.is_empty()).then(|| BaseListing::of(&lower, Vec::new()));
     let listing = match &merged {
@@ -101,7 +164,7 @@ pub(crate) fn plan(
                 name: USERS.to_owned(),
                 part: None,
                 compression: spec.image.compression,
-                tree,
+                body: Body::Tree(tree),
             }),
             Err(error) => findings.push(Finding::new(error.to_string(), accounts_span(spec))),
         }
@@ -116,13 +179,13 @@ pub(crate) fn plan(
             name: layer.name.value.clone(),
             part: None,
             compression: layer.compression.unwrap_or(spec.image.compression),
-            tree,
+            body: Body::Tree(tree),
         });
     }
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(Plan { layers, doubts })
+    Ok(Plan { layers, packages })
 }
 
 /// The layers of packages, which come first; `lower` then has what they bring.
@@ -134,38 +197,51 @@ fn packages_layers(
     findings: &mut Vec<Finding>,
 ) -> Plan {
     let finding = |error: &dyn std::error::Error| Finding::new(chain(error), packages_span(spec));
+    let planned = |name, body| PlannedLayer {
+        name,
+        part: None,
+        compression: spec.image.compression,
+        body,
+    };
+    if let Some(packed) = fetched.packages.known(platform) {
+        let layers = packed.layers.iter();
+        lower.clone_from(&packed.below.listing);
+        return Plan {
+            layers: layers
+                .map(|(name, record)| planned(name.clone(), Body::Known(*record)))
+                .collect(),
+            packages: Some(packed.below.clone()),
+        };
+    }
+    let nothing = Plan {
+        layers: Vec::new(),
+        packages: None,
+    };
     let assembly = match fetched.packages.assemble(platform, lower) {
         Ok(Some(assembly)) => assembly,
-        Ok(None) => {
-            return Plan {
-                layers: Vec::new(),
-                doubts: Vec::new(),
-            };
-        }
+        Ok(None) => return nothing,
         Err(error) => {
             findings.push(finding(&error));
-            return Plan {
-                layers: Vec::new(),
-                doubts: Vec::new(),
-            };
+            return nothing;
         }
     };
-    let mut doubts = assembly.warnings;
-    doubts.retain(|doubt| !doubt.is_minor());
-    let mut layers = Vec::new();
-    for layer in assembly.layers {
+    for layer in &assembly.layers {
         if let Err(error) = lower.apply_tree(&layer.tree) {
             findings.push(finding(&error));
         }
-        layers.push(PlannedLayer {
-            // No layer of a spec can have a name with a colon.
-            name: format!("debian:{}", layer.name),
-            part: None,
-            compression: spec.image.compression,
-            tree: layer.tree,
-        });
     }
-    Plan { layers, doubts }
+    let below = Below {
+        listing: lower.clone(),
+        files: Outline::of(assembly.layers.iter().map(|layer| &layer.tree)),
+        doubts: assembly.warnings,
+    };
+    let layers = assembly.layers.into_iter();
+    Plan {
+        layers: layers
+            .map(|layer| planned(format!("{PACKAGES}{}", layer.name), Body::Tree(layer.tree)))
+            .collect(),
+        packages: Some(below),
+    }
 }
 
 fn packages_span(spec: &Spec) -> Range<usize> {
@@ -197,11 +273,15 @@ pub(super) fn split(
     let mut findings = Vec::new();
     let mut layers = Vec::new();
     for layer in planned.layers {
-        let Some(borders) = lock.splits.get(&layer.name) else {
-            layers.push(layer);
-            continue;
+        let borders = lock.splits.get(&layer.name);
+        let (borders, layer, tree) = match (borders, layer.divide()) {
+            (Some(borders), (layer, Body::Tree(tree))) => (borders, layer, tree),
+            (_, (layer, body)) => {
+                layers.push(layer.with(body));
+                continue;
+            }
         };
-        match split::split(layer.tree, &borders.value) {
+        match split::split(tree, &borders.value) {
             Ok(parts) => layers.extend(named_parts(&layer.name, layer.compression, parts)),
             Err(error) => findings.push(Finding::new(error.to_string(), name_span(spec, &layer.name))),
         }
@@ -245,7 +325,7 @@ fn named_parts(name: &str, compression: Compression, parts: Vec<Tree>) -> impl I
         name: name.to_owned(),
         part: (count > 1).then_some((at + 1, count)),
         compression,
-        tree,
+        body: Body::Tree(tree),
     })
 }
 

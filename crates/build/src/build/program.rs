@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use cairn_layer::{Attributes, Listing, Node, TreePath};
+use cairn_layer::{Listing, Node, TreePath};
 use cairn_oci::Platform;
 
 use super::plan::PlannedLayer;
+use crate::records::{Below, Place};
 
 /// How many symbolic links one path may lead through (Linux's own limit).
 const MAX_LINKS: usize = 40;
@@ -55,6 +56,17 @@ pub enum Problem {
     Links,
 }
 
+impl Warning {
+    /// Whether it is for who wants to know all: a package of Cairn's tables has other scripts than those that were looked at.
+    #[must_use]
+    pub const fn is_minor(&self) -> bool {
+        match &self.about {
+            Matter::Package(warning) => warning.is_minor(),
+            Matter::Program { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (key, program, problem) = match &self.about {
@@ -88,6 +100,8 @@ impl fmt::Display for Warning {
 /// What our own layers, and what is known of the base below them, have at a path.
 pub(super) struct Stack<'a> {
     layers: &'a [PlannedLayer],
+    /// What the layers of packages have together, which are below all others of ours.
+    packages: Option<&'a Below>,
     /// What is known of the base: its directories with other than the usual attributes, and its links to directories.
     base: Option<&'a Listing>,
 }
@@ -95,7 +109,8 @@ pub(super) struct Stack<'a> {
 /// What one step of a path leads to.
 enum Found<'a> {
     Directory,
-    File(&'a Attributes),
+    /// With its mode.
+    File(u32),
     Link(&'a [u8]),
     Missing,
     /// The base may have something there; the lock does not say.
@@ -104,8 +119,16 @@ enum Found<'a> {
 
 impl<'a> Stack<'a> {
     /// The layers, lowest first, upon a base if there is one.
-    pub(super) const fn new(layers: &'a [PlannedLayer], base: Option<&'a Listing>) -> Self {
-        Self { layers, base }
+    pub(super) const fn new(
+        layers: &'a [PlannedLayer],
+        packages: Option<&'a Below>,
+        base: Option<&'a Listing>,
+    ) -> Self {
+        Self {
+            layers,
+            packages,
+            base,
+        }
     }
 
     /// Why `program` would not run, as far as that can be known.
@@ -136,8 +159,7 @@ impl<'a> Stack<'a> {
                 Found::Missing => return Some(missing(&next, links)),
                 Found::Directory => real = next,
                 Found::File(_) if !ahead.is_empty() => return Some(missing(&next, links)),
-                Found::File(attributes) => {
-                    let mode = attributes.mode;
+                Found::File(mode) => {
                     return (mode & 0o111 == 0).then_some(Problem::NotExecutable { mode });
                 }
                 Found::Link(target) => {
@@ -158,24 +180,39 @@ impl<'a> Stack<'a> {
 
     /// The uppermost layer that has something at `path`, or takes it away, decides.
     fn find(&self, path: &TreePath) -> Found<'a> {
-        for layer in self.layers.iter().rev() {
-            match layer.tree.get(path) {
+        let layers = self.layers.iter().rev().filter(|layer| !layer.is_of_packages());
+        for tree in layers.filter_map(PlannedLayer::tree) {
+            match tree.get(path) {
                 Some(Node::Directory(_)) => return Found::Directory,
-                Some(Node::File { attributes, .. }) => return Found::File(attributes),
+                Some(Node::File { attributes, .. }) => return Found::File(attributes.mode),
                 Some(Node::Symlink { target, .. }) => return Found::Link(target),
                 Some(Node::Whiteout) => return Found::Missing,
                 Some(Node::Hardlink { to }) => {
-                    return match layer.tree.get(to) {
-                        Some(Node::File { attributes, .. }) => Found::File(attributes),
+                    return match tree.get(to) {
+                        Some(Node::File { attributes, .. }) => Found::File(attributes.mode),
                         _ => Found::Missing,
                     };
                 }
                 None => {}
             }
             // What takes the place of a directory takes away what was below it.
-            let mut above = path.ancestors().filter_map(|above| layer.tree.get(&above));
+            let mut above = path.ancestors().filter_map(|above| tree.get(&above));
             if above.any(|node| !matches!(node, Node::Directory(_))) {
                 return Found::Missing;
+            }
+        }
+        if let Some(packages) = self.packages {
+            match packages.files.find(path) {
+                Place::File(mode) => return Found::File(mode),
+                Place::BelowFile => return Found::Missing,
+                Place::Nothing => {}
+            }
+            // The base's are among them.
+            if let Some(target) = packages.listing.symlinks.get(path) {
+                return Found::Link(target);
+            }
+            if packages.listing.directories.contains_key(path) {
+                return Found::Directory;
             }
         }
         match self.base {

@@ -3,6 +3,7 @@
 //! ```text
 //! <cache>/layers/records/<fingerprint>    what a layer with this snapshot became: digests and sizes
 //! <cache>/layers/last/<key>               the snapshot of a layer of an image when it was last built
+//! <cache>/layers/packages/<key>           what these packages became upon this base: their layers, and what is above to know
 //! ```
 //!
 //! A snapshot (`Snapshot`) is all that decides a layer's bytes, with the identity of each local file (device, inode, size, times)
@@ -17,6 +18,8 @@
 //! from another version or under another's name is not used, and nothing that fails here fails a build.
 
 mod codec;
+mod outline;
+mod packed;
 mod snapshot;
 
 use std::fmt;
@@ -27,6 +30,8 @@ use cairn_oci::Digest;
 use cairn_store::files;
 
 use self::codec::{Decoder, Encoder};
+pub(crate) use self::outline::{Outline, Place};
+pub(crate) use self::packed::{Below, Packed, key_of_packages};
 pub(crate) use self::snapshot::Snapshot;
 pub use self::snapshot::{Aspect, Change};
 
@@ -77,6 +82,26 @@ pub(crate) struct Record {
     pub(crate) files: u64,
 }
 
+impl Record {
+    fn write(&self, encoder: &mut Encoder) {
+        encoder.digest(&self.digest);
+        encoder.number(self.size);
+        encoder.digest(&self.diff_id);
+        encoder.number(self.uncompressed);
+        encoder.number(self.files);
+    }
+
+    fn read(decoder: &mut Decoder<'_>) -> Option<Self> {
+        Some(Self {
+            digest: decoder.digest()?,
+            size: decoder.number()?,
+            diff_id: decoder.digest()?,
+            uncompressed: decoder.number()?,
+            files: decoder.number()?,
+        })
+    }
+}
+
 impl Records {
     /// The records in the cache directory `cache`, for the image that `scope` names: its store and its name there.
     ///
@@ -120,13 +145,7 @@ impl Records {
         let bytes = files::read(&self.record_path(fingerprint), RECORD_LIMIT).ok()??;
         let mut decoder = Decoder::checked(&bytes, MAGIC)?;
         let of = decoder.digest()?;
-        let record = Record {
-            digest: decoder.digest()?,
-            size: decoder.number()?,
-            diff_id: decoder.digest()?,
-            uncompressed: decoder.number()?,
-            files: decoder.number()?,
-        };
+        let record = Record::read(&mut decoder)?;
         (of == *fingerprint && decoder.is_at_end()).then_some(record)
     }
 
@@ -137,11 +156,7 @@ impl Records {
         }
         let mut encoder = Encoder::new(MAGIC);
         encoder.digest(&snapshot.fingerprint());
-        encoder.digest(&record.digest);
-        encoder.number(record.size);
-        encoder.digest(&record.diff_id);
-        encoder.number(record.uncompressed);
-        encoder.number(record.files);
+        record.write(&mut encoder);
         let path = self.record_path(&snapshot.fingerprint());
         self.put(&path, &encoder.finish(), RECORDS);
     }
@@ -170,6 +185,29 @@ impl Records {
         }
         head.raw(snapshot.body());
         self.put(&path, &head.finish(), SNAPSHOTS);
+    }
+
+    /// What packages became, by [`key_of_packages`].
+    pub(crate) fn find_packed(&self, key: &Digest) -> Option<Packed> {
+        let bytes = files::read(&self.packed_path(key), SNAPSHOT_LIMIT).ok()??;
+        let mut decoder = Decoder::checked(&bytes, MAGIC)?;
+        let packed = (decoder.digest()? == *key).then(|| Packed::read(&mut decoder))??;
+        decoder.is_at_end().then_some(packed)
+    }
+
+    /// Keeps what packages became.
+    pub(crate) fn keep_packed(&self, key: &Digest, packed: &Packed) {
+        let mut encoder = Encoder::new(MAGIC);
+        encoder.digest(key);
+        packed.write(&mut encoder);
+        let bytes = encoder.finish();
+        if bytes.len() <= SNAPSHOT_LIMIT {
+            self.put(&self.packed_path(key), &bytes, SNAPSHOTS);
+        }
+    }
+
+    fn packed_path(&self, key: &Digest) -> PathBuf {
+        self.directory.join("packages").join(key.hex())
     }
 
     fn key(&self, layer: &str) -> Digest {

@@ -150,7 +150,8 @@ impl Snapshot {
     }
 }
 
-fn rules(options: &LayerOptions) -> Encoder {
+/// What decides the bytes of any layer besides what is in it.
+pub(super) fn rules(options: &LayerOptions) -> Encoder {
     let mut rules = Encoder::new(b"");
     rules.string(env!("CARGO_PKG_VERSION").as_bytes());
     rules.number(OUTPUT_VERSION.into());
@@ -208,7 +209,7 @@ fn entry(encoder: &mut Encoder, node: &Node) {
     }
 }
 
-fn attributes(encoder: &mut Encoder, of: &Attributes) {
+pub(super) fn attributes(encoder: &mut Encoder, of: &Attributes) {
     encoder.number(of.mode.into());
     encoder.number(of.uid.into());
     encoder.number(of.gid.into());

@@ -74,7 +74,9 @@ fn weigh(
         match plan(spec, lock, platform, &context, fetched) {
             Ok(plan) => {
                 for layer in plan.layers {
-                    weights.entry(layer.name).or_default().add(&layer.tree);
+                    if let Some(tree) = layer.tree() {
+                        weights.entry(layer.name.clone()).or_default().add(tree);
+                    }
                 }
             }
             Err(more) => findings.extend(more),

@@ -52,8 +52,9 @@ pub(super) async fn all(
         scratch: request.scratch,
         limits: &request.limits,
         fetcher: sources,
+        threads: request.engine.threads,
     };
-    let fetched = Fetched::all(request.spec, lock, &platforms, keeping).await;
+    let fetched = Fetched::all(request.spec, lock, &platforms, BTreeMap::new(), keeping).await;
     fetched.map_err(|failed| match failed {
         Failed::Spec(findings) => LockError::Spec { findings },
         Failed::Fetch(source) => LockError::Fetch { source },

@@ -19,6 +19,7 @@ mod locking;
 mod locks;
 mod options;
 mod packages;
+mod packed;
 mod records;
 mod releases;
 mod schema;

@@ -27,6 +27,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use cairn_layer::{Listing, Tree, TreeError, TreePath};
+use serde::{Deserialize, Serialize};
 
 pub use self::scripts::{Advice, Doubt};
 use crate::deb::Archive;
@@ -35,6 +36,10 @@ use crate::installed::Installed;
 /// How many layers of packages there are at most, unless it is said otherwise: with a base and layers of one's own they stay
 /// below the 100 that every runtime takes.
 pub const MAX_LAYERS: usize = 64;
+
+/// Names the code and the tables of this program that make layers of packages: another one may make other layers of the
+/// same packages.
+pub const CODE: &str = env!("CAIRN_PACKAGES_CODE");
 
 /// What an image of packages depends on besides the packages.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +73,7 @@ pub struct Layer {
 }
 
 /// Something that maintainer scripts would have done, or may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// The package.
     pub package: String,

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use cairn_oci::Hasher;
+use serde::{Deserialize, Serialize};
 
 use super::world::World;
 use super::{Warning, alternatives, table};
@@ -27,7 +28,7 @@ const COMMANDS_SHOWN: usize = 6;
 const LIBRARY_DIRECTORIES: [&str; 2] = ["/lib", "/usr/lib"];
 
 /// What is in doubt about a package.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Doubt {
     /// It is not in the table, and its scripts have commands that may matter.
     Unknown {
@@ -51,7 +52,7 @@ pub enum Doubt {
 }
 
 /// What a spec can do instead of a command of a script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Advice {
     /// `[[user]]` or `[[group]]`.
     Account,
