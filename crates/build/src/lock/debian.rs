@@ -22,6 +22,7 @@ const DEBIAN: Keys = Keys::all(&[
     "components",
     "install",
     "recommends",
+    "essential",
     "snapshot",
     "sources",
     "archives",
@@ -51,6 +52,7 @@ pub struct Asked {
     further: Vec<AskedArchive>,
     install: Vec<String>,
     recommends: bool,
+    essential: bool,
 }
 
 /// A suite that is read.
@@ -91,6 +93,21 @@ pub struct LockedPackage {
     pub needed_by: Option<String>,
 }
 
+impl LockedDebian {
+    /// The newest date of the archives that packages of it are from.
+    pub(crate) fn newest_date(&self) -> Option<Timestamp> {
+        let packages = self.platforms.values().flat_map(|packages| &packages.value);
+        let of_package = |package: &LockedPackage| {
+            let archives = self.archives.iter().filter(|archive| {
+                let below = package.url.strip_prefix(&archive.uri);
+                archive.suite == package.suite && below.is_some_and(|path| path.starts_with('/'))
+            });
+            archives.map(|archive| archive.date).max()
+        };
+        packages.filter_map(of_package).max()
+    }
+}
+
 impl Asked {
     /// What the spec asks for.
     #[must_use]
@@ -106,6 +123,7 @@ impl Asked {
             further: spec.further.iter().map(AskedArchive::of).collect(),
             install,
             recommends: spec.recommends,
+            essential: spec.essential,
         }
     }
 }
@@ -203,6 +221,9 @@ pub(super) fn write(locked: &LockedDebian, at: &str, f: &mut fmt::Formatter<'_>)
     }
     list(f, "install", asked.install.iter().map(|request| quoted(request)))?;
     writeln!(f, "recommends = {}", asked.recommends)?;
+    if !asked.essential {
+        writeln!(f, "essential = false")?;
+    }
     if let Some(snapshot) = asked.own.as_ref().and_then(|own| own.snapshot) {
         writeln!(f, "snapshot = \"{snapshot}\"")?;
     }
@@ -282,6 +303,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Located<LockedDebian>> {
         further,
         install: texts("install"),
         recommends: section.boolean("recommends").unwrap_or(false),
+        essential: section.boolean("essential").unwrap_or(true),
     };
     let locked = LockedDebian {
         asked,

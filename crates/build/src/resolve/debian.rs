@@ -32,7 +32,8 @@ pub(super) async fn resolve(
         && !is_named
         && packages.value.asked == asked
         && request.spec.platforms().all(|platform| {
-            packages.value.platforms.contains_key(platform)
+            kept.base.is_some() == base.is_some()
+                && packages.value.platforms.contains_key(platform)
                 && installed(kept.base.as_ref(), platform) == installed(base, platform)
         })
     {
@@ -53,7 +54,7 @@ pub(super) async fn resolve(
         .flat_map(|(_, archive)| archive.indexes.iter().cloned())
         .collect();
     for platform in request.spec.platforms() {
-        let selected = select(wanted, platform, &indexes, installed(base, platform))?;
+        let selected = select(wanted, platform, &indexes, base)?;
         platforms.insert(platform.clone(), Located::nowhere(pins(&selected)?));
     }
     let archives = archives.iter().map(|(source, archive)| LockedArchive {
@@ -139,15 +140,16 @@ fn select(
     wanted: &Debian,
     platform: &Platform,
     indexes: &[Index],
-    installed: &[Installed],
+    base: Option<&LockedBase>,
 ) -> Result<Vec<Selected>, LockError> {
     let install: Vec<Request> = wanted.install.iter().map(|asked| asked.value.clone()).collect();
     let question = Question {
         architecture: own_architecture(wanted, platform)?,
         indexes,
-        installed,
+        installed: installed(base, platform),
         install: &install,
         recommends: wanted.recommends,
+        essential: wanted.essential && base.is_none(),
     };
     debian::resolve(&question).map_err(|source| {
         let name = match &source {

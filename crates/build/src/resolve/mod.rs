@@ -21,7 +21,7 @@ pub use self::names::{PinNames, UnknownPin};
 pub(crate) use self::rootfs::RECOMPRESSION;
 use crate::finding::Located;
 use crate::inputs::Sources;
-use crate::lock::{Lock, LockedBase, LockedPlatform, LockedSource, OUTPUT_VERSION};
+use crate::lock::{Lock, LockedBase, LockedDebian, LockedPlatform, LockedSource, OUTPUT_VERSION};
 use crate::spec::{Base, BaseSource, Created, Spec};
 
 /// What locking may change.
@@ -132,8 +132,8 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
     }
     let kept = request.existing.filter(|_| request.update != Update::All);
     let base = resolve_base(request, kept, sources).await?;
-    let (created, dated) = resolve_created(request, kept, &base, sources).await?;
     let packages = debian::resolve(request, base.locked.as_ref(), kept, sources).await?;
+    let (created, dated) = resolve_created(request, kept, &base, packages.as_ref(), sources).await?;
     let mut lock = Lock {
         output: OUTPUT_VERSION,
         created: Located::nowhere(created),
@@ -149,11 +149,12 @@ pub async fn resolve_lock(request: &LockRequest<'_>, sources: &dyn Sources) -> R
 }
 
 /// The date: the spec's, else the pinned one if it came from the inputs and they are the same, else `SOURCE_DATE_EPOCH`,
-/// else the base's, else one second after 1970. And whether it is the spec's.
+/// else the newest of the base's and the packages', else one second after 1970. And whether it is the spec's.
 async fn resolve_created(
     request: &LockRequest<'_>,
     kept: Option<&Lock>,
     base: &FoundBase,
+    packages: Option<&Located<LockedDebian>>,
     sources: &dyn Sources,
 ) -> Result<(Timestamp, bool), LockError> {
     if let Created::At(time) = request.spec.image.created.value {
@@ -163,6 +164,9 @@ async fn resolve_created(
     }
     let is_named = request.update.named().is_some_and(|names| names.created);
     let kept = kept.filter(|lock| !is_named && !base.is_other && !lock.dated_by_spec);
+    let asked =
+        |packages: Option<&Located<LockedDebian>>| packages.map(|packages| packages.value.asked.clone());
+    let kept = kept.filter(|lock| asked(lock.packages.as_ref()) == asked(packages));
     if let Some(kept) = kept {
         return Ok((kept.created.value, false));
     }
@@ -176,8 +180,29 @@ async fn resolve_created(
         (None, Newest::Of(date)) => date,
         (None, Newest::Unread) => base_date(request, base, sources).await?,
     };
+    let found = match (epoch, packages) {
+        (None, Some(packages)) => found.max(packages_date(request, base, &packages.value)),
+        _ => found,
+    };
     let oldest = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(1);
     Ok((found.unwrap_or(oldest), false))
+}
+
+/// The date of the packages: that of the archives that they are from. An archive has a new date every few hours: as long as the
+/// lock before had the same packages, its date stays.
+fn packages_date(request: &LockRequest<'_>, base: &FoundBase, packages: &LockedDebian) -> Option<Timestamp> {
+    let is_same = |lock: &&Lock| {
+        let before = lock.packages.as_ref();
+        !lock.dated_by_spec
+            && lock.base == base.locked
+            && before.is_some_and(|before| before.value.platforms == packages.platforms)
+    };
+    let date = packages.newest_date();
+    // One that is newer than all archives came from elsewhere.
+    let before = request.existing.filter(is_same).map(|lock| lock.created.value);
+    before
+        .filter(|before| date.is_some_and(|date| *before <= date))
+        .or(date)
 }
 
 /// The newest date of the configurations that are pinned.

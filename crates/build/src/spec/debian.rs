@@ -28,6 +28,8 @@ pub struct Debian {
     pub install: Vec<Located<Request>>,
     /// Whether what packages recommend comes too.
     pub recommends: bool,
+    /// Whether an image without a base gets base-files and base-passwd.
+    pub essential: bool,
 }
 
 /// A suite that packages are taken from.
@@ -118,6 +120,7 @@ fn read_debian(section: &Section<'_>) -> Option<Debian> {
         section.report(Finding::new(message, section.span()));
     }
     let recommends = section.boolean("recommends").unwrap_or(false);
+    let essential = section.boolean("essential").unwrap_or(true);
     if !section.has("install") {
         section.report(Finding::new("[packages.debian] needs `install`", section.span()));
     }
@@ -148,6 +151,7 @@ fn read_debian(section: &Section<'_>) -> Option<Debian> {
         further: further.into_iter().flatten().collect(),
         install,
         recommends,
+        essential,
     })
 }
 

@@ -140,6 +140,7 @@ tables! {
         "components" Optional TEXTS, "Components of the mirror. Default: main.";
         "install" Required TEXTS, "What is asked for: NAME, NAME=VERSION or NAME:ARCHITECTURE.";
         "recommends" Optional Shape::Boolean, "Whether what packages recommend comes too. Default: false.";
+        "essential" Optional Shape::Boolean, "Whether an image without a base gets base-files and base-passwd too. Default: true.";
         "keyring" Optional LOCAL, "A file with the keys that may sign the mirror. Default: the host's.";
         "snapshot" Optional Shape::Text, "The time of which the archive is to be, in RFC 3339; or the address of a dated archive, which is asked for packages that the mirror no longer has.";
         "source" Optional Shape::Tables(&SOURCE), "Further suites and archives.";

@@ -199,3 +199,73 @@ async fn missing_packages_are_named_together() {
     };
     assert_eq!(missing.len(), 3);
 }
+
+#[tokio::test]
+async fn an_image_is_as_old_as_the_archives_of_its_packages_and_stays_so_as_long_as_no_package_moves() {
+    let project = Project::new();
+    let lock_at = async |date: &str, version: &str, existing: Option<&Lock>| {
+        let mut repository = repository();
+        repository.date = date.to_owned();
+        repository.packages[1] = Package::new("greeting", version, "all");
+        let mirror = Mirror::of(&repository);
+        let update = existing.map_or(Update::AddMissing, |_| Update::All);
+        lock(&project, SPEC, existing, update, &mirror)
+            .await
+            .unwrap()
+            .lock
+    };
+    let created = |lock: &Lock| lock.created.value.to_string();
+    let first = lock_at("Sun, 31 May 2026 00:00:00 UTC", "1.2", None).await;
+    assert_eq!(created(&first), "2026-05-31T00:00:00Z");
+    let read = Lock::parse(&first.to_string()).unwrap();
+    let same = lock_at("Mon, 01 Jun 2026 00:00:00 UTC", "1.2", Some(&read)).await;
+    assert_eq!(created(&same), "2026-05-31T00:00:00Z");
+    assert!(same.to_string().contains("date = \"2026-06-01T00:00:00Z\""));
+    let moved = lock_at("Mon, 01 Jun 2026 00:00:00 UTC", "1.3", Some(&read)).await;
+    assert_eq!(created(&moved), "2026-06-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn an_image_without_a_base_has_users_and_a_tmp_unless_it_refuses() {
+    let mut with = repository();
+    with.packages.push(
+        Package::new("base-files", "12", "amd64")
+            .field("Pre-Depends", "awk")
+            .entry("./tmp/", Entry::Directory(0o1777)),
+    );
+    with.packages.push(
+        Package::new("base-passwd", "3", "amd64")
+            .file(
+                "./usr/share/base-passwd/passwd.master",
+                "root:*:0:0:root:/root:/bin/bash\n",
+            )
+            .file("./usr/share/base-passwd/group.master", "root:*:0:\n"),
+    );
+    let mirror = Mirror::of(&with);
+    let project = Project::new();
+    let relocked = async |spec: &str| {
+        let change = lock(&project, spec, None, Update::AddMissing, &mirror).await;
+        Lock::parse(&change.unwrap().lock.to_string()).unwrap()
+    };
+    let plain = relocked(SPEC).await;
+    let text = plain.to_string();
+    assert_eq!(text.matches("for = \"essential\"").count(), 2, "{text}");
+    assert!(!text.contains("essential = false"));
+    let built = project.build_locked(SPEC, &plain, &mirror).await.unwrap();
+    let mut all = String::new();
+    for number in 0..built.platforms[0].layers.len() {
+        all.push_str(&project.listing(&built, number).await);
+    }
+    assert!(all.contains("/tmp") && all.contains("/etc/passwd"), "{all}");
+    let refusing = SPEC.replace("install =", "essential = false\ninstall =");
+    let text = relocked(&refusing).await.to_string();
+    assert!(
+        text.contains("essential = false") && !text.contains("base-files"),
+        "{text}"
+    );
+    let error = project
+        .build_locked(&refusing, &plain, &mirror)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BuildError::Conflict { .. }), "{error}");
+}

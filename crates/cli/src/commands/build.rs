@@ -265,7 +265,13 @@ fn document(image: &LocalImage, changed: bool) -> Document {
         loaded: None,
         transferred: image.built.transferred,
         platforms: image.built.platforms.iter().map(platform_document).collect(),
-        warnings: image.built.warnings.iter().map(ToString::to_string).collect(),
+        warnings: {
+            let warnings = image.built.warnings.iter();
+            warnings
+                .filter(|warning| !warning.is_minor())
+                .map(ToString::to_string)
+                .collect()
+        },
     }
 }
 
@@ -342,7 +348,8 @@ pub async fn build(
     drop(bar);
     cairn.tidy_segments();
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
-    for warning in &built.warnings {
+    let all = cairn.terminal.verbose;
+    for warning in built.warnings.iter().filter(|warning| all || !warning.is_minor()) {
         cairn.terminal.warn(warning.to_string());
     }
     let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;

@@ -19,6 +19,6 @@ pub use self::archive::{
 pub use self::index::{Index, IndexError};
 pub use self::release::{Clock, Release, ReleaseError};
 pub use self::request::{Request, RequestError};
-pub use self::resolve::{Question, ResolveError, Selected, resolve};
+pub use self::resolve::{FOR_ESSENTIAL, Question, ResolveError, Selected, resolve};
 pub use self::source::{SignedBy, Source, SourceError, read_deb822, read_one_line};
 pub use self::version::compare as compare_versions;

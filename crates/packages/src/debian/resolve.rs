@@ -13,6 +13,12 @@ use crate::installed::Installed;
 
 /// How many names are suggested for one that nobody has.
 const NEAREST: usize = 3;
+/// What every image needs that has no base: the directories of the root with their modes, what system this is, and the users and
+/// groups whose numbers are fixed.
+const ESSENTIAL: [&str; 2] = ["base-files", "base-passwd"];
+/// Who needs these.
+pub const FOR_ESSENTIAL: &str = "essential";
+
 /// What is asked, and of which packages.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
@@ -26,6 +32,8 @@ pub struct Question<'a> {
     pub install: &'a [Request],
     /// Whether what packages recommend comes too, where it can.
     pub recommends: bool,
+    /// Whether base-files and base-passwd come too, if the sources have them: alone, for what they need is for their scripts.
+    pub essential: bool,
 }
 
 /// A package that has to be there and is not yet.
@@ -339,7 +347,12 @@ fn answer(
 ) -> Vec<Selected> {
     let reasons = reasons(question, universe, goals, chosen);
     let new = chosen.iter().filter(|at| !universe.candidates[**at].is_installed);
+    let essential = match question.essential {
+        true => essential(universe, chosen),
+        false => Vec::new(),
+    };
     let mut selected: Vec<Selected> = new
+        .chain(&essential)
         .map(|at| {
             let candidate = &universe.candidates[*at];
             let (package, index) = (&candidate.package, &question.indexes[candidate.index]);
@@ -355,13 +368,34 @@ fn answer(
                 size: package.size,
                 installed_size: package.installed_kib.saturating_mul(1024),
                 digest: package.digest,
-                needed_by: reasons.get(at).cloned().flatten(),
+                needed_by: match essential.contains(at) {
+                    true => Some(FOR_ESSENTIAL.to_owned()),
+                    false => reasons.get(at).cloned().flatten(),
+                },
                 is_essential: package.is_essential,
             }
         })
         .collect();
     selected.sort();
     selected
+}
+
+/// The newest of each of [`ESSENTIAL`] that is not there.
+fn essential(universe: &Universe<'_>, chosen: &BTreeSet<usize>) -> Vec<usize> {
+    let name_of = |at: &usize| universe.candidates[*at].package.name;
+    let missing = ESSENTIAL
+        .into_iter()
+        .filter(|name| !chosen.iter().any(|at| name_of(at) == *name));
+    let newest = missing.filter_map(|name| {
+        let atom = Atom {
+            name,
+            architecture: None,
+            version: None,
+        };
+        let found = universe.satisfying(&atom, universe.native());
+        found.into_iter().find(|at| name_of(at) == name)
+    });
+    newest.collect()
 }
 
 /// Who needs each package, on the shortest way from what was asked for. None: it was asked for.

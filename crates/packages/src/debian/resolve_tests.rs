@@ -20,6 +20,7 @@ struct World {
     indexes: Vec<Index>,
     installed: Vec<Installed>,
     recommends: bool,
+    essential: bool,
 }
 
 impl World {
@@ -28,6 +29,7 @@ impl World {
             indexes: vec![index(packages)],
             installed: Vec::new(),
             recommends: false,
+            essential: false,
         }
     }
 
@@ -44,6 +46,7 @@ impl World {
             installed: &self.installed,
             install: &install,
             recommends: self.recommends,
+            essential: self.essential,
         })
     }
 
@@ -272,6 +275,37 @@ fn names_that_nobody_has_are_refused_with_those_that_are_near() {
     for bad in ["", "A", "a=", "a:b:c", "a b", "a=1 2"] {
         assert!(bad.parse::<Request>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn without_a_base_base_files_and_base_passwd_come_alone() {
+    let packages = vec![
+        package("hello", "1"),
+        package("base-files", "11").field("Pre-Depends", "awk"),
+        package("base-files", "12").field("Pre-Depends", "awk"),
+        package("base-passwd", "3").field("Depends", "libdebconfclient0"),
+        package("mawk", "1").field("Provides", "awk"),
+        package("libdebconfclient0", "1"),
+    ];
+    let mut world = World::new(packages.clone());
+    assert_eq!(world.gives(&["hello"]), "hello 1");
+    world.essential = true;
+    assert_eq!(world.gives(&["hello"]), "base-files 12, base-passwd 3, hello 1");
+    let found = world.selected(&["hello"]).unwrap();
+    let reasons: Vec<_> = found.iter().map(|found| found.needed_by.as_deref()).collect();
+    assert_eq!(reasons, [Some("essential"), Some("essential"), None]);
+    // Who asks for one gets what it needs, and in the version that was asked for.
+    assert_eq!(
+        world.gives(&["base-files=11"]),
+        "base-files 11, base-passwd 3, mawk 1"
+    );
+    // Sources that do not have them are no less sources.
+    let mut without = World::new(packages[..1].to_vec());
+    without.essential = true;
+    assert_eq!(without.gives(&["hello"]), "hello 1");
+    let mut world = world.with_base(&["base-files 11 amd64", "base-passwd 3 amd64"]);
+    world.essential = true;
+    assert_eq!(world.gives(&["hello"]), "hello 1");
 }
 
 #[test]
