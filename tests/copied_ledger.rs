@@ -99,6 +99,27 @@ fn entries_that_wait_are_copied_too() {
     on(&sandbox, &from, &["audit"]).ok().prints("no finding");
 }
 
+/// Who remembers more than a restored backup has is refused, and told how the rest comes back.
+#[test]
+fn what_a_restored_backup_lacks_comes_back_from_a_copy() {
+    let sandbox = Sandbox::new();
+    sandbox.write_project(&Project::new(), "1");
+    sandbox.cairn(["release", "1.0.0", "--channel", "prod"]).ok();
+    sandbox.cairn(["copy", "--ledger", "hello", "old"]).ok();
+    sandbox.write_app("2");
+    sandbox.cairn(["release", "2.0.0", "--channel", "prod"]).ok();
+    sandbox.cairn(["copy", "--ledger", "hello", "new"]).ok();
+    let repositories = sandbox.store().join("repos");
+    std::fs::remove_dir_all(repositories.join("hello")).expect("an own store");
+    std::fs::rename(repositories.join("old"), repositories.join("hello")).expect("an own store");
+    let refused = sandbox.cairn(["status"]).exits(4);
+    refused.says("ROLLBACK").says("cairn copy COPY hello --ledger");
+    sandbox.cairn(["copy", "--ledger", "new", "hello"]).ok();
+    let status = sandbox.cairn(["--json", "status"]).ok().json();
+    assert_eq!(status["channels"][0]["version"], "2.0.0");
+    sandbox.cairn(["audit", "--deep"]).ok().prints("no finding");
+}
+
 #[test]
 fn another_ledger_and_places_without_room_are_refused() {
     let sandbox = Sandbox::new();

@@ -161,7 +161,9 @@ impl LedgerOptions {
         }
         if let Some(text) = cairn.environment.text("CAIRN_TRUST") {
             let pin = text.parse::<Pin>();
-            return pin.map(Some).map_err(|error| Failure::of(Exit::Input, &error));
+            return pin.map(Some).map_err(|error| {
+                Failure::of(Exit::Input, &error).with_hint("it is what CAIRN_TRUST says".to_owned())
+            });
         }
         let pinned = project.and_then(|project| project.spec.ledger.trust.as_ref());
         Ok(pinned.and_then(|pinned| {

@@ -172,6 +172,9 @@ impl OpenError {
             Self::TwoLedgers { .. } => {
                 Some("pin the right one: [ledger] trust = \"sha256:…\", --trust or CAIRN_TRUST".to_owned())
             }
+            Self::Remembered { repository, memory } if matches!(**memory, Memory::Rollback { .. }) => Some(format!(
+                "an older copy was put in place, or newer entries are withheld: find out before you go on; nothing is appended to it. Where a copy has what is missing, this brings it back: cairn copy COPY {repository} --ledger"
+            )),
             Self::Gone { .. } | Self::PinnedEntry { .. } | Self::Remembered { .. } => Some(
                 "an older copy was put in place, or another ledger: find out before you go on; nothing is appended to it".to_owned(),
             ),

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::collecting::{self, Row, Wish};
-use crate::commands::serve::parse_time;
 use crate::failure::Failure;
+use crate::ledgers;
 use crate::program::Cairn;
 use crate::terminal::{bytes, counted};
 
@@ -30,7 +30,7 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Gc {
     /// Keeps what was written or asked for within TIME, such as 90m, 24h or 7d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = ledgers::age)]
     pub grace: Duration,
     /// Takes away also what is left of images that a ledger in their repository says were pruned, with the seals of their versions:
     /// what `cairn prune` through a server cannot do
@@ -39,10 +39,6 @@ pub struct Gc {
     /// Says what would be removed, and removes nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    parse_time(text).ok_or_else(|| "a number from 1 on, followed by s, m, h or d".to_owned())
 }
 
 /// `--json`

@@ -219,14 +219,7 @@ impl Ledger {
         if found != Some(*head) {
             return Err(OperationError::OtherHead { named: *head, found });
         }
-        let capabilities = self.home.capabilities().await;
-        let capabilities =
-            capabilities.map_err(|source| OperationError::Open(self.repository_error(source)))?;
-        let mode = if capabilities.conditions {
-            Mode::Linear
-        } else {
-            Mode::Causal
-        };
+        let mode = self.mode_here().await?;
         let genesis = Entry {
             authority: Some(authority),
             mode: Some(mode),

@@ -22,6 +22,17 @@ pub struct Initialised {
 }
 
 impl Ledger {
+    /// How a ledger that is started here is appended to.
+    pub(super) async fn mode_here(&self) -> Result<Mode, OperationError> {
+        let capabilities = self.home.capabilities().await;
+        let capabilities =
+            capabilities.map_err(|source| OperationError::Open(self.repository_error(source)))?;
+        Ok(match capabilities.conditions {
+            true => Mode::Linear,
+            false => Mode::Causal,
+        })
+    }
+
     /// Starts a ledger with these keys: linear where the repository honours conditions, else causal.
     ///
     /// Repeated by the same signer with the same keys it changes nothing, so that it can be run again after a failure.
@@ -42,14 +53,7 @@ impl Ledger {
         if opened.state().is_some() {
             return self.started_before(opened, context, &authority);
         }
-        let capabilities = self.home.capabilities().await;
-        let capabilities =
-            capabilities.map_err(|source| OperationError::Open(self.repository_error(source)))?;
-        let mode = if capabilities.conditions {
-            Mode::Linear
-        } else {
-            Mode::Causal
-        };
+        let mode = self.mode_here().await?;
         let entry = Entry {
             authority: Some(authority.clone()),
             mode: Some(mode),
