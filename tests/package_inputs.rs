@@ -400,6 +400,86 @@ fn no_credentials_go_to_archives_and_plain_http_is_enough_for_what_is_signed() {
         .says("is not the address of an archive");
 }
 
+#[test]
+fn d3_d4_each_mirror_is_verified_and_judged_by_its_date() {
+    let good = archive("stable", packages("1"));
+    let expired = Repository {
+        valid_until: Some("Thu, 08 Jan 2026 00:00:00 UTC".to_owned()),
+        ..good.clone()
+    };
+    let web = Web::start(pages("debian", &expired));
+    let sandbox = project(&section(&web));
+    let refused = |code: i32, text: &str| {
+        let output = sandbox.cairn(["lock", "--update"]).fails(code).says(text);
+        output.says("InRelease")
+    };
+    refused(4, "it expired at 2026-01-08T00:00:00Z");
+    assert!(!sandbox.project().join("cairn.lock").exists());
+    // As a snapshot of that time it is what it should be.
+    web.serve(pages("debian/20260105T000000Z", &expired));
+    let dated = format!(
+        "suite = \"stable\"\nmirror = \"{}/{{snapshot}}\"\nsnapshot = 2026-01-05T00:00:00Z\n",
+        web.url("/debian")
+    );
+    write_spec(&sandbox, "", &dated);
+    sandbox.cairn(["lock"]).ok();
+
+    // A state that is older than the one that the lock knows of.
+    let newer = Repository {
+        date: "Fri, 02 Jan 2026 00:00:00 UTC".to_owned(),
+        ..archive("stable", packages("2"))
+    };
+    write_spec(&sandbox, "", &section(&web));
+    web.serve(pages("debian", &newer));
+    sandbox.cairn(["lock"]).ok();
+    let lock = std::fs::read_to_string(sandbox.project().join("cairn.lock")).expect("it was written");
+    web.serve(pages("debian", &good));
+    refused(4, "was seen before");
+    let after = std::fs::read_to_string(sandbox.project().join("cairn.lock")).expect("it was written");
+    assert_eq!(after, lock);
+
+    // A second mirror without a signature that counts is not believed because the first has one.
+    let stranger = Key::new(9, SIGNED_AT);
+    let mut all = pages("debian", &newer);
+    let files = archive("stable", packages("99")).signed(&stranger).into_iter();
+    all.extend(files.map(|(path, content)| (format!("/other/{path}"), Page::Content(content))));
+    web.serve(all);
+    let more = format!(
+        "{}[[packages.debian.source]]\nsuite = \"stable\"\nmirror = \"{}\"\n",
+        section(&web),
+        web.url("/other")
+    );
+    write_spec(&sandbox, "", &more);
+    sandbox
+        .cairn(["lock"])
+        .fails(4)
+        .says(&web.url("/other/dists/stable/InRelease"));
+    let after = std::fs::read_to_string(sandbox.project().join("cairn.lock")).expect("it was written");
+    assert_eq!(after, lock);
+}
+
+#[test]
+fn one_package_is_updated_and_the_others_keep_their_versions() {
+    let web = Web::start(pages("debian", &archive("stable", packages("1"))));
+    let sandbox = project(&section(&web));
+    sandbox.cairn(["lock"]).ok();
+    let mut all = packages("1");
+    all.extend(packages("2"));
+    all.push(Package::new("greeting", "3", "all").file("./usr/share/greeting", "hello\n"));
+    all.remove(3);
+    web.serve(pages("debian", &archive("stable", all)));
+    let updated = sandbox.cairn(["lock", "--update", "hello"]).ok();
+    let updated = updated.says("the package hello:amd64 for linux/amd64: 1 → 2");
+    assert!(!updated.to_string().contains("greeting"), "{updated}");
+    let updated = sandbox.cairn(["lock", "--update", "greeting"]).ok();
+    updated.says("the package greeting:all for linux/amd64: 2 → 3");
+    sandbox
+        .cairn(["lock", "--update", "nothing"])
+        .fails(1)
+        .says("the spec has no pin `nothing`")
+        .says("packages, hello");
+}
+
 /// A keyring that the tests write is where the spec says.
 #[test]
 fn a_keyring_that_is_not_there_is_named() {

@@ -26,7 +26,8 @@ pub(super) async fn resolve(
         return Ok(None);
     };
     let asked = Asked::of(wanted);
-    let is_named = request.update.named().is_some_and(|names| names.packages);
+    let names = request.update.named();
+    let is_named = names.is_some_and(|names| names.packages || !names.package_names.is_empty());
     let pinned = kept.and_then(|kept| kept.packages.as_ref().map(|packages| (kept, packages)));
     if let Some((kept, packages)) = pinned
         && !is_named
@@ -54,7 +55,8 @@ pub(super) async fn resolve(
         .flat_map(|(_, archive)| archive.indexes.iter().cloned())
         .collect();
     for platform in request.spec.platforms() {
-        let selected = select(wanted, platform, &indexes, base)?;
+        let pinned = staying(request, kept, platform);
+        let selected = select(wanted, platform, &indexes, (base, &pinned))?;
         platforms.insert(platform.clone(), Located::nowhere(pins(&selected)?));
     }
     let archives = archives.iter().map(|(source, archive)| LockedArchive {
@@ -72,6 +74,18 @@ pub(super) async fn resolve(
 fn installed<'l>(base: Option<&'l LockedBase>, platform: &Platform) -> &'l [Installed] {
     let platform = base.and_then(|base| base.platforms.get(platform));
     platform.map_or(&[], |platform| &platform.value.listing.packages)
+}
+
+/// What the lock pins for a platform and is not to be moved.
+fn staying(request: &LockRequest<'_>, kept: Option<&Lock>, platform: &Platform) -> Vec<Installed> {
+    let names = request.update.named();
+    let moves = |name: &str| names.is_some_and(|names| names.packages || names.package_names.contains(name));
+    let packages = kept.and_then(|kept| kept.packages.as_ref()?.value.platforms.get(platform));
+    let packages = packages.iter().flat_map(|packages| &packages.value);
+    packages
+        .map(|found| found.package.clone())
+        .filter(|package| !moves(package.name()))
+        .collect()
 }
 
 /// Those of the platforms, and those that are asked for by name.
@@ -140,7 +154,7 @@ fn select(
     wanted: &Debian,
     platform: &Platform,
     indexes: &[Index],
-    base: Option<&LockedBase>,
+    (base, pinned): (Option<&LockedBase>, &[Installed]),
 ) -> Result<Vec<Selected>, LockError> {
     let install: Vec<Request> = wanted.install.iter().map(|asked| asked.value.clone()).collect();
     let question = Question {
@@ -150,6 +164,7 @@ fn select(
         install: &install,
         recommends: wanted.recommends,
         essential: wanted.essential && base.is_none(),
+        pinned,
     };
     debian::resolve(&question).map_err(|source| {
         let name = match &source {

@@ -205,7 +205,7 @@ async fn dates_of_the_year_one_mean_nothing() {
 
 fn named(spec: &str, names: &[&str]) -> Update {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    Update::Named(PinNames::of(&Spec::parse(spec).unwrap(), &names).unwrap())
+    Update::Named(PinNames::of(&Spec::parse(spec).unwrap(), None, &names).unwrap())
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ fn a_name_that_is_no_pin_is_refused_with_those_there_are() {
     );
     let spec = Spec::parse(&spec).unwrap();
     for name in ["https://example.org/a", "debian", "", "App"] {
-        let error = PinNames::of(&spec, &["app".to_owned(), name.to_owned()]).unwrap_err();
+        let error = PinNames::of(&spec, None, &["app".to_owned(), name.to_owned()]).unwrap_err();
         assert_eq!(error.name, name);
         let known = [
             "created",
@@ -250,12 +250,12 @@ fn a_name_that_is_no_pin_is_refused_with_those_there_are() {
         ];
         assert_eq!(error.known, known);
         for name in known {
-            assert!(PinNames::of(&spec, &[name.to_owned()]).is_ok(), "{name}");
+            assert!(PinNames::of(&spec, None, &[name.to_owned()]).is_ok(), "{name}");
         }
     }
     let scratch = Spec::parse(&SPEC.replace("[base]\nimage = \"debian:12\"\n", "")).unwrap();
     for name in ["base", "fetch"] {
-        let error = PinNames::of(&scratch, &[name.to_owned()]).unwrap_err();
+        let error = PinNames::of(&scratch, None, &[name.to_owned()]).unwrap_err();
         assert_eq!(error.known, ["created"]);
     }
 }

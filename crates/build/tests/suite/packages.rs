@@ -275,7 +275,7 @@ async fn updating_shows_what_moved_with_versions() {
         .unwrap();
     assert!(kept.changes.is_empty(), "{:?}", kept.changes);
     assert!(mirror.asked.lock().unwrap().is_empty());
-    let names = PinNames::of(&Spec::parse(SPEC).unwrap(), &["packages".to_owned()]).unwrap();
+    let names = PinNames::of(&Spec::parse(SPEC).unwrap(), None, &["packages".to_owned()]).unwrap();
     for update in [Update::Named(names), Update::All] {
         let moved = lock(&project, SPEC, Some(&lock_now), update, &mirror)
             .await
@@ -350,6 +350,58 @@ async fn another_section_is_refused_by_a_build_and_followed_by_a_lock() {
         change.changes[0].subject,
         "the package other:amd64 for linux/amd64"
     );
+}
+
+/// The versions that a lock pins.
+fn versions(lock: &Lock) -> Vec<String> {
+    let packages = lock.packages.as_ref().unwrap().value.platforms.values();
+    let packages = packages.flat_map(|packages| &packages.value);
+    packages.map(|found| found.package.to_string()).collect()
+}
+
+#[tokio::test]
+async fn one_package_moves_with_what_it_drags_along_and_the_others_stay() {
+    let before = vec![
+        Package::new("hello", "1", "amd64").field("Depends", "greeting, other"),
+        Package::new("greeting", "1", "all"),
+        Package::new("other", "1", "amd64"),
+    ];
+    let lock_now = locked(&Mirror::of(&Repository::new("stable", before.clone()))).await;
+    let mut after = before;
+    after.extend([
+        Package::new("hello", "2", "amd64").field("Depends", "greeting (>= 2), other"),
+        Package::new("greeting", "2", "all"),
+        Package::new("other", "2", "amd64"),
+    ]);
+    let mirror = Mirror::of(&Repository::new("stable", after.clone()));
+    let update = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        Update::Named(PinNames::of(&Spec::parse(SPEC).unwrap(), Some(&lock_now), &names).unwrap())
+    };
+    let moved = async |update, mirror: &Mirror| {
+        let change = lock(&Project::new(), SPEC, Some(&lock_now), update, mirror).await;
+        versions(&change.unwrap().lock)
+    };
+    let expected = ["greeting 2 all", "hello 2 amd64", "other 1 amd64"];
+    assert_eq!(moved(update(&["hello"]), &mirror).await, expected);
+    // One that nobody asked for by name can be named too.
+    let expected = ["greeting 1 all", "hello 1 amd64", "other 2 amd64"];
+    assert_eq!(moved(update(&["other"]), &mirror).await, expected);
+    for all in [update(&["packages"]), Update::All] {
+        let expected = ["greeting 2 all", "hello 2 amd64", "other 2 amd64"];
+        assert_eq!(moved(all, &mirror).await, expected);
+    }
+    // What the archive no longer has cannot stay.
+    after.retain(|package| package.value("Package") != "other" || package.value("Version") == "2");
+    let mirror = Mirror::of(&Repository::new("stable", after));
+    let expected = ["greeting 2 all", "hello 2 amd64", "other 2 amd64"];
+    assert_eq!(moved(update(&["hello"]), &mirror).await, expected);
+    let unknown = PinNames::of(
+        &Spec::parse(SPEC).unwrap(),
+        Some(&lock_now),
+        &["nothing".to_owned()],
+    );
+    assert!(unknown.unwrap_err().known.contains(&"hello".to_owned()));
 }
 
 #[tokio::test]

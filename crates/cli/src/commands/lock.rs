@@ -12,8 +12,8 @@ use crate::project::Project;
 /// What `cairn lock` takes.
 #[derive(Debug, Args)]
 pub struct Lock {
-    /// Resolves pins anew, and shows what moved: `created`, `base` or the base as the spec has it, `fetch` or a URL, the name
-    /// of a split layer [default: all]
+    /// Resolves pins anew, and shows what moved: `created`, `base` or the base as the spec has it, `packages` or a package,
+    /// `fetch` or a URL, the name of a split layer [default: all]
     #[arg(long, value_name = "NAME", num_args = 0..)]
     pub update: Option<Vec<String>>,
     /// Writes nothing, and fails if the lock would change
@@ -85,7 +85,8 @@ impl Lock {
             Some([]) => Ok((Project::load_to_update(cairn)?, Update::All)),
             Some(names) => {
                 let project = Project::load(cairn)?;
-                let names = PinNames::of(&project.spec, names).map_err(|error| unknown_pin(&error))?;
+                let names = PinNames::of(&project.spec, project.lock(), names);
+                let names = names.map_err(|error| unknown_pin(&error))?;
                 Ok((project, Update::Named(names)))
             }
         }

@@ -34,6 +34,8 @@ pub struct Question<'a> {
     pub recommends: bool,
     /// Whether base-files and base-passwd come too, if the sources have them: alone, for what they need is for their scripts.
     pub essential: bool,
+    /// What a lock pins already: where it suits all it is taken, though there is something newer.
+    pub pinned: &'a [Installed],
 }
 
 /// A package that has to be there and is not yet.
@@ -155,7 +157,7 @@ fn in_the_base(replaced: &[String]) -> String {
 
 /// Finds what has to be there. The same question has the same answer, sorted by name.
 ///
-/// Of each package the newest version is taken that suits all; of alternatives the first that does; packages of the base are there
+/// Of each package the pinned version is taken, else the newest, that suits all; of alternatives the first that does; packages of the base are there
 /// already, and replaced only if they are asked for by name.
 ///
 /// # Errors
@@ -185,6 +187,7 @@ fn resolve_replacing(question: &Question<'_>, upgradable: &[&str]) -> Result<Vec
         question.indexes,
         question.installed,
         upgradable,
+        question.pinned,
     );
     let universe = universe.map_err(|flaw| blame(question, flaw))?;
     let mut goals = Vec::new();

@@ -21,6 +21,7 @@ struct World {
     installed: Vec<Installed>,
     recommends: bool,
     essential: bool,
+    pinned: Vec<Installed>,
 }
 
 impl World {
@@ -30,6 +31,7 @@ impl World {
             installed: Vec::new(),
             recommends: false,
             essential: false,
+            pinned: Vec::new(),
         }
     }
 
@@ -47,6 +49,7 @@ impl World {
             install: &install,
             recommends: self.recommends,
             essential: self.essential,
+            pinned: &self.pinned,
         })
     }
 
@@ -328,4 +331,29 @@ fn the_same_question_has_the_same_answer() {
     for _ in 0..20 {
         assert_eq!(World::new(packages.clone()).gives(&["p1", "p2"]), first);
     }
+}
+
+#[test]
+fn what_is_pinned_stays_unless_something_newer_is_needed() {
+    let mut world = World::new(vec![
+        package("app", "1").field("Depends", "library"),
+        package("app", "2").field("Depends", "library (>= 2), other"),
+        package("library", "1"),
+        package("library", "2"),
+        package("library", "3"),
+        package("other", "1"),
+        package("other", "2"),
+    ]);
+    let pin = |pins: &[&str]| pins.iter().map(|pin| pin.parse().unwrap()).collect();
+    assert_eq!(world.gives(&["app"]), "app 2, library 3, other 2");
+    world.pinned = pin(&["app 1 amd64", "library 1 amd64", "other 1 amd64"]);
+    assert_eq!(world.gives(&["app"]), "app 1, library 1");
+    // Without the pin of one, it drags along what it needs, and nothing else moves.
+    world.pinned = pin(&["library 1 amd64", "other 1 amd64"]);
+    assert_eq!(world.gives(&["app"]), "app 2, library 3, other 1");
+    world.pinned = pin(&["library 2 amd64", "other 1 amd64"]);
+    assert_eq!(world.gives(&["app"]), "app 2, library 2, other 1");
+    // A pin that the archive no longer has is none.
+    world.pinned = pin(&["app 0 amd64", "library 1 all"]);
+    assert_eq!(world.gives(&["app=1"]), "app 1, library 3");
 }

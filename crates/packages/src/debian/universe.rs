@@ -1,7 +1,7 @@
 //! All packages that there are, by name and by what they provide.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::Digest;
 
@@ -42,7 +42,7 @@ pub(super) struct Universe<'b> {
     pub(super) candidates: Vec<Candidate<'b>>,
     pub(super) keys: Vec<Key<'b>>,
     by_key: BTreeMap<Key<'b>, usize>,
-    /// Of each key, the newest first.
+    /// Of each key, what is pinned first, then the newest.
     members: Vec<Vec<usize>>,
     /// Of each name, in which architectures there are packages.
     architectures: BTreeMap<&'b str, Vec<usize>>,
@@ -51,12 +51,14 @@ pub(super) struct Universe<'b> {
 }
 
 impl<'b> Universe<'b> {
-    /// `upgradable` are the names of installed packages that may be replaced: others are the only candidates of their key.
+    /// `upgradable` are the names of installed packages that may be replaced: others are the only candidates of their key. What is
+    /// `pinned` comes before what is newer.
     pub(super) fn new(
         native: &'b str,
         indexes: &'b [Index],
         installed: &'b [Installed],
         upgradable: &[&str],
+        pinned: &[Installed],
     ) -> Result<Self, Flaw> {
         let mut universe = Self {
             native,
@@ -79,7 +81,7 @@ impl<'b> Universe<'b> {
         for own in installed {
             universe.add_installed(own, upgradable);
         }
-        universe.sort();
+        universe.sort(&pinned.iter().collect());
         universe.index_provides()?;
         Ok(universe)
     }
@@ -169,13 +171,25 @@ impl<'b> Universe<'b> {
         self.add(package, usize::MAX, true);
     }
 
-    fn sort(&mut self) {
+    fn sort(&mut self, pinned: &BTreeSet<&Installed>) {
         let candidates = &self.candidates;
+        let is_pinned = |package: &Package<'_>| {
+            let identity = Installed::new(package.name, package.version, package.architecture);
+            identity.is_ok_and(|identity| pinned.contains(&identity))
+        };
         for members in &mut self.members {
+            let chosen: BTreeSet<usize> = match (members.len(), pinned.is_empty()) {
+                (0 | 1, _) | (_, true) => BTreeSet::new(),
+                _ => (members.iter().copied())
+                    .filter(|at| is_pinned(&candidates[*at].package))
+                    .collect(),
+            };
             // Of one version, what is there already comes first.
             members.sort_by(|left, right| {
+                let of_pins = chosen.contains(right).cmp(&chosen.contains(left));
                 let (left, right) = (&candidates[*left], &candidates[*right]);
-                compare(right.package.version, left.package.version)
+                of_pins
+                    .then_with(|| compare(right.package.version, left.package.version))
                     .then_with(|| right.is_installed.cmp(&left.is_installed))
             });
         }
