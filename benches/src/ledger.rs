@@ -64,8 +64,8 @@ impl Bench {
         self.rollback_table([&short_small, &long, &short_large], sizes.images, report)?;
         measure::remove(&short_large.store)?;
         let middle = self.made("middle", "linear", middle, small)?;
-        self.reading_table([&middle, &long], quick, report)?;
-        self.history_table([&middle, &long], report)?;
+        self.reading_table([&short_small, &middle, &long], quick, report)?;
+        self.history_table([&short_small, &middle, &long], report)?;
         for made in [short_small, middle, long] {
             measure::remove(&made.store)?;
         }
@@ -242,7 +242,8 @@ impl Bench {
         Ok(())
     }
 
-    fn reading_table(&self, ledgers: [&Made; 2], quick: bool, report: &mut Report) -> Result<()> {
+    fn reading_table(&self, ledgers: [&Made; 3], quick: bool, report: &mut Report) -> Result<()> {
+        let mut again_by_length = Vec::new();
         for made in ledgers {
             let status = || -> Result<Command> {
                 let mut command = self.on_store(&made.store)?;
@@ -276,16 +277,22 @@ impl Bench {
                 &[]
             };
             report.add(measure::table(&title, &rows, promises));
+            again_by_length.push(rows[1].median());
             if made.entries == 1_000 && !quick {
                 let milliseconds = rows[0].median() * 1e3;
                 let kept = verdict(milliseconds <= 100.0);
                 report.add(format!("\n{milliseconds:.0} ms (promise: ≤ 100 ms): {kept}.\n"));
             }
         }
+        let ratio = again_by_length[2] / again_by_length[0];
+        report.add(format!(
+            "\n`status` on a ledger that was read before takes {ratio:.2} of the time on a short one, when it is long (promise: ≤ 1.5): {}.\n",
+            verdict(ratio <= 1.5),
+        ));
         Ok(())
     }
 
-    fn history_table(&self, ledgers: [&Made; 2], report: &mut Report) -> Result<()> {
+    fn history_table(&self, ledgers: [&Made; 3], report: &mut Report) -> Result<()> {
         let mut rows = Vec::new();
         for made in ledgers {
             let history = || -> Result<Command> {

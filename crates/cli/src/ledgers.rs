@@ -1,22 +1,18 @@
 //! The ledger that a command speaks of: where it is, what is pinned, what is remembered of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cairn_ledger::authority::KeyName;
 use cairn_ledger::entry::REASON_LIMIT;
 use cairn_ledger::query;
-use cairn_ledger::view::PackCache;
 use cairn_ledger::{
     Actor, Authority, Context, Copied, CopyOptions, EntryName, Fingerprint, How, HowTrusted, Ledger, Opened,
-    Pin, Remembered,
+    Pin,
 };
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
-use cairn_store::files::{self, FileError, Lock};
 use clap::Args;
 
 use crate::commands::serve::parse_time;
@@ -24,6 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::pipeline::Pipeline;
 use crate::program::Cairn;
 use crate::project::Project;
+use crate::remembered::Remembering;
 use crate::signing;
 use crate::terminal::{Terminal, ago, counted, minute};
 
@@ -60,7 +57,7 @@ pub struct OpenLedger {
     /// The images' repository.
     pub images: Reference,
     home: Reference,
-    memory: PathBuf,
+    memory: Remembering,
 }
 
 /// Where a ledger is, and whom to believe of it.
@@ -70,9 +67,19 @@ pub struct LedgerPlace {
     home: Reference,
     pin: Option<Pin>,
     max_age: Option<Duration>,
+    is_anew: bool,
 }
 
 impl LedgerPlace {
+    /// The same, to be read, verified and folded from its first entry on, whatever was remembered of it.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self {
+            is_anew: true,
+            ..self
+        }
+    }
+
     /// Reads and verifies the ledger, and says nothing of it.
     ///
     /// # Errors
@@ -152,6 +159,7 @@ impl LedgerOptions {
             home,
             pin,
             max_age: self.max_age,
+            is_anew: false,
         })
     }
 
@@ -195,11 +203,12 @@ impl OpenLedger {
             home,
             pin,
             max_age,
+            is_anew,
         } = place;
-        let memory = memory_path(cairn, &home)?;
+        let memory = Remembering::of(cairn, &home)?;
         let policy = TrustPolicy {
             pin,
-            remembered: recall(&memory)?,
+            remembered: memory.recall()?,
         };
         let repository = cairn.open(&images).await?;
         let home_repository = if home == images {
@@ -207,11 +216,12 @@ impl OpenLedger {
         } else {
             cairn.open(&home).await?
         };
-        let cache = Packs {
-            directory: cairn.environment.state()?.join("packs"),
-        };
-        let ledger = Ledger::new(home_repository, repository).with_cache(Arc::new(cache));
+        let mut ledger = Ledger::new(home_repository, repository).with_cache(memory.packs());
+        if let Some(state) = memory.state().filter(|_| !is_anew) {
+            ledger = ledger.with_state(state);
+        }
         let opened = ledger.open(&policy).await?;
+        cairn.uses_state(&opened, &memory);
         let read = Self {
             ledger,
             opened,
@@ -298,10 +308,7 @@ impl OpenLedger {
     ///
     /// Failing to is a warning: what was done is done.
     pub fn remember(&self, cairn: &Cairn, opened: &Opened) {
-        let Some(remembered) = opened.remember() else {
-            return;
-        };
-        if let Err(error) = keep(&self.memory, &remembered) {
+        if let Err(error) = self.memory.keep(opened) {
             let cause = std::error::Error::source(&error)
                 .map(ToString::to_string)
                 .unwrap_or_default();
@@ -322,8 +329,8 @@ impl OpenLedger {
         to: &Reference,
         watch: &Arc<dyn cairn_store::transfer::Watch>,
     ) -> Result<Copied, Failure> {
-        let memory = memory_path(cairn, to)?;
-        let remembered = recall(&memory)?;
+        let memory = Remembering::of(cairn, to)?;
+        let remembered = memory.recall()?;
         let mount = crate::place::siblings(&[&self.images, &self.home], to);
         let there = Ledger::beside(cairn.open(to).await?);
         let options = CopyOptions {
@@ -409,113 +416,10 @@ impl OpenLedger {
     }
 }
 
-/// Writes a memory, unless the one that is there knows entries of the same ledger that this one does not: a command that
-/// began before another must not make it forget.
-fn keep(path: &std::path::Path, remembered: &Remembered) -> Result<(), FileError> {
-    if let Some(directory) = path.parent() {
-        files::create_directories(directory)?;
-    }
-    let _alone = Lock::exclusive(&path.with_file_name("_lock"))?;
-    let before = std::fs::read(path)
-        .ok()
-        .and_then(|bytes| Remembered::parse(&bytes).ok());
-    let knows_more = |before: &Remembered| {
-        let entries: BTreeSet<_> = remembered.entries.iter().collect();
-        before.genesis == remembered.genesis && before.entries.iter().any(|entry| !entries.contains(entry))
-    };
-    if before
-        .as_ref()
-        .is_some_and(|before| before == remembered || knows_more(before))
-    {
-        return Ok(());
-    }
-    files::write(path, &remembered.to_bytes(), files::PRIVATE)
-}
-
 /// `linear` or `causal`.
 #[must_use]
 pub fn mode_text(mode: &cairn_ledger::Mode) -> String {
     format!("{mode:?}").to_lowercase()
-}
-
-/// Where what was seen of a ledger is kept. Local stores are told apart by their path.
-fn memory_path(cairn: &Cairn, home: &Reference) -> Result<PathBuf, Failure> {
-    let ledgers = cairn.environment.state()?.join("ledgers");
-    let place = match &home.host {
-        Some(host) => ledgers.join(host),
-        None => {
-            let path = cairn.store_path()?;
-            let digest = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
-            ledgers.join("local").join(&digest.hex()[..16])
-        }
-    };
-    Ok(place.join(home.name.as_str()).join("_seen.json"))
-}
-
-fn recall(path: &std::path::Path) -> Result<Option<Remembered>, Failure> {
-    use std::io::Read;
-    let failed = |error: std::io::Error| {
-        Failure::new(
-            Exit::Environment,
-            format!("cannot read {}: {error}", path.display()),
-        )
-    };
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(cairn_ledger::memory::LIMIT as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    Remembered::parse(&bytes).map(Some).map_err(|error| {
-        // Going on without it would let an older ledger through.
-        Failure::of(Exit::Integrity, &error).with_hint(format!(
-            "if you know why, remove {} ; the ledger is then trusted as if it were seen for the first time",
-            path.display()
-        ))
-    })
-}
-
-/// Packs that were read, by digest: whoever has read a ledger before moves only what is new.
-#[derive(Debug)]
-struct Packs {
-    directory: PathBuf,
-}
-
-impl PackCache for Packs {
-    fn get(&self, digest: &Digest) -> Option<Bytes> {
-        let path = self.directory.join(digest.hex());
-        let bytes = Bytes::from(std::fs::read(&path).ok()?);
-        if Digest::of(&bytes) == *digest {
-            return Some(bytes);
-        }
-        // A damaged file is thrown away, and what was noted of it.
-        let _gone = files::discard(&path);
-        let _gone = files::discard(&self.note_of(digest));
-        None
-    }
-
-    fn put(&self, digest: &Digest, pack: &Bytes) {
-        // A cache that cannot be written only costs time.
-        let _unkept = files::create(&self.directory.join(digest.hex()), pack, files::PRIVATE);
-    }
-
-    fn note(&self, digest: &Digest) -> Option<Bytes> {
-        std::fs::read(self.note_of(digest)).ok().map(Bytes::from)
-    }
-
-    fn put_note(&self, digest: &Digest, note: &Bytes) {
-        let _unkept = files::write(&self.note_of(digest), note, files::PRIVATE);
-    }
-}
-
-impl Packs {
-    /// Which signatures of a pack were verified.
-    fn note_of(&self, digest: &Digest) -> PathBuf {
-        self.directory.join(format!("{}.verified", digest.hex()))
-    }
 }
 
 /// What a command that appends is told.
@@ -685,39 +589,5 @@ pub fn tell_nothing_changed(terminal: &Terminal, moves: &[String], after: &str) 
             "{}; nothing that runs was changed{after}",
             moves.join(", ")
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn memory(entries: &[&str]) -> Remembered {
-        let entries: Vec<Digest> = entries.iter().map(|entry| Digest::of(entry.as_bytes())).collect();
-        Remembered {
-            genesis: entries[0],
-            head: Digest::of(b"head"),
-            entries,
-            heads: Vec::new(),
-            seen: BTreeSet::new(),
-        }
-    }
-
-    #[test]
-    fn a_command_that_saw_less_does_not_make_another_forget() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("deep/_seen.json");
-        let read = || {
-            recall(&path)
-                .unwrap_or_else(|failure| panic!("{failure}"))
-                .unwrap()
-        };
-        keep(&path, &memory(&["g", "1"])).unwrap();
-        keep(&path, &memory(&["g", "1", "2"])).unwrap();
-        keep(&path, &memory(&["g", "1"])).unwrap();
-        assert_eq!(read(), memory(&["g", "1", "2"]));
-        // Another ledger, which a pin allowed.
-        keep(&path, &memory(&["other"])).unwrap();
-        assert_eq!(read(), memory(&["other"]));
     }
 }

@@ -45,6 +45,7 @@ mod project;
 mod prompt;
 mod registries;
 mod released;
+mod remembered;
 mod roles;
 mod rules;
 mod signing;

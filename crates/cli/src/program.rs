@@ -2,18 +2,20 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cairn_build::{SegmentCounts, SegmentDirectory};
 use cairn_layer::{Engine, SegmentCache};
+use cairn_ledger::Opened;
 use cairn_registry::client::Client;
-use cairn_store::Directory;
+use cairn_store::{Directory, files};
 use tokio::sync::OnceCell;
 
 use crate::args::Global;
 use crate::credentials;
 use crate::environment::Environment;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::remembered::Remembering;
 use crate::terminal::Terminal;
 use crate::workspace::Member;
 
@@ -38,6 +40,8 @@ pub struct Cairn {
 struct Shared {
     store: OnceCell<Directory>,
     client: OnceCell<Arc<Client>>,
+    /// The ledgers that were opened by a remembered state, and the file of that.
+    states: Mutex<Vec<(Opened, PathBuf)>>,
 }
 
 impl Cairn {
@@ -171,6 +175,32 @@ impl Cairn {
             .client
             .get_or_try_init(|| async { Ok(Arc::new(credentials::client(self))) })
             .await
+    }
+
+    /// A ledger was opened, perhaps by what was remembered of it.
+    pub fn uses_state(&self, opened: &Opened, memory: &Remembering) {
+        if opened.new_entries() < opened.view().records().len() {
+            let mut states = self.shared.states.lock().unwrap_or_else(PoisonError::into_inner);
+            states.push((opened.clone(), memory.state_path()));
+        }
+    }
+
+    /// Whether everything that was needed of remembered states could be read; a damaged one is removed.
+    ///
+    /// # Errors
+    ///
+    /// When one could not be, so that nothing that was said by it is to be believed.
+    pub fn check_states(&self) -> Result<(), Failure> {
+        let states = self.shared.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = Ok(());
+        for (_, path) in states.iter().filter(|(opened, _)| opened.is_damaged()) {
+            let _gone = files::discard(path);
+            let text = format!("what was kept of the ledger in {} was damaged", path.display());
+            let hint =
+                "it is removed: do not believe what was said, and run the same command again".to_owned();
+            damaged = Err(Failure::new(Exit::Environment, text).with_hint(hint));
+        }
+        damaged
     }
 
     /// Brings what other tools read of the store up to date. To be called once, when a command that wrote is done.

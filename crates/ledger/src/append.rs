@@ -198,8 +198,13 @@ fn next(view: View, signer: &dyn Signer, at: Timestamp, covers: Vec<String>) -> 
     let shared = view.packs.clone();
     let shared_size = view.head().map_or(0, |head| head.size);
     let (packs, blobs) = cut(&view, &shared, usize::try_from(shared_size).unwrap_or(usize::MAX));
+    let ledger = view.state().map_or_else(|| Digest::of(b""), |state| state.ledger);
+    // What was made of entries of the remembered state is believed only if all of that could be read.
+    if view.known.is_damaged() {
+        return Err(CommitError::Open(OpenError::Damaged { ledger }));
+    }
     let statement = HeadStatement {
-        ledger: view.state().map_or_else(|| Digest::of(b""), |state| state.ledger),
+        ledger,
         size: view.records().len() as u64,
         packs: head::packs_digest(packs.iter().map(|pack| &pack.digest)),
         at,
@@ -230,7 +235,8 @@ fn cut(view: &View, shared: &[Descriptor], shared_size: usize) -> (Vec<Descripto
             packs.push(known.clone());
             continue;
         }
-        let bytes = pack::write(view.records()[range].iter().map(|record| &record.envelope));
+        let records = view.records().range(range);
+        let bytes = pack::write(records.map(|record| &record.envelope));
         packs.push(pack::descriptor(&bytes));
         blobs.push(bytes);
     }
@@ -250,8 +256,9 @@ impl Next {
             mode: self.view.state().map_or(Mode::Linear, |state| state.mode),
             statement: self.statement,
             packs: self.packs,
-            records: self.view.records().to_vec(),
-            chain: self.view.walk().chain(),
+            records: self.view.records().clone(),
+            base: self.view.walk().base.clone(),
+            chain: self.view.walk().chain.clone(),
         });
         self.view.known.keep(&head, Some(self.view.walk()));
         self.view.under(&head)

@@ -284,7 +284,12 @@ impl Ledger {
             });
         }
         let older = remembered.filter(|remembered| remembered.genesis == state.ledger);
-        if older.is_some_and(|older| older.check(&opened.view) != Memory::Continues) {
+        let older = older.map(|older| older.check(&opened.view)).transpose();
+        let older = older.map_err(|source| {
+            let repository = to.home.label();
+            CopyError::Destination(OpenError::Forgotten { repository, source })
+        })?;
+        if older.is_some_and(|older| older != Memory::Continues) {
             return Err(CopyError::Remembered {
                 repository: to.home.label(),
             });
@@ -299,7 +304,7 @@ impl Ledger {
                 .await?;
         }
         for (name, channel) in &state.channels {
-            self.check_copied_tag(name.tag(), |found| channel.wanted.contains(found))
+            self.check_copied_tag(name.tag(), |found| channel.has_wanted(found))
                 .await?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::head;
 use crate::name::Channel;
 use crate::open::{Ledger, Opened};
 use crate::project::ProjectError;
-use crate::state::{Standing, State};
+use crate::state::State;
 
 /// `cairn-i-` and the first 16 hexadecimal digits of the digest.
 pub(crate) fn tag_of(digest: &Digest) -> Tag {
@@ -19,8 +19,7 @@ pub(crate) fn tag_of(digest: &Digest) -> Tag {
 
 /// Whether a version's tag shows `digest`.
 pub(crate) fn has_version_tag(state: &State, digest: &Digest) -> bool {
-    let is_named = |binding: &crate::state::Binding| matches!(binding.standing(), Standing::Named(bound) if bound.digest == *digest);
-    state.versions.values().any(is_named)
+    state.is_named(digest)
 }
 
 impl Ledger {

@@ -26,6 +26,7 @@
 pub mod append;
 pub mod audit;
 pub mod authority;
+pub mod base;
 pub mod build_record;
 mod causal;
 pub mod class;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use cairn_oci::Digest;
 use cairn_store::{RawManifest, Repository, RepositoryError, Target};
 
+use crate::base::{self, Base, ReadAt};
 use crate::causal::{self, Before};
 use crate::class::Class;
 use crate::entry::{EntryName, Mode};
 use crate::finding::Finding;
 use crate::head::{self, HeadError, HeadInfo};
-use crate::memory::{Memory, Remembered};
+use crate::memory::{Memory, Remembered, RememberedError};
 use crate::reading::{self, Known, PackCache, Place, Reading};
 use crate::state::State;
 use crate::trust::{HowTrusted, TrustPolicy};
@@ -23,6 +24,8 @@ pub struct Ledger {
     pub(crate) home: Arc<dyn Repository>,
     pub(crate) images: Arc<dyn Repository>,
     pub(crate) cache: Option<Arc<dyn PackCache>>,
+    /// What was remembered of it.
+    base: Option<Arc<Base>>,
 }
 
 /// A ledger as it was read.
@@ -117,6 +120,20 @@ pub enum OpenError {
         /// How it differs, with both sides.
         memory: Box<Memory>,
     },
+    /// The remembered state was found damaged after the ledger was opened with it.
+    #[error("what was kept of the ledger {ledger} is damaged; nothing was written")]
+    Damaged {
+        /// The name of its genesis.
+        ledger: EntryName,
+    },
+    /// What is remembered of it cannot be read.
+    #[error("what is remembered of the ledger of {repository} cannot be read")]
+    Forgotten {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        source: RememberedError,
+    },
 }
 
 fn remembered_text(repository: &str, memory: &Memory) -> String {
@@ -156,7 +173,7 @@ impl OpenError {
     pub const fn class(&self) -> Class {
         match self {
             Self::Repository { source, .. } => Class::of(source),
-            Self::Unreadable { .. } => Class::Environment,
+            Self::Unreadable { .. } | Self::Damaged { .. } => Class::Environment,
             _ => Class::Integrity,
         }
     }
@@ -177,6 +194,10 @@ impl OpenError {
             )),
             Self::Gone { .. } | Self::PinnedEntry { .. } | Self::Remembered { .. } => Some(
                 "an older copy was put in place, or another ledger: find out before you go on; nothing is appended to it".to_owned(),
+            ),
+            Self::Damaged { .. } => Some("it is removed: run the same command again".to_owned()),
+            Self::Forgotten { .. } => Some(
+                "going on without it would let an older ledger through; whoever knows why it is lost removes the memory as a whole".to_owned(),
             ),
             Self::NotPinned { .. } => Some("correct the pin, or find out who began another ledger".to_owned()),
         }
@@ -227,6 +248,25 @@ impl Opened {
             .is_some_and(|state| crate::operation::is_at_home(state, here))
     }
 
+    /// Whether something of the remembered state could not be read since the ledger was opened: nothing that was said of it is
+    /// to be believed then, and that state is to be removed.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.view.known.is_damaged()
+    }
+
+    /// How many entries are not in the remembered state.
+    #[must_use]
+    pub fn new_entries(&self) -> usize {
+        self.view.walk().new_count()
+    }
+
+    /// What follows from all entries, to be kept for the next command; none if several heads have them, or there is none.
+    #[must_use]
+    pub fn to_keep(&self) -> Option<base::Written> {
+        base::write(&self.view).filter(|_| !self.is_damaged())
+    }
+
     /// What is to be remembered; none if there is no ledger.
     #[must_use]
     pub fn remember(&self) -> Option<Remembered> {
@@ -259,6 +299,7 @@ impl Ledger {
             home,
             images,
             cache: None,
+            base: None,
         }
     }
 
@@ -272,6 +313,18 @@ impl Ledger {
     pub fn with_cache(self, cache: Arc<dyn PackCache>) -> Self {
         Self {
             cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// The same, with what [`Opened::to_keep`] made of it before. It is used where it is proven to be of the first entries of the
+    /// ledger; whatever is strange about it, it is as if there were none. It must come from where nobody else writes, and the ledger
+    /// must have a cache of packs.
+    #[must_use]
+    pub fn with_state(self, state: Box<dyn ReadAt>) -> Self {
+        let cache = self.cache.clone();
+        Self {
+            base: cache.and_then(|cache| Base::load(state, cache)),
             ..self
         }
     }
@@ -294,6 +347,17 @@ impl Ledger {
     ///
     /// [`OpenError`]. That there is no ledger is none, unless one is pinned or remembered.
     pub async fn open(&self, policy: &TrustPolicy) -> Result<Opened, OpenError> {
+        if let Some(base) = self
+            .base
+            .as_ref()
+            .filter(|base| policy.genesis() == Some(base.ledger))
+        {
+            let known = Arc::new(Known::of(Some(Arc::clone(base))));
+            let opened = self.open_with(policy, known).await;
+            if !base.is_damaged() {
+                return opened;
+            }
+        }
         self.open_with(policy, Arc::default()).await
     }
 
@@ -448,7 +512,12 @@ impl Ledger {
         let memory = policy
             .remembered
             .as_ref()
-            .map(|remembered| remembered.check(view));
+            .map(|remembered| remembered.check(view))
+            .transpose()
+            .map_err(|source| OpenError::Forgotten {
+                repository: repository(),
+                source,
+            })?;
         match memory {
             None | Some(Memory::Continues) => Ok(()),
             Some(Memory::OtherGenesis { .. }) if policy.pin.is_some() => Ok(()),

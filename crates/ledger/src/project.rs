@@ -371,7 +371,7 @@ impl Ledger {
         found: Option<Digest>,
     ) -> Result<(), ProjectError> {
         let state = opened.state().and_then(|state| state.channels.get(channel));
-        let is_known = |found: &Digest| state.is_some_and(|state| state.wanted.contains(found));
+        let is_known = |found: &Digest| state.is_some_and(|state| state.has_wanted(found));
         match found.filter(|found| !is_known(found)) {
             None => Ok(()),
             Some(found) => Err(ProjectError::UnknownTag {

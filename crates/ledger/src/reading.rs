@@ -9,7 +9,7 @@ use cairn_oci::{Descriptor, Digest};
 use cairn_store::{RawManifest, Repository};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::authority::Authority;
+use crate::base::{Base, Chain, List};
 use crate::content;
 use crate::entry::{EntryName, Mode};
 use crate::envelope::Envelope;
@@ -32,6 +32,18 @@ pub trait PackCache: Send + Sync + fmt::Debug {
 
     /// Keeps a pack; failing to is not an error.
     fn put(&self, digest: &Digest, pack: &Bytes);
+
+    /// Whether a pack is kept, as far as that is known without reading it.
+    fn has(&self, digest: &Digest) -> bool {
+        self.get(digest).is_some()
+    }
+
+    /// `length` bytes of a pack from `start` on, not checked.
+    fn piece(&self, digest: &Digest, start: usize, length: usize) -> Option<Bytes> {
+        let pack = self.get(digest)?;
+        pack.get(start..start.checked_add(length)?)
+            .map(|piece| pack.slice_ref(piece))
+    }
 
     /// Which signatures of the pack `digest` were verified, as [`PackCache::put_note`] was given it. It is believed if it is
     /// whole, so it must come from where nobody else writes.
@@ -68,9 +80,30 @@ struct Inner {
     last: Option<(Digest, Arc<Walk>)>,
     /// Every key that a ledger ever listed, as far as it was read.
     keys: BTreeMap<EntryName, Arc<Keys>>,
+    /// What was remembered of the ledger.
+    base: Option<Arc<Base>>,
 }
 
 impl Known {
+    /// Nothing but what was remembered.
+    pub(crate) fn of(base: Option<Arc<Base>>) -> Self {
+        let known = Self::default();
+        known.lock().base = base;
+        known
+    }
+
+    /// What was remembered of a ledger.
+    fn base(&self, ledger: &EntryName) -> Option<Arc<Base>> {
+        let base = self.lock().base.clone();
+        base.filter(|base| base.ledger == *ledger)
+    }
+
+    /// Whether something that was remembered could not be read: then nothing of this is to be believed.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let base = self.lock().base.clone();
+        base.is_some_and(|base| base.is_damaged())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,11 +124,14 @@ impl Known {
     }
 
     /// A head that counts and whose list begins with these entries.
-    fn longer(&self, entries: &[&Checked]) -> Option<Arc<CountedHead>> {
+    fn longer(&self, entries: &Entries) -> Option<Arc<CountedHead>> {
         let heads: Vec<_> = self.lock().heads.values().cloned().collect();
         let begins = |head: &Arc<CountedHead>| {
-            let mut pairs = head.records.iter().zip(entries).rev();
-            head.records.len() >= entries.len()
+            let records = head.records.rest();
+            let mut pairs = records.iter().zip(&entries.rest).rev();
+            entries.goes_on_from(head.base.as_ref())
+                && head.records.kept() == entries.base.as_ref().map_or(0, |base| base.size())
+                && records.len() >= entries.rest.len()
                 && pairs.all(|(record, one)| record.envelope == one.record.envelope)
         };
         heads.into_iter().find(begins)
@@ -149,7 +185,7 @@ impl Known {
         let last = self.lock().last.clone();
         match last {
             Some((digest, walk)) if digest == head.info.digest => walk,
-            _ => Arc::new(Walk::again(&head.records)),
+            _ => Arc::new(Walk::again(head)),
         }
     }
 
@@ -195,11 +231,29 @@ pub(crate) struct CountedHead {
     pub(crate) info: HeadInfo,
     pub(crate) statement: HeadStatement,
     pub(crate) packs: Vec<Descriptor>,
-    pub(crate) records: Vec<Arc<Record>>,
+    pub(crate) records: List<Arc<Record>>,
+    /// The remembered state that these entries begin with.
+    pub(crate) base: Option<Arc<Base>>,
     /// Where keys or rules changed.
-    pub(crate) chain: Vec<(usize, Option<Authority>)>,
+    pub(crate) chain: Chain,
     /// How the ledger is appended to.
     pub(crate) mode: Mode,
+}
+
+/// The entries of a head: those of a remembered state, and those behind them, verified.
+struct Entries {
+    base: Option<Arc<Base>>,
+    rest: Vec<Checked>,
+}
+
+impl Entries {
+    fn goes_on_from(&self, other: Option<&Arc<Base>>) -> bool {
+        match (&self.base, other) {
+            (None, None) => true,
+            (Some(base), Some(other)) => Arc::ptr_eq(base, other),
+            _ => false,
+        }
+    }
 }
 
 /// Whether a head counts, or that it was not read to its end.
@@ -254,26 +308,125 @@ impl Place<'_> {
         if let Some(head) = self.known.head(&front.digest) {
             return Ok(Reading::Counts(head));
         }
+        if let Some(head) = self.before_base(front) {
+            return Ok(Reading::Counts(head));
+        }
         let mut unlimited = Budget {
             bytes: u64::MAX,
             entries: u64::MAX,
         };
         let budget = budget.unwrap_or(&mut unlimited);
         let (bytes, entries) = (budget.bytes, budget.entries);
-        let Some(checked) = self.packs(front, budget).await? else {
+        let entries_of = match self.on_base(front, budget).await? {
+            Some(entries) => Some(entries),
+            None => self.packs(front, budget).await?,
+        };
+        let Some(entries_of) = entries_of else {
             return Ok(Reading::OverBudget);
         };
-        let head = self.count(front, &checked)?;
+        let head = self.count(front, &entries_of)?;
         *budget = Budget { bytes, entries };
         Ok(Reading::Counts(head))
     }
 
-    /// The packs of a head with every signature verified; none if that would be over the budget.
-    async fn packs(
+    /// A head that is the beginning of the remembered state.
+    fn before_base(&self, front: &Front) -> Option<Arc<CountedHead>> {
+        let base = self.known.base(&front.statement.ledger)?;
+        let size = usize::try_from(front.statement.size).ok()?;
+        let longer = base.longer(size, &front.parts.packs)?;
+        let head = Arc::new(begins(front, &longer)?);
+        self.known.keep(&head, None);
+        Some(head)
+    }
+
+    /// The entries of a head that is proven to begin with those of the remembered state: only what is behind them is verified.
+    async fn on_base(&self, front: &Front, budget: &mut Budget) -> Result<Option<Entries>, HeadError> {
+        let base = self.known.base(&front.statement.ledger);
+        let (Some(base), Some(cache)) = (base, self.cache) else {
+            return Ok(None);
+        };
+        let size = usize::try_from(front.statement.size).map_err(|_| HeadError::Packs)?;
+        let shared = base.shared(&front.parts.packs);
+        let places: Vec<_> = pack::layout(size)
+            .into_iter()
+            .zip(front.parts.packs.iter().cloned())
+            .collect();
+        let (same, others) = places.split_at(shared.min(places.len()));
+        let cost = others
+            .iter()
+            .map(|(_, pack)| pack.size)
+            .fold(0_u64, u64::saturating_add);
+        let start = same.last().map_or(0, |(range, _)| range.end);
+        // Two that have little in common are read from the beginning.
+        if size < base.size() || !budget.take(cost, (size - start) as u64) {
+            return Ok(None);
+        }
+        // Their entries are read there when they are needed.
+        for (range, descriptor) in same {
+            if !cache.has(&descriptor.digest) {
+                fetch(self.repository, Some(cache), descriptor.clone(), range.len()).await?;
+            }
+        }
+        let tasks: Vec<_> = others
+            .iter()
+            .map(|(range, pack)| fetch(self.repository, Some(cache), pack.clone(), range.len()))
+            .collect();
+        let fetched: Vec<Bytes> = stream::iter(tasks).buffered(AT_ONCE).try_collect().await?;
+        let mut lines = Vec::new();
+        for ((range, _), bytes) in others.iter().zip(&fetched) {
+            let start = range.start;
+            let some = pack::read(bytes, range.len()).map_err(|source| HeadError::Pack { start, source })?;
+            lines.extend(some);
+        }
+        let Some(proof) = base.proof(shared, &lines) else {
+            return Ok(None);
+        };
+        for pack in proof {
+            let digest = Digest::of(&pack);
+            if !cache.has(&digest) {
+                cache.put(&digest, &pack);
+            }
+        }
+        let rest = self.verify_behind(&base, others, &lines)?;
+        let base = Some(base);
+        Ok(Some(Entries { base, rest }))
+    }
+
+    /// Verifies the entries behind those of `base`; `lines` are those of the packs at `places`.
+    fn verify_behind(
         &self,
-        front: &Front,
-        budget: &mut Budget,
-    ) -> Result<Option<Vec<Arc<Vec<Checked>>>>, HeadError> {
+        base: &Base,
+        places: &[(std::ops::Range<usize>, Descriptor)],
+        lines: &[Bytes],
+    ) -> Result<Vec<Checked>, HeadError> {
+        let begin = places.first().map_or(0, |(range, _)| range.start);
+        let mut keys = base.keys().clone();
+        let mut packs = Vec::new();
+        for (range, descriptor) in places.iter().filter(|(range, _)| range.end > base.size()) {
+            let start = range.start.max(base.size());
+            let lines = lines.get(start - begin..range.end - begin).unwrap_or_default();
+            let numbered: Vec<(usize, Bytes)> = (start..).zip(lines.iter().cloned()).collect();
+            let parsed = verify::parse(&numbered)?;
+            parsed.iter().for_each(|one| verify::learn(&mut keys, &one.entry));
+            packs.push((descriptor.digest, start == range.start, parsed));
+        }
+        let mut rest = Vec::new();
+        for (digest, is_whole, parsed) in packs {
+            match self.known.pack(&digest) {
+                Some(known) if is_whole => rest.extend(known.iter().cloned()),
+                _ if is_whole => {
+                    let checked = self.check(&digest, parsed, &keys);
+                    self.known.keep_pack(digest, checked.clone());
+                    rest.extend(checked);
+                }
+                _ => rest.extend(self.check_known(parsed, &keys)),
+            }
+        }
+        Ok(rest)
+    }
+
+    /// The packs of a head with every signature verified; none if that would be over the budget.
+    async fn packs(&self, front: &Front, budget: &mut Budget) -> Result<Option<Entries>, HeadError> {
         let size = usize::try_from(front.statement.size).map_err(|_| HeadError::Packs)?;
         let places: Vec<_> = pack::layout(size)
             .into_iter()
@@ -308,10 +461,14 @@ impl Place<'_> {
             .collect();
         let fetched: Vec<Bytes> = stream::iter(tasks).buffered(AT_ONCE).try_collect().await?;
         self.verify(&places, fetched)?;
-        Ok(places
+        let packs = places
             .iter()
             .map(|(_, descriptor)| self.known.pack(&descriptor.digest))
-            .collect())
+            .collect::<Option<Vec<_>>>();
+        Ok(packs.map(|packs| Entries {
+            base: None,
+            rest: packs.iter().flat_map(|pack| pack.iter().cloned()).collect(),
+        }))
     }
 
     /// Reads and verifies the packs that are not known yet, all of them at once.
@@ -386,16 +543,19 @@ impl Place<'_> {
     }
 
     /// Whether a head whose packs are known counts.
-    fn count(&self, front: &Front, packs: &[Arc<Vec<Checked>>]) -> Result<Arc<CountedHead>, HeadError> {
-        let all: Vec<&Checked> = packs.iter().flat_map(|pack| pack.iter()).collect();
-        if let Some(head) = self.known.longer(&all).and_then(|longer| begins(front, &longer)) {
+    fn count(&self, front: &Front, entries: &Entries) -> Result<Arc<CountedHead>, HeadError> {
+        if let Some(head) = self
+            .known
+            .longer(entries)
+            .and_then(|longer| begins(front, &Longer::of(&longer)))
+        {
             let head = Arc::new(head);
             self.known.keep(&head, None);
             return Ok(head);
         }
-        let walk = self.continued(&all).unwrap_or_default();
-        let mut walk = walk;
-        for checked in all.iter().skip(walk.records.len()) {
+        let on_base = || entries.base.as_ref().map(Base::walk).unwrap_or_default();
+        let mut walk = self.continued(entries).unwrap_or_else(on_base);
+        for checked in entries.rest.iter().skip(walk.new_count()) {
             walk.take(checked)?;
         }
         let ledger = walk.fold.state().map(|state| state.ledger);
@@ -415,7 +575,8 @@ impl Place<'_> {
             statement: front.statement.clone(),
             packs: front.parts.packs.clone(),
             records: walk.records.clone(),
-            chain: walk.chain(),
+            base: walk.base.clone(),
+            chain: walk.chain.clone(),
             mode: walk.fold.state().map_or(Mode::Causal, |state| state.mode),
         });
         self.known.keep(&head, Some(&walk));
@@ -423,19 +584,41 @@ impl Place<'_> {
     }
 
     /// The walk that was made last, if this list begins with all of its entries.
-    fn continued(&self, all: &[&Checked]) -> Option<Walk> {
+    fn continued(&self, entries: &Entries) -> Option<Walk> {
         let last = self.known.last()?;
-        let mut pairs = last.records.iter().zip(all);
-        let begins = last.records.len() <= all.len()
+        let mut pairs = last.records.rest().iter().zip(&entries.rest);
+        let begins = entries.goes_on_from(last.base.as_ref())
+            && last.new_count() <= entries.rest.len()
             && pairs.all(|(record, one)| record.envelope == one.record.envelope);
         begins.then(|| Walk::clone(&last))
     }
 }
 
+/// A list of entries that counts, and is longer than that of a head.
+pub(crate) struct Longer<'a> {
+    pub(crate) ledger: EntryName,
+    pub(crate) records: &'a List<Arc<Record>>,
+    pub(crate) base: Option<&'a Arc<Base>>,
+    pub(crate) chain: &'a Chain,
+    pub(crate) mode: Mode,
+}
+
+impl<'a> Longer<'a> {
+    fn of(head: &'a CountedHead) -> Self {
+        Self {
+            ledger: head.statement.ledger,
+            records: &head.records,
+            base: head.base.as_ref(),
+            chain: &head.chain,
+            mode: head.mode,
+        }
+    }
+}
+
 /// The head that is the beginning of `longer`, if it counts by a listed key.
-fn begins(front: &Front, longer: &CountedHead) -> Option<CountedHead> {
+fn begins(front: &Front, longer: &Longer<'_>) -> Option<CountedHead> {
     let size = usize::try_from(front.statement.size).ok()?;
-    let records = longer.records.get(..size)?;
+    let records = longer.records.beginning(size)?;
     let chain: Vec<_> = longer
         .chain
         .iter()
@@ -443,14 +626,15 @@ fn begins(front: &Front, longer: &CountedHead) -> Option<CountedHead> {
         .cloned()
         .collect();
     let changed = chain.iter().rev().find_map(|(_, authority)| authority.as_ref());
-    let authority = changed.or_else(|| records.first()?.entry.authority.as_ref())?;
+    let genesis = records.first().cloned();
+    let authority = changed.or_else(|| genesis.as_ref()?.entry.authority.as_ref())?;
     let key = |id: &Fingerprint| authority.public_keys().find(|key| key.fingerprint() == *id);
     let signers = front.envelope.signers(key);
     let at = front.statement.at;
     let signer = signers
         .into_iter()
         .find(|key| authority.may_write_heads(key, at))?;
-    if front.statement.ledger != longer.statement.ledger {
+    if front.statement.ledger != longer.ledger {
         return None;
     }
     Some(CountedHead {
@@ -462,7 +646,8 @@ fn begins(front: &Front, longer: &CountedHead) -> Option<CountedHead> {
         },
         statement: front.statement.clone(),
         packs: front.parts.packs.clone(),
-        records: records.to_vec(),
+        base: longer.base.cloned(),
+        records,
         chain,
         mode: longer.mode,
     })
@@ -472,12 +657,12 @@ fn begins(front: &Front, longer: &CountedHead) -> Option<CountedHead> {
 /// entry, in effect.
 fn signer(walk: &Walk, front: &Front) -> Option<Fingerprint> {
     let state = walk.fold.state()?;
-    let last = walk.records.last()?;
-    let glass = last.entry.glass.as_ref();
+    let broke = state.glass.get(walk.names.last()?).map(|glass| glass.key);
+    let last = broke.and_then(|_| walk.records.last());
+    let glass = last.and_then(|last| last.entry.glass.as_ref());
     let named = |key: &Fingerprint| glass.filter(|glass: &&PublicKey| glass.fingerprint() == *key);
     let keys = &walk.verifier.keys;
     let signers = front.envelope.signers(|key| keys.get(key).or_else(|| named(key)));
-    let broke = state.glass.get(&last.name).map(|glass| glass.key);
     let at = front.statement.at;
     let may = |key: &&Fingerprint| state.authority.may_write_heads(key, at) || broke == Some(**key);
     signers.iter().find(may).copied()

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::Digest;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, Rules};
+use crate::base::{List, Table};
 use crate::entry::{Actor, Continues, EntryName, Kind, Mode};
 use crate::key::Fingerprint;
 use crate::name::{Channel, Version};
+use crate::time;
 
 /// Everything that follows from the entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +31,21 @@ pub struct State {
     /// The channels.
     pub channels: BTreeMap<Channel, ChannelState>,
     /// The versions.
-    pub versions: BTreeMap<Version, Binding>,
+    pub versions: Table<Version, Binding>,
     /// Images that are no longer kept, and the entry that says so.
-    pub pruned: BTreeMap<Digest, EntryName>,
+    pub pruned: Table<Digest, EntryName>,
     /// Entries by which an unlisted key did something, in effect.
     pub glass: BTreeMap<EntryName, Glass>,
     /// The ledger that this one goes on from.
     pub continues: Option<Continues>,
+    /// The position and the kind of the first entry whose kind this program does not know.
+    pub unknown: Option<(u64, String)>,
+    /// The versions that were ever bound to a digest.
+    pub(crate) named: Table<Digest, Vec<Version>>,
 }
 
 /// What an unlisted key did because the rules of a channel allow it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Glass {
     /// The entry's position.
     pub position: u64,
@@ -49,7 +56,7 @@ pub struct Glass {
 }
 
 /// What a channel showed, or shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     /// Which manifest or index.
     pub digest: Digest,
@@ -58,6 +65,7 @@ pub struct Shown {
     /// The entry that put it there.
     pub entry: EntryName,
     /// That entry's own time.
+    #[serde(with = "time")]
     pub at: Timestamp,
 }
 
@@ -73,7 +81,7 @@ impl Shown {
 }
 
 /// Why nothing moves a channel forward.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// The rollback that holds it.
     pub entry: EntryName,
@@ -82,6 +90,7 @@ pub struct Hold {
     /// Who that is.
     pub actor: Actor,
     /// When.
+    #[serde(with = "time")]
     pub at: Timestamp,
     /// Why.
     pub reason: Option<String>,
@@ -95,17 +104,19 @@ pub struct ChannelState {
     /// What it shows.
     pub shows: Option<Shown>,
     /// What it showed before, oldest first: the way back.
-    pub trail: Vec<Shown>,
+    pub trail: List<Shown>,
     /// Why it does not move forward.
     pub hold: Option<Hold>,
     /// The entry that last moved, held or resumed it.
     pub last: Option<Touch>,
-    /// Every digest that it showed at some position.
-    pub shown: BTreeSet<Digest>,
-    /// How long each of these was there.
-    pub stays: BTreeMap<Digest, Stay>,
+    /// Every digest that it showed at some position, and how long each of these was there.
+    pub stays: Table<Digest, Stay>,
     /// Every digest that an allowed entry wanted it to show, also in vain: a tag with one of these is ours.
-    pub wanted: BTreeSet<Digest>,
+    pub wanted: Table<Digest, ()>,
+    /// Every channel from which a switch took what it then showed.
+    pub slots: BTreeSet<Channel>,
+    /// By digest, the channel from which a switch took it last.
+    pub taken: Table<Digest, Channel>,
 }
 
 /// How long a channel showed a digest, by the entries' own times.
@@ -127,7 +138,7 @@ impl Stay {
 }
 
 /// An entry that moved, held or resumed a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     /// Its name.
     pub entry: EntryName,
@@ -142,7 +153,6 @@ impl ChannelState {
     pub(crate) fn show(&mut self, next: Shown) {
         let (digest, at) = (next.digest, next.at);
         let before = self.shows.replace(next);
-        self.shown.insert(digest);
         if before.as_ref().is_some_and(|before| before.digest == digest) {
             return;
         }
@@ -150,7 +160,26 @@ impl ChannelState {
             stay.longest = stay.at(at);
             stay.since = None;
         }
-        self.stays.entry(digest).or_default().since = Some(at);
+        self.stays.value_mut(&digest).since = Some(at);
+    }
+
+    /// Whether it showed `digest` at some position.
+    #[must_use]
+    pub fn has_shown(&self, digest: &Digest) -> bool {
+        self.stays.contains_key(digest)
+    }
+
+    /// The channel from which a switch took what it shows. What came back by a rollback is of the slot that it was taken from once,
+    /// whatever that slot shows by now.
+    #[must_use]
+    pub fn took(&self) -> Option<&Channel> {
+        self.taken.get(&self.shows.as_ref()?.digest)
+    }
+
+    /// Whether an allowed entry wanted it to show `digest`, also in vain.
+    #[must_use]
+    pub fn has_wanted(&self, digest: &Digest) -> bool {
+        self.wanted.contains_key(digest)
     }
 
     /// How long it showed `digest` without a break, as seen at `at`; none if it never did.
@@ -239,9 +268,18 @@ impl State {
 
     /// The versions that were ever bound to `digest`.
     pub fn versions_of<'a>(&'a self, digest: &'a Digest) -> impl Iterator<Item = (&'a Version, &'a Bound)> {
-        self.versions
-            .iter()
-            .filter_map(move |(version, binding)| Some((version, binding.to(digest)?)))
+        let named = self.named.get(digest).into_iter().flatten();
+        named.filter_map(move |version| Some((version, self.versions.get(version)?.to(digest)?)))
+    }
+
+    /// Whether a version names exactly this now.
+    #[must_use]
+    pub fn is_named(&self, digest: &Digest) -> bool {
+        let mut named = self.named.get(digest).into_iter().flatten();
+        named.any(|version| {
+            let standing = self.versions.get(version).map(Binding::standing);
+            matches!(standing, Some(Standing::Named(bound)) if bound.digest == *digest)
+        })
     }
 
     /// Whether `digest` is barred: a version of it was yanked, and none that names it is left.

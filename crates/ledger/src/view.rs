@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest, Tag};
 
+use crate::base::{self, List};
 use crate::entry::EntryName;
 use crate::finding::Finding;
 use crate::fold::{Outcome, Record};
@@ -74,13 +75,13 @@ impl View {
 
     /// The entries in order.
     #[must_use]
-    pub fn records(&self) -> &[Arc<Record>] {
+    pub fn records(&self) -> &List<Arc<Record>> {
         &self.walk.records
     }
 
     /// What became of each entry, in the same order.
     #[must_use]
-    pub fn outcomes(&self) -> &[Outcome] {
+    pub fn outcomes(&self) -> &List<Outcome> {
         &self.walk.outcomes
     }
 
@@ -104,7 +105,7 @@ impl View {
 
     /// The names of the entries in order.
     pub fn names(&self) -> impl Iterator<Item = EntryName> {
-        self.walk.records.iter().map(|record| record.name)
+        self.walk.names.iter().copied()
     }
 
     /// The head that was read; in causal mode the best one.
@@ -121,8 +122,18 @@ impl View {
 
     /// Whether it has all entries of `head`.
     pub(crate) fn contains(&self, head: &CountedHead) -> bool {
-        let mut records = head.records.iter();
+        let mut records = self.beyond(head);
         records.all(|record| self.has(&record.name))
+    }
+
+    /// The entries of `head`, without those at its beginning that this has for certain.
+    pub(crate) fn beyond<'a>(&self, head: &'a CountedHead) -> base::ListIter<'a, Arc<Record>> {
+        let (mine, other) = (&self.walk.records, &head.records);
+        let skipped = match (mine.base(), other.base()) {
+            (Some(mine_base), Some(base)) if Arc::ptr_eq(mine_base, base) => mine.kept().min(other.kept()),
+            _ => 0,
+        };
+        other.range(skipped..other.len())
     }
 
     /// Takes an entry at the end.

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::authority::{Authority, Rules};
+use crate::base::{Base, Chain, List};
+
+use crate::authority::Rules;
 use crate::entry::{Entry, EntryName, Kind};
 use crate::fold::{Fold, Outcome, Record, Subject};
 use crate::head::HeadError;
 use crate::key::Fingerprint;
+use crate::reading::CountedHead;
 use crate::verify::{Checked, Keys, learn};
 
 /// Checks entries in order: keys, names, what each one names.
@@ -15,20 +18,24 @@ use crate::verify::{Checked, Keys, learn};
 pub(crate) struct Verifier {
     genesis: Option<EntryName>,
     pub(crate) keys: Keys,
-    names: BTreeSet<EntryName>,
-    position: usize,
 }
 
 impl Verifier {
-    /// Takes the next entry.
-    fn admit(&mut self, checked: &Checked) -> Result<Arc<Record>, HeadError> {
-        let position = self.position;
+    /// After entries of `genesis` that listed `keys`.
+    pub(crate) const fn passed(genesis: EntryName, keys: Keys) -> Self {
+        let genesis = Some(genesis);
+        Self { genesis, keys }
+    }
+
+    /// Takes the next entry, after those of `fold`.
+    fn admit(&mut self, checked: &Checked, fold: &Fold) -> Result<Arc<Record>, HeadError> {
+        let position = usize::try_from(fold.length()).unwrap_or(usize::MAX);
         let entry = &checked.record.entry;
         let is_genesis = entry.kind == Kind::Genesis;
         if is_genesis != self.genesis.is_none() || entry.ledger != self.genesis {
             return Err(HeadError::Foreign { position });
         }
-        if let Some(names) = entry.names().find(|named| !self.names.contains(named)) {
+        if let Some(names) = entry.names().find(|named| fold.position(named).is_none()) {
             return Err(HeadError::Order { position, names });
         }
         if is_genesis {
@@ -50,8 +57,6 @@ impl Verifier {
         self.genesis.get_or_insert(record.name);
         // Every key that was ever listed can be told apart; what each may do is the fold's business.
         learn(&mut self.keys, &record.entry);
-        self.names.insert(record.name);
-        self.position += 1;
     }
 }
 
@@ -73,42 +78,60 @@ fn check_genesis(entry: &Entry, signers: &BTreeSet<Fingerprint>) -> Result<(), H
 /// A list of entries from the genesis on, and what follows from them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Walk {
-    pub(crate) records: Vec<Arc<Record>>,
-    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) records: List<Arc<Record>>,
+    pub(crate) outcomes: List<Outcome>,
+    /// The names of the entries.
+    pub(crate) names: List<EntryName>,
+    /// The positions at which keys or rules changed in effect, with the list of keys where that changed.
+    pub(crate) chain: Chain,
     pub(crate) verifier: Verifier,
     pub(crate) fold: Fold,
+    /// The remembered state that it goes on from.
+    pub(crate) base: Option<Arc<Base>>,
 }
 
 impl Walk {
     /// Takes an entry at the end.
     pub(crate) fn take(&mut self, checked: &Checked) -> Result<(), HeadError> {
-        let record = self.verifier.admit(checked)?;
-        self.outcomes.push(self.fold.apply(&record));
-        self.records.push(record);
+        let record = self.verifier.admit(checked, &self.fold)?;
+        self.add(record);
         Ok(())
     }
 
-    /// The walk over entries that were admitted before, in this order.
-    pub(crate) fn again(records: &[Arc<Record>]) -> Self {
-        let mut walk = Self::default();
-        for record in records {
+    /// The walk over the entries of a head that was admitted before.
+    pub(crate) fn again(head: &CountedHead) -> Self {
+        let records = &head.records;
+        let base = head.base.as_ref().filter(|base| base.size() == records.kept());
+        let mut walk = base.map(Base::walk).unwrap_or_default();
+        for record in records.range(walk.records.len()..records.len()) {
             walk.verifier.pass(record);
-            walk.outcomes.push(walk.fold.apply(record));
-            walk.records.push(Arc::clone(record));
+            walk.add(Arc::clone(record));
         }
         walk
     }
 
-    /// The positions at which keys or rules changed in effect, with the list of keys where that changed.
-    pub(crate) fn chain(&self) -> Vec<(usize, Option<Authority>)> {
-        let is_change = |outcome: &Outcome| {
-            let mut effects = outcome.effects.iter();
-            effects.any(|(on, verdict)| matches!(on, Subject::Keys | Subject::Rules) && verdict.stands())
-        };
-        let changed = (0..).zip(&self.outcomes).zip(&self.records);
-        changed
-            .filter(|((_, outcome), _)| is_change(outcome))
-            .map(|((at, _), record)| (at, record.entry.authority.clone()))
-            .collect()
+    fn add(&mut self, record: Arc<Record>) {
+        let outcome = self.fold.apply(&record);
+        let mut effects = outcome.effects.iter();
+        if effects.any(|(on, verdict)| matches!(on, Subject::Keys | Subject::Rules) && verdict.stands()) {
+            self.chain
+                .push((self.records.len(), record.entry.authority.clone()));
+        }
+        self.outcomes.push(outcome);
+        self.names.push(record.name);
+        self.records.push(record);
+    }
+
+    /// How many entries are not in the remembered state.
+    pub(crate) const fn new_count(&self) -> usize {
+        self.records.new_count()
+    }
+
+    /// The keys that signed entries of the remembered state, by their number there.
+    pub(crate) fn signers(&self) -> Vec<Fingerprint> {
+        self.base
+            .as_ref()
+            .map(|base| base.signers.clone())
+            .unwrap_or_default()
     }
 }

@@ -45,7 +45,10 @@ struct Document<'a> {
 impl Audit {
     /// Checks everything: fails with exit code 4 if something does not match, else with 5 if something could not be looked at.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.ledger.open_here(cairn).await?;
+        let project = self.ledger.project(cairn)?;
+        let place = self.ledger.place(cairn, project.as_ref())?;
+        let open = place.anew().open(cairn).await?;
+        open.tell_trust(cairn);
         open.require()?;
         // Who keeps their Dockerfile has tags such as `build-812` here, which are nothing to the ledger.
         let options = AuditOptions {

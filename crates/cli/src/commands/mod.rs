@@ -50,9 +50,11 @@ use crate::program::Cairn;
 /// [`Failure`], with everything that is to be said and the exit code.
 pub async fn run(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
     if cairn.global.workspace || !cairn.global.packages.is_empty() {
-        return workspace::run(cairn, command).await;
+        let done = workspace::run(cairn, command).await;
+        return cairn.check_states().and(done);
     }
-    run_here(cairn, command).await
+    let done = run_here(cairn, command).await;
+    cairn.check_states().and(done)
 }
 
 /// Does it for one image, or for none in particular.

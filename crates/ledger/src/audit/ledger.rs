@@ -17,10 +17,8 @@ impl Audit<'_> {
         let view = self.opened.view();
         self.checked.entries = view.records().len() as u64;
         self.checked.heads = view.heads.len() as u64;
-        let times = view.records().windows(2);
-        let back = times
-            .filter(|two| matches!(two, [one, next] if next.entry.at < one.entry.at))
-            .count();
+        let times = view.records().iter().zip(view.records().iter().skip(1));
+        let back = times.filter(|two| two.1.entry.at < two.0.entry.at).count();
         if back > 0 {
             let message =
                 format!("{back} times an entry says an earlier time than the one before it: clocks disagree");

@@ -191,9 +191,9 @@ impl Audit<'_> {
 }
 
 fn whose(channel: &ChannelState, found: &Digest) -> &'static str {
-    if channel.shown.contains(found) {
+    if channel.has_shown(found) {
         "which the channel showed before"
-    } else if channel.wanted.contains(found) {
+    } else if channel.has_wanted(found) {
         "which an entry without effect wanted"
     } else {
         "which the ledger never put there"

@@ -182,11 +182,11 @@ fn merge(mut heads: heads::Heads, known: &Arc<Known>) -> View {
 /// Whether anything of it was taken.
 fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut heads::Findings) -> bool {
     let mut is_taken = false;
-    for record in &other.records {
+    for record in view.beyond(other).cloned().collect::<Vec<_>>() {
         if view.has(&record.name) {
             continue;
         }
-        let is_allowed = view.state().is_some_and(|state| state.takes_in(record));
+        let is_allowed = view.state().is_some_and(|state| state.takes_in(&record));
         let why = if is_allowed {
             let pushed = view.push(&record.envelope);
             is_taken |= pushed.is_ok();

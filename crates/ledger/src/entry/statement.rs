@@ -64,19 +64,36 @@ impl Entry {
     ///
     /// [`EntryError`].
     pub fn parse(envelope: &Envelope) -> Result<Self, EntryError> {
-        let statement: Statement<serde_json::Value> =
-            json::parse(envelope.payload(), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
+        // Nearly all entries are of known kinds and can be read at once.
+        let statement = match json::parse::<Statement<Self>>(envelope.payload(), PAYLOAD_LIMIT) {
+            Ok(statement) if !matches!(statement.predicate.kind, Kind::Unknown(_)) => statement,
+            _ => Self::parse_apart(envelope)?,
+        };
         expect_type(STATEMENT_TYPE, &statement.statement_type)?;
         expect_type(PREDICATE_TYPE, &statement.predicate_type)?;
-        let predicate = without_unknown_members(statement.predicate);
-        let entry: Self =
-            json::parse(&json::canonical(&predicate), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
+        let entry = statement.predicate;
         entry.check()?;
         let is_known = !matches!(entry.kind, Kind::Unknown(_));
         if is_known && statement.subject != entry.subject() {
             return Err(EntryError::Subject);
         }
         Ok(entry)
+    }
+
+    /// Reads a statement whose predicate may have members that this program does not know.
+    fn parse_apart(envelope: &Envelope) -> Result<Statement<Self>, EntryError> {
+        let statement: Statement<serde_json::Value> =
+            json::parse(envelope.payload(), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
+        expect_type(STATEMENT_TYPE, &statement.statement_type)?;
+        expect_type(PREDICATE_TYPE, &statement.predicate_type)?;
+        let predicate = without_unknown_members(statement.predicate);
+        let predicate = json::parse(&json::canonical(&predicate), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
+        Ok(Statement {
+            statement_type: statement.statement_type,
+            subject: statement.subject,
+            predicate_type: statement.predicate_type,
+            predicate,
+        })
     }
 
     /// Reads envelope and entry.

@@ -52,7 +52,7 @@ impl Step<'_> {
     /// To make a channel show the entry's digest: some roles are only for what it has shown.
     pub(super) fn access_to_show(&self, channel: &Channel) -> Access {
         let known = self.channel(channel).zip(self.entry().digest);
-        if known.is_some_and(|(channel, digest)| channel.shown.contains(&digest)) {
+        if known.is_some_and(|(channel, digest)| channel.has_shown(&digest)) {
             return self.access_on(channel);
         }
         let (kind, at) = (&self.entry().kind, self.entry().at);

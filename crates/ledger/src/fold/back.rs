@@ -65,6 +65,10 @@ impl Step<'_> {
     pub(super) fn cut_trail(&mut self, one: &Move) -> bool {
         let digest = self.entry().digest;
         let channel = self.channel_mut(&one.channel);
+        // What it never showed is not on its trail, however long that is.
+        if !digest.is_some_and(|digest| channel.has_shown(&digest)) {
+            return false;
+        }
         let on_trail = |shown: &Shown| Some(shown.digest) == digest;
         let Some(at) = channel.trail.iter().rposition(on_trail) else {
             return false;

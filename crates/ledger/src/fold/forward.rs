@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::{Outcome, Step, Subject, Verdict, Why};
-use crate::entry::Move;
+use crate::entry::{Kind, Move};
 
 impl Step<'_> {
     /// Each move is judged alone. `binding` is what became of the version that the entry binds.
@@ -55,11 +55,21 @@ impl Step<'_> {
         let (Some(next), touch, lifts) = (self.shown(), self.touch(one), self.entry().resume) else {
             return;
         };
+        let slot = self
+            .entry()
+            .from
+            .as_ref()
+            .filter(|_| self.entry().kind == Kind::Switch);
+        let slot = slot.map(|slot| slot.channel.clone());
         let channel = self.channel_mut(&one.channel);
         let before = channel.shows.clone();
         channel
             .trail
             .extend(before.filter(|before| before.digest != next.digest));
+        if let Some(slot) = slot {
+            channel.taken.insert(next.digest, slot.clone());
+            channel.slots.insert(slot);
+        }
         channel.show(next);
         channel.last = Some(touch);
         if lifts {

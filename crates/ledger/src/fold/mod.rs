@@ -32,10 +32,15 @@ use bytes::Bytes;
 
 pub use outcome::{Outcome, Subject, Verdict, Why};
 
+use crate::base::{List, Table};
 use crate::entry::{Entry, EntryName, Kind, Move};
 use crate::key::Fingerprint;
 use crate::name::Channel;
 use crate::state::{ChannelState, Shown, State, Touch};
+
+/// The rules of this fold, as a number: it changes with everything that a state says of the same entries, so that no state is
+/// taken from a program with other rules or that knew fewer kinds.
+pub(crate) const RULES: u32 = 1;
 
 /// An entry whose signature was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +71,11 @@ impl Record {
 /// The state after some entries, and what is needed to take the next.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
-    state: Option<State>,
-    /// Each entry's position and the entries that its author named.
-    seen: Arc<BTreeMap<EntryName, (u64, Vec<EntryName>)>>,
-    length: u64,
+    pub(crate) state: Option<State>,
+    /// Where each entry stands (the first time).
+    pub(crate) places: Table<EntryName, u64>,
+    /// Where those stand that the author of an entry named; none for a repetition.
+    pub(crate) links: Arc<List<Vec<u64>>>,
 }
 
 impl Fold {
@@ -87,21 +93,21 @@ impl Fold {
 
     /// How many entries it has taken, repetitions included.
     #[must_use]
-    pub const fn length(&self) -> u64 {
-        self.length
+    pub fn length(&self) -> u64 {
+        self.links.len() as u64
     }
 
     /// Where an entry stands (the first time).
     #[must_use]
     pub fn position(&self, name: &EntryName) -> Option<u64> {
-        self.seen.get(name).map(|(position, _)| *position)
+        self.places.get(name).copied()
     }
 
     /// Takes the next entry.
     pub fn apply(&mut self, record: &Record) -> Outcome {
-        let position = self.length;
-        self.length += 1;
-        if self.seen.contains_key(&record.name) {
+        let position = self.length();
+        if self.places.contains_key(&record.name) {
+            Arc::make_mut(&mut self.links).push(Vec::new());
             return Outcome::of(
                 Subject::Entry,
                 Verdict::void_by(Why::Repetition, Some(record.name)),
@@ -113,12 +119,15 @@ impl Fold {
                 state,
                 record,
                 position,
-                seen: &self.seen,
+                places: &self.places,
+                links: &self.links,
             }
             .apply(),
         };
-        let links = (position, record.entry.names().collect());
-        Arc::make_mut(&mut self.seen).insert(record.name, links);
+        let named = record.entry.names();
+        let links = named.filter_map(|name| self.position(&name)).collect();
+        Arc::make_mut(&mut self.links).push(links);
+        self.places.insert(record.name, position);
         outcome
     }
 }
@@ -138,10 +147,12 @@ fn begin(state: &mut Option<State>, record: &Record) -> Outcome {
         authority: authority.clone(),
         rules: entry.rules.clone().unwrap_or_default(),
         channels: BTreeMap::new(),
-        versions: BTreeMap::new(),
-        pruned: BTreeMap::new(),
+        versions: Table::default(),
+        pruned: Table::default(),
         glass: BTreeMap::new(),
         continues: entry.continues.clone(),
+        unknown: None,
+        named: Table::default(),
     });
     Outcome::of(Subject::Entry, Verdict::Effect)
 }
@@ -151,14 +162,20 @@ struct Step<'a> {
     state: &'a mut State,
     record: &'a Record,
     position: u64,
-    seen: &'a BTreeMap<EntryName, (u64, Vec<EntryName>)>,
+    places: &'a Table<EntryName, u64>,
+    links: &'a List<Vec<u64>>,
 }
 
 impl Step<'_> {
     fn apply(mut self) -> Outcome {
         match self.record.entry.kind {
             Kind::Genesis => Outcome::of(Subject::Entry, Verdict::void(Why::NotAllowed)),
-            Kind::Unknown(_) => Outcome::of(Subject::Entry, Verdict::void(Why::UnknownKind)),
+            Kind::Unknown(ref kind) => {
+                self.state
+                    .unknown
+                    .get_or_insert_with(|| (self.position, kind.clone()));
+                Outcome::of(Subject::Entry, Verdict::void(Why::UnknownKind))
+            }
             Kind::Keys => self.keys(),
             Kind::Rules => self.rules(),
             Kind::Release | Kind::Adopt => self.release(),
@@ -204,7 +221,10 @@ impl Step<'_> {
             }
         );
         if let (true, Some(digest)) = (is_allowed, self.record.entry.digest) {
-            self.channel_mut(&one.channel).wanted.insert(digest);
+            let channel = self.channel_mut(&one.channel);
+            if !channel.has_wanted(&digest) {
+                channel.wanted.insert(digest, ());
+            }
         }
     }
 

@@ -85,6 +85,32 @@ pub enum Why {
 }
 
 impl Why {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::Repetition,
+        Self::UnknownKind,
+        Self::NotAllowed,
+        Self::Overtaken,
+        Self::Held,
+        Self::NotHeld,
+        Self::VersionBound,
+        Self::Contested,
+        Self::UnknownVersion,
+        Self::Yanked,
+        Self::Frozen,
+        Self::NotFrom,
+        Self::BelowFloor,
+        Self::SlotMoved,
+        Self::TooEarly,
+        Self::Unapproved,
+        Self::Pruned,
+        Self::Shown,
+        Self::NoGlass,
+        Self::Ratified,
+        Self::UnusableKeys,
+        Self::UnusableRules,
+    ];
+
     /// A short word for data.
     #[must_use]
     pub const fn code(self) -> &'static str {

@@ -63,6 +63,6 @@ impl Step<'_> {
         let mut channels = self.state.channels.values();
         matches!(self.entry().kind, Kind::Adopt | Kind::Record)
             || self.state.versions_of(digest).next().is_some()
-            || channels.any(|channel| channel.shown.contains(digest))
+            || channels.any(|channel| channel.has_shown(digest))
     }
 }

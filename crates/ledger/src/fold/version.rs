@@ -68,12 +68,11 @@ impl Step<'_> {
         if let Some(other) = other.filter(|other| self.author_saw(*other)) {
             return Verdict::void_by(Why::VersionBound, Some(other));
         }
-        self.state
-            .versions
-            .entry(version.clone())
-            .or_default()
-            .bound
-            .push(bound);
+        self.state.versions.value_mut(version).bound.push(bound);
+        let named = self.state.named.value_mut(&digest);
+        if let Err(at) = named.binary_search(version) {
+            named.insert(at, version.clone());
+        }
         // Whoever releases an image says that it is there.
         self.state.pruned.remove(&digest);
         match other {
@@ -84,14 +83,22 @@ impl Step<'_> {
 
     /// Whether the author must have seen `earlier`: it is named, directly or by what is named.
     fn author_saw(&self, earlier: EntryName) -> bool {
-        let mut open: Vec<EntryName> = self.entry().names().collect();
+        let Some(earlier) = self.places.get(&earlier).copied() else {
+            return false;
+        };
+        let named = self.entry().names();
+        let mut open: Vec<u64> = named.filter_map(|name| self.places.get(&name).copied()).collect();
         let mut visited = BTreeSet::new();
-        while let Some(name) = open.pop() {
-            if name == earlier {
+        while let Some(place) = open.pop() {
+            if place == earlier {
                 return true;
             }
-            if let (true, Some((_, named))) = (visited.insert(name), self.seen.get(&name)) {
-                open.extend(named);
+            // Whatever is named stands before.
+            if place > earlier && visited.insert(place) {
+                let links = usize::try_from(place)
+                    .ok()
+                    .and_then(|place| self.links.get(place));
+                open.extend(links.into_iter().flatten());
             }
         }
         false

@@ -1,16 +1,13 @@
 //! What channels show, now and at another time.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use cairn_oci::Digest;
 use cairn_store::Target;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::QueryError;
-use super::stay::moved;
 use crate::class::Class;
-use crate::entry::{Actor, Entry, EntryName, Kind, Run, Source};
+use crate::entry::{Actor, Entry, EntryName, Run, Source};
 use crate::finding::chain;
 use crate::fold::{Fold, Record};
 use crate::image::{self, Depth};
@@ -127,28 +124,27 @@ pub struct Past {
 pub fn status_at(opened: &Opened, time: Timestamp) -> Option<Past> {
     let records = opened.view().records();
     let last = records.iter().rposition(|record| record.entry.at <= time)?;
-    let until = records.get(..=last)?;
+    let until = records.range(0..last + 1);
     let mut fold = Fold::new();
-    for record in until {
+    for record in until.clone() {
         fold.apply(record);
     }
     let state = fold.state()?;
-    let slots = slots(opened.view(), last + 1, state);
     let rows = state.channels.iter().filter_map(|(name, channel)| {
         let shown = channel.shows.as_ref()?;
         let mut row = row(opened.view(), state, name, channel, shown);
         row.way_back = state.way_back(name).map(unchecked);
-        row.took = slots.took(name);
-        row.slot_of = slots.slot_of(state, name);
+        row.took = channel.took().cloned();
+        row.slot_of = slot_of(state, name);
         Some(row)
     });
-    let record = until.last()?;
+    let record = records.get(last)?;
     Some(Past {
         time,
         seq: last as u64,
         name: record.name,
         at: record.entry.at,
-        later: until.iter().filter(|record| record.entry.at > time).count() as u64,
+        later: until.filter(|record| record.entry.at > time).count() as u64,
         rows: rows.collect(),
     })
 }
@@ -164,7 +160,6 @@ impl Ledger {
         let Some(state) = opened.state() else {
             return Ok(rows);
         };
-        let slots = slots(opened.view(), usize::MAX, state);
         for (name, channel) in &state.channels {
             let Some(shown) = &channel.shows else { continue };
             let tag = self.images.stat_manifest(&Target::Tag(name.tag())).await;
@@ -178,8 +173,8 @@ impl Ledger {
                 agrees: Some(tag == Some(shown.digest)),
                 tag,
                 way_back: self.way_back(state, name).await?,
-                took: slots.took(name),
-                slot_of: slots.slot_of(state, name),
+                took: channel.took().cloned(),
+                slot_of: slot_of(state, name),
                 ..row(opened.view(), state, name, channel, shown)
             });
         }
@@ -250,9 +245,10 @@ fn row(view: &View, state: &State, name: &Channel, channel: &ChannelState, shown
 
 /// The entry that released what is shown: where it came from stands there, not in the promotion.
 fn made_by<'a>(view: &'a View, state: &State, shown: &Shown) -> Option<&'a Entry> {
-    let mut bound = state.versions_of(&shown.digest);
-    let named = bound.find(|(version, _)| shown.version.as_ref().is_none_or(|shown| shown == *version));
-    let (_, bound) = named?;
+    let bound = match &shown.version {
+        Some(version) => state.versions.get(version)?.to(&shown.digest)?,
+        None => state.versions_of(&shown.digest).next()?.1,
+    };
     view.find(&bound.entry).map(|(_, record, _)| &record.entry)
 }
 
@@ -266,46 +262,16 @@ fn held_row(hold: &Hold) -> HeldRow {
     }
 }
 
-/// Which channel took from which slots, and from which what it shows.
-#[derive(Default)]
-struct Slots<'a> {
-    /// By the channel that takes: every slot that it took from.
-    all: BTreeMap<&'a Channel, BTreeSet<&'a Channel>>,
-    /// By the same: the slot from which it took what it shows, if it took that from one.
-    live: BTreeMap<&'a Channel, &'a Channel>,
-}
-
-impl Slots<'_> {
-    fn took(&self, channel: &Channel) -> Option<Channel> {
-        self.live.get(channel).map(|slot| (*slot).clone())
-    }
-
-    fn slot_of(&self, state: &State, slot: &Channel) -> Vec<SlotOf> {
-        let digest = |channel: &Channel| state.shows(channel).map(|shown| shown.digest);
-        let of = self.all.iter().filter(|(_, slots)| slots.contains(slot));
-        of.map(|(channel, _)| SlotOf {
-            channel: (*channel).clone(),
-            live: self.live.get(channel) == Some(&slot) && digest(channel) == digest(slot),
-        })
-        .collect()
-    }
-}
-
-/// By the switches among the first `count` entries that had effect. What came back by a rollback is of the slot that it was taken
-/// from once, whatever that slot shows by now.
-fn slots<'a>(view: &'a View, count: usize, state: &State) -> Slots<'a> {
-    let mut slots = Slots::default();
-    for (record, outcome) in view.records().iter().zip(view.outcomes()).take(count) {
-        let entry = &record.entry;
-        let Some(from) = entry.from.as_ref().filter(|_| entry.kind == Kind::Switch) else {
-            continue;
-        };
-        for channel in moved(entry, outcome) {
-            slots.all.entry(channel).or_default().insert(&from.channel);
-            if state.shows(channel).map(|shown| shown.digest) == entry.digest {
-                slots.live.insert(channel, &from.channel);
-            }
-        }
-    }
-    slots
+/// The channels that took from `slot` by a switch.
+fn slot_of(state: &State, slot: &Channel) -> Vec<SlotOf> {
+    let digest = |channel: &Channel| state.shows(channel).map(|shown| shown.digest);
+    let of = state
+        .channels
+        .iter()
+        .filter(|(_, channel)| channel.slots.contains(slot));
+    of.map(|(name, channel)| SlotOf {
+        channel: name.clone(),
+        live: channel.took() == Some(slot) && digest(name) == digest(slot),
+    })
+    .collect()
 }

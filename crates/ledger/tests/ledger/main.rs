@@ -24,6 +24,7 @@ mod late;
 mod model;
 mod prune;
 mod races;
+mod remembered;
 mod schedules;
 mod support;
 mod tamper;

@@ -7,6 +7,7 @@ use cairn_ledger::operation::*;
 use cairn_ledger::state::Shown;
 use proptest::prelude::*;
 
+use crate::remembered::{Keeper, assert_same};
 use crate::support::*;
 
 #[derive(Debug, Clone)]
@@ -219,6 +220,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let world = World::new();
     world.init().await;
     let mut model = Model::default();
+    let mut keeper = Keeper::default();
     let mut views: Vec<(Opened, Model)> = vec![(world.open().await, model.clone()); PEOPLE];
     for step in &steps {
         let (expected, found) = match step {
@@ -269,6 +271,10 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         };
         prop_assert_eq!(expected, found, "{:?}", step);
         compare(&world, &model).await?;
+        // Whoever kept what followed from the entries then sees the same.
+        let kept = keeper.open(&world).await.unwrap();
+        assert_same(&kept, &world.open().await, "kept");
+        keeper.keep(&kept, kept.new_entries() > 2);
     }
     let report = world.audit().await;
     prop_assert!(report.ok, "{:?}", report);

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
+use cairn_ledger::EntryName;
 use cairn_ledger::operation::*;
 use cairn_ledger::state::Shown;
-use cairn_ledger::{EntryName, TrustPolicy, memory::Remembered};
 
 use crate::late::{Late, Random};
+use crate::remembered::Keeper;
 use crate::support::*;
 
 const SCHEDULES: u64 = 60;
@@ -17,17 +18,8 @@ const PEOPLE: u64 = 3;
 /// One person: an own memory, or none, as a pipeline has.
 #[derive(Default, Clone)]
 struct Person {
-    remembered: Option<Remembered>,
+    kept: Keeper,
     forgets: bool,
-}
-
-impl Person {
-    fn policy(&self) -> TrustPolicy {
-        TrustPolicy {
-            pin: None,
-            remembered: self.remembered.clone(),
-        }
-    }
 }
 
 async fn act(
@@ -36,7 +28,8 @@ async fn act(
     random: &mut Random,
     number: u64,
 ) -> Result<Option<Done>, Box<dyn std::error::Error>> {
-    let opened = world.ledger.open(&person.policy()).await?;
+    let ledger = person.kept.ledger(world);
+    let opened = ledger.open(&person.kept.policy()).await?;
     if opened.state().is_none() {
         return Ok(None);
     }
@@ -46,7 +39,7 @@ async fn act(
         0..=2 => {
             let digest = world.image(&format!("{}", number % 5)).await;
             let request = release(&format!("1.{number}"), digest, &[name]);
-            world.ledger.release(&opened, &context, &request).await
+            ledger.release(&opened, &context, &request).await
         }
         3 => {
             let request = PromoteRequest {
@@ -54,10 +47,10 @@ async fn act(
                 channels: channels(&[name]),
                 resume: random.one_in(2),
             };
-            world.ledger.promote(&opened, &context, &request).await
+            ledger.promote(&opened, &context, &request).await
         }
-        4 => world.ledger.rollback(&opened, &context, &back(name)).await,
-        _ => world.ledger.resume(&opened, &context, &channel(name)).await,
+        4 => ledger.rollback(&opened, &context, &back(name)).await,
+        _ => ledger.resume(&opened, &context, &channel(name)).await,
     };
     match done {
         Ok(done) => Ok(Some(done)),
@@ -102,7 +95,7 @@ async fn schedule(seed: u64) {
             let Ok(Some(done)) = outcome else { continue };
             acknowledged.extend(done.entry.map(|entry| entry.name));
             if !people[who].forgets {
-                people[who].remembered = done.remember();
+                people[who].kept.keep(&done.opened, number % 2 == 1);
             }
         }
     }
@@ -118,7 +111,7 @@ async fn schedule(seed: u64) {
     let unique: BTreeSet<&EntryName> = names.iter().collect();
     assert_eq!(unique.len(), names.len(), "seed {seed}: an entry stands twice");
     for person in &people {
-        let opened = world.ledger.open(&person.policy()).await;
+        let opened = person.kept.open(&world).await;
         let opened = opened.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(
             opened.view().names().collect::<Vec<_>>(),

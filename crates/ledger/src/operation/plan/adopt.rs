@@ -74,7 +74,7 @@ pub fn adopt(
         let was_shown = state
             .channels
             .get(channel)
-            .is_some_and(|channel| channel.shown.contains(digest));
+            .is_some_and(|channel| channel.has_shown(digest));
         if *current == Some(*digest) || was_shown {
             continue;
         }

@@ -194,15 +194,13 @@ pub(crate) fn state<'a>(opened: &'a Opened, repository: &str) -> Result<&'a Stat
     let state = opened.state().ok_or_else(|| OperationError::NoLedger {
         repository: repository.to_owned(),
     })?;
-    for (position, record) in (0..).zip(opened.view().records()) {
-        if let Kind::Unknown(kind) = &record.entry.kind {
-            return Err(OperationError::Newer {
-                kind: kind.clone(),
-                position,
-            });
-        }
+    match &state.unknown {
+        Some((position, kind)) => Err(OperationError::Newer {
+            kind: kind.clone(),
+            position: *position,
+        }),
+        None => Ok(state),
     }
-    Ok(state)
 }
 
 /// An entry of `kind` with everything that the context gives.
@@ -302,7 +300,7 @@ fn shows_new<'a>(
     let was_shown = state
         .channels
         .get(channel)
-        .is_some_and(|state| state.shown.contains(&digest));
+        .is_some_and(|state| state.has_shown(&digest));
     let may = state.authority.may_show_new(key, &entry.kind, channel, entry.at);
     (!was_shown && !may).then_some((channel, digest))
 }
@@ -353,7 +351,7 @@ impl Forward<'_> {
                 });
                 return None;
             }
-            if self.again && current.shown.contains(&self.digest) {
+            if self.again && current.has_shown(&self.digest) {
                 plan.notes.push(Note::MovedOn {
                     channel,
                     now: now.clone(),
@@ -695,10 +693,7 @@ fn resolve_digest(
     channel: &Channel,
     digest: &Digest,
 ) -> Result<(Digest, Option<Version>), OperationError> {
-    let was_shown = state
-        .channels
-        .values()
-        .any(|channel| channel.shown.contains(digest));
+    let was_shown = state.channels.values().any(|channel| channel.has_shown(digest));
     if was_shown || state.versions_of(digest).next().is_some() {
         return Ok((*digest, None));
     }

@@ -126,7 +126,7 @@ pub(super) fn a_record_cuts_the_trail_where_the_digest_is_on_it_else_it_pushes()
     let state = table.state();
     let hotfix = cairn_oci::Digest::of(b"hotfix");
     assert_eq!(state.shows(&channel("prod")).unwrap().digest, hotfix);
-    assert!(state.channels[&channel("prod")].wanted.contains(&hotfix));
+    assert!(state.channels[&channel("prod")].has_wanted(&hotfix));
 }
 
 #[test]
