@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_oci::{Descriptor, Digest};
+use cairn_oci::{Descriptor, Digest, Tag};
 use cairn_store::{Condition, RepositoryError, Target};
 use jiff::Timestamp;
 
@@ -244,6 +244,11 @@ fn cut(view: &View, shared: &[Descriptor], shared_size: usize) -> (Vec<Descripto
 }
 
 impl Next {
+    /// What is to be there before the head is written, as far as it is new.
+    fn parts(&self) -> impl Iterator<Item = &Bytes> {
+        self.blobs.iter().chain([&self.head.config])
+    }
+
     /// The view that whoever reads this head will have.
     fn into_view(self, signer: &dyn Signer) -> View {
         let head = Arc::new(CountedHead {
@@ -345,7 +350,7 @@ impl Ledger {
         };
         let next = next(view, signer, at, Vec::new())?;
         self.write_parts(&next).await?;
-        match self.send_linear(&next.head, Some(old), batch.name()).await? {
+        match self.send_linear(&next, Some(old), batch.name()).await? {
             Sent::Accepted => Ok(Some(next.into_view(signer))),
             Sent::Refused => Ok(None),
         }
@@ -373,7 +378,7 @@ impl Ledger {
             let next = next(view, batch.signer, batch.at, Vec::new())?;
             self.write_parts(&next).await?;
             let parent = current.head().map(|head| head.digest);
-            match self.send_linear(&next.head, parent, entry).await? {
+            match self.send_linear(&next, parent, entry).await? {
                 Sent::Accepted => {
                     let view = next.into_view(batch.signer);
                     return Ok(Commit::Appended(Box::new(Opened { view, ..current })));
@@ -399,7 +404,7 @@ impl Ledger {
     }
 
     async fn write_parts(&self, next: &Next) -> Result<(), CommitError> {
-        for blob in next.blobs.iter().chain([&next.head.config]) {
+        for blob in next.parts() {
             content::write(&*self.home, blob)
                 .await
                 .map_err(|source| self.write_error(source))?;
@@ -412,30 +417,43 @@ impl Ledger {
         CommitError::Write { repository, source }
     }
 
-    /// The one write that counts. The same head is sent again after an unknown answer: once the tag has moved on, none
-    /// of them can arrive late, because no tag ever points at the parent again.
+    /// The one write that counts: in linear mode under the condition that the tag still shows `parent`.
     async fn send_linear(
         &self,
-        head: &BuiltHead,
+        next: &Next,
         parent: Option<Digest>,
         entry: EntryName,
     ) -> Result<Sent, CommitError> {
-        let tag = Target::Tag(head::linear_tag());
         let condition = parent.map_or(Condition::IfAbsent, Condition::IfMatch);
+        self.send(next, head::linear_tag(), &condition, entry).await
+    }
+
+    /// Sends the head to `tag`. The same head is sent again after an unknown answer. Under a condition nothing can arrive late once the
+    /// tag has moved on, because no tag ever points at the parent again; a tag of its own shows nothing else ever.
+    async fn send(
+        &self,
+        next: &Next,
+        tag: Tag,
+        condition: &Condition,
+        entry: EntryName,
+    ) -> Result<Sent, CommitError> {
+        let head = next.head.manifest.digest();
+        let target = Target::Tag(tag);
+        let parts: Vec<Bytes> = next.parts().cloned().collect();
         let mut unknown = None;
         for _ in 0..SEND_LIMIT {
-            match self.home.write_manifest(&tag, &head.manifest, &condition).await {
+            let sent = content::write_manifest(&*self.home, &target, &next.head.manifest, condition, &parts);
+            match sent.await {
                 Ok(()) => return Ok(Sent::Accepted),
                 Err(RepositoryError::Condition {
                     found: Some(found), ..
-                }) if found == head.manifest.digest() => {
-                    return Ok(Sent::Accepted);
-                }
+                }) if found == head => return Ok(Sent::Accepted),
                 Err(RepositoryError::Condition { .. }) => return Ok(Sent::Refused),
                 Err(source @ RepositoryError::ConditionIgnored { .. }) => {
+                    let repository = self.home.label();
                     return Err(CommitError::Unconditional {
-                        repository: self.home.label(),
-                        head: head.manifest.digest(),
+                        repository,
+                        head,
                         source,
                     });
                 }
@@ -444,11 +462,7 @@ impl Ledger {
             }
         }
         match unknown {
-            Some(source) => Err(CommitError::Unknown {
-                entry,
-                head: head.manifest.digest(),
-                source,
-            }),
+            Some(source) => Err(CommitError::Unknown { entry, head, source }),
             None => Ok(Sent::Refused),
         }
     }
@@ -472,7 +486,8 @@ impl Ledger {
             let covers = causal::covers(&view);
             let next = next(with_mine, batch.signer, batch.at, covers)?;
             self.write_parts(&next).await?;
-            self.send_causal(&next.head, entry).await?;
+            let tag = head::causal_tag(next.head.size, &next.head.manifest.digest());
+            self.send(&next, tag, &Condition::Always, entry).await?;
             written = Some(next.head.manifest.digest());
             let before = Before::of(&next.into_view(batch.signer));
             view = causal::read_view(self, &before)
@@ -496,31 +511,6 @@ impl Ledger {
             repository: self.home.label(),
             rounds: MERGE_LIMIT,
         })
-    }
-
-    async fn send_causal(&self, head: &BuiltHead, entry: EntryName) -> Result<(), CommitError> {
-        let digest = head.manifest.digest();
-        let tag = Target::Tag(head::causal_tag(head.size, &digest));
-        let mut unknown = None;
-        for _ in 0..SEND_LIMIT {
-            match self
-                .home
-                .write_manifest(&tag, &head.manifest, &Condition::Always)
-                .await
-            {
-                Ok(()) => return Ok(()),
-                Err(source) if unknown.is_some() || is_unknown(&source) => unknown = Some(source),
-                Err(source) => return Err(self.write_error(source)),
-            }
-        }
-        match unknown {
-            Some(source) => Err(CommitError::Unknown {
-                entry,
-                head: digest,
-                source,
-            }),
-            None => Ok(()),
-        }
     }
 }
 

@@ -3,7 +3,12 @@
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::stream::{ReadBytes, unwrap_verified};
-use cairn_store::{Repository, RepositoryError, collect, from_bytes, verified};
+use cairn_store::{
+    Condition, RawManifest, Repository, RepositoryError, Target, collect, from_bytes, verified,
+};
+
+/// How often a manifest is sent to a registry that does not see its blobs.
+const SIGHT_LIMIT: usize = 5;
 
 /// Why a blob could not be read whole.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +111,41 @@ fn broken(digest: Digest, error: std::io::Error) -> ContentError {
 
 /// Writes a blob, if it is not there.
 pub(crate) async fn write(repository: &dyn Repository, bytes: &Bytes) -> Result<(), RepositoryError> {
-    let digest = Digest::of(bytes);
-    if repository.stat_blob(&digest).await?.is_some() {
+    if repository.stat_blob(&Digest::of(bytes)).await?.is_some() {
         return Ok(());
     }
-    repository
-        .write_blob(&digest, bytes.len() as u64, from_bytes(bytes.clone()))
-        .await
-        .map(drop)
+    put(repository, bytes).await
+}
+
+/// Writes a manifest whose blobs were just written, or are known to be there.
+///
+/// Some registries lose sight of a blob for a moment while somebody else pushes it too (docker-registry empties the file that
+/// says that a repository has it, and fills it again), and refuse the manifest. Then it is sent again; and if that does
+/// not help, after `parts`, which are written without asking whether they are there.
+pub(crate) async fn write_manifest(
+    repository: &dyn Repository,
+    target: &Target,
+    manifest: &RawManifest,
+    condition: &Condition,
+    parts: &[Bytes],
+) -> Result<(), RepositoryError> {
+    for attempt in 1..SIGHT_LIMIT {
+        match repository.write_manifest(target, manifest, condition).await {
+            Err(RepositoryError::BlobUnknown { .. }) if attempt == 1 => {}
+            Err(RepositoryError::BlobUnknown { .. }) => {
+                for part in parts {
+                    put(repository, part).await?;
+                }
+            }
+            done => return done,
+        }
+    }
+    repository.write_manifest(target, manifest, condition).await
+}
+
+async fn put(repository: &dyn Repository, bytes: &Bytes) -> Result<(), RepositoryError> {
+    let digest = Digest::of(bytes);
+    let size = bytes.len() as u64;
+    let written = repository.write_blob(&digest, size, from_bytes(bytes.clone()));
+    written.await.map(drop)
 }

@@ -4,6 +4,7 @@
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Condition, RepositoryError, Target};
 
+use crate::content;
 use crate::head;
 use crate::name::Channel;
 use crate::open::{Ledger, Opened};
@@ -41,7 +42,7 @@ impl Ledger {
             _ => Condition::Always,
         };
         let target = Target::Tag(tag.clone());
-        match self.images.write_manifest(&target, &manifest, &condition).await {
+        match content::write_manifest(&*self.images, &target, &manifest, &condition, &[]).await {
             // Somebody else keeps it.
             Ok(()) | Err(RepositoryError::Condition { .. }) => Ok(()),
             Err(source) => Err(self.tag_error(&tag, source)),

@@ -9,6 +9,7 @@ use cairn_oci::{Digest, Tag};
 use cairn_store::{Condition, RawManifest, RepositoryError, Target};
 
 use crate::class::Class;
+use crate::content;
 use crate::entry::Mode;
 use crate::image::{self, ImageError};
 use crate::name::{Channel, Version};
@@ -283,11 +284,8 @@ impl Ledger {
             (false, None) if capabilities.conditions => Condition::IfAbsent,
             (false, None) => Condition::Always,
         };
-        let written = self
-            .images
-            .write_manifest(&Target::Tag(tag.clone()), manifest, &condition)
-            .await;
-        match written {
+        let target = Target::Tag(tag.clone());
+        match content::write_manifest(&*self.images, &target, manifest, &condition, &[]).await {
             Err(
                 RepositoryError::Condition {
                     found: Some(found), ..
@@ -325,11 +323,8 @@ impl Ledger {
             (true, None) => Condition::IfAbsent,
             (true, Some(found)) => Condition::IfMatch(found),
         };
-        match self
-            .images
-            .write_manifest(&Target::Tag(tag.clone()), &manifest, &condition)
-            .await
-        {
+        let target = Target::Tag(tag.clone());
+        match content::write_manifest(&*self.images, &target, &manifest, &condition, &[]).await {
             // Somebody else was there: the next round reads the ledger and the tag again.
             Err(RepositoryError::Condition { .. }) => Ok(false),
             Ok(()) => Ok(true),

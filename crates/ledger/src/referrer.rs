@@ -20,7 +20,7 @@ use crate::fold::Record;
 /// The media type of a bundle, and the artifact type of the manifest that carries it.
 pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// How often a fallback index is read and written again when others write it too.
-const FALLBACK_ROUNDS: usize = 8;
+const FALLBACK_ROUNDS: usize = 32;
 /// Most pages of a list of referrers.
 const PAGE_LIMIT: usize = 1_000;
 
@@ -142,11 +142,11 @@ impl Referrer {
     pub async fn write(&self, images: &dyn Repository, subject: &Descriptor) -> Result<(), RepositoryError> {
         let target = Target::Digest(self.manifest.digest());
         if images.stat_manifest(&target).await?.is_none() {
-            content::write(images, &self.content).await?;
-            content::write(images, &Bytes::from_static(b"{}")).await?;
-            images
-                .write_manifest(&target, &self.manifest, &Condition::Always)
-                .await?;
+            let parts = [self.content.clone(), Bytes::from_static(b"{}")];
+            for part in &parts {
+                content::write(images, part).await?;
+            }
+            content::write_manifest(images, &target, &self.manifest, &Condition::Always, &parts).await?;
         }
         let capabilities = images.capabilities().await?;
         if capabilities.referrers == Referrers::FallbackTag && !self.is_listed(images, subject).await? {
@@ -203,11 +203,15 @@ impl Referrer {
                 .write_manifest(&Target::Tag(tag.clone()), &index, &condition)
                 .await
             {
-                Err(RepositoryError::Condition { .. }) => {}
-                done => return done,
+                // Without conditions, somebody else may have written it in between: it is read again.
+                Ok(()) | Err(RepositoryError::Condition { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Err(RepositoryError::Protocol {
+            repository: images.label(),
+            detail: format!("the list of referrers at the tag {tag} does not stay as written"),
+        })
     }
 
     /// The fallback index with this referrer; none if it has it, or if what is there is not such an index.

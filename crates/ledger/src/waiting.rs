@@ -354,14 +354,15 @@ impl Ledger {
         let bytes = pack::write(std::iter::once(envelope.bytes()));
         let layer = pack::descriptor(&bytes);
         let tag = tag(&envelope.name(), &layer.digest);
-        for blob in [&bytes, &Bytes::from_static(b"{}")] {
-            content::write(&*self.home, blob)
+        let parts = [bytes, Bytes::from_static(b"{}")];
+        for part in &parts {
+            content::write(&*self.home, part)
                 .await
                 .map_err(|source| self.write_failed(source))?;
         }
         let manifest = RawManifest::new(media_type::MANIFEST, manifest(layer));
-        self.home
-            .write_manifest(&Target::Tag(tag.clone()), &manifest, &Condition::Always)
+        let target = Target::Tag(tag.clone());
+        content::write_manifest(&*self.home, &target, &manifest, &Condition::Always, &parts)
             .await
             .map_err(|source| self.write_failed(source))?;
         Ok(tag)

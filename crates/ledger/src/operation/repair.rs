@@ -4,6 +4,7 @@ use cairn_oci::Digest;
 use cairn_store::{Condition, RepositoryError, Target};
 
 use super::{OperationError, plan};
+use crate::content;
 use crate::name::Channel;
 use crate::open::{Ledger, Opened};
 use crate::project::ProjectError;
@@ -96,7 +97,7 @@ impl Ledger {
                 (true, Some(found)) => Condition::IfMatch(found),
             };
             let target = Target::Tag(tag.clone());
-            match self.images.write_manifest(&target, &manifest, &condition).await {
+            match content::write_manifest(&*self.images, &target, &manifest, &condition, &[]).await {
                 // Read again: the next round sees whether it stayed.
                 Ok(()) | Err(RepositoryError::Condition { .. }) => opened = self.look_again(&opened).await?,
                 Err(source) => return Err(self.tag_error(&tag, source)),

@@ -1,150 +1,196 @@
-//! Every write of every operation is broken, in every way: afterwards the same command completes.
+//! Every write of every operation is broken, in every way: afterwards the same command completes. The matrix itself is in
+//! `matrix.rs`; over HTTP it runs in `tests/faults.rs` of the workspace.
 
-use cairn_ledger::authority::Authority;
-use cairn_ledger::key::Signer as _;
-use cairn_ledger::operation::*;
-use cairn_ledger::query;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
+use cairn_ledger::operation::OperationError;
+use cairn_oci::{Digest, RepositoryName};
+use cairn_store::error::MissingBlob;
+use cairn_store::{
+    ByteStream, Condition, Directory, Memory, Overlay, RawManifest, Repository, RepositoryError, Store,
+    Target, Written,
+};
+
+use crate::late::Late;
+use crate::matrix::{ALL, Care, break_every_write};
 use crate::support::*;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Initialise,
-    Release,
-    Promote,
-    Rollback,
-    Resume,
-}
+const EVERY: [Fault; 3] = [Fault::Refused, Fault::Lost, Fault::Done];
 
-const ALL: [Operation; 5] = [
-    Operation::Initialise,
-    Operation::Release,
-    Operation::Promote,
-    Operation::Rollback,
-    Operation::Resume,
-];
-
-impl Operation {
-    /// A world in which the operation makes sense.
-    async fn world(self, plain: bool) -> World {
-        let mut world = World::new();
-        if plain {
-            world = world.through(Plain::new(world.repo.clone()));
-        }
-        world.image("3").await;
-        if self == Self::Initialise {
-            return world;
-        }
-        world.init().await;
-        world.release("1", &["prod"]).await;
-        world.release("2", &["prod", "staging"]).await;
-        if self == Self::Resume {
-            world.rollback("prod").await;
-        }
-        world
-    }
-
-    async fn run(self, world: &World) -> Result<(), String> {
-        let text = |error: OperationError| format!("{error:?}");
-        if self == Self::Initialise {
-            let authority = Authority::single(world.key.key().clone());
-            return world
-                .ledger
-                .initialise(&world.context(), authority)
-                .await
-                .map(drop)
-                .map_err(text);
-        }
-        let opened = world.ledger.open(&cairn_ledger::TrustPolicy::default()).await;
-        let opened = opened.map_err(|error| format!("{error:?}"))?;
-        let context = world.context();
-        let done = match self {
-            Self::Initialise => return Ok(()),
-            Self::Release => {
-                let digest = image(&*World::new().repo, "3").await.digest();
-                world
-                    .ledger
-                    .release(&opened, &context, &release("3", digest, &["prod", "blue"]))
-                    .await
-            }
-            Self::Promote => {
-                let request = PromoteRequest {
-                    version: version("1"),
-                    channels: channels(&["staging"]),
-                    resume: false,
-                };
-                world.ledger.promote(&opened, &context, &request).await
-            }
-            Self::Rollback => world.ledger.rollback(&opened, &context, &back("prod")).await,
-            Self::Resume => world.ledger.resume(&opened, &context, &channel("prod")).await,
-        };
-        done.map(drop).map_err(text)
-    }
-
-    /// What must hold at the end: kinds of entries in order, and what the channels show.
-    async fn end(self, world: &World) -> (Vec<String>, Vec<(String, String, bool)>) {
-        let opened = world.open().await;
-        let kinds = query::history(&opened, None)
-            .iter()
-            .map(|row| row.kind.to_string())
-            .collect();
-        let state = opened.state().unwrap();
-        let shows = state.channels.iter().filter_map(|(name, channel)| {
-            let shown = channel.shows.as_ref()?;
-            Some((name.to_string(), shown.label(), channel.hold.is_some()))
-        });
-        (kinds, shows.collect())
-    }
-}
-
-async fn break_every_write(plain: bool) {
-    for operation in ALL {
-        let whole = operation.world(plain).await;
-        operation.run(&whole).await.unwrap();
-        let expected = operation.end(&whole).await;
-        for fault in [Fault::Refused, Fault::Lost, Fault::Done] {
-            for dies in [false, true] {
-                let mut writes = 0;
-                loop {
-                    let world = operation.world(plain).await;
-                    let before = world.open().await.view().records().len();
-                    let faulty = Faulty::new(world.repo.clone(), writes, fault, dies);
-                    let broken = operation.run(&world.through(faulty.clone())).await;
-                    let label = format!("{operation:?} write {writes} {fault:?} dies {dies} plain {plain}");
-                    if !faulty.has_struck() {
-                        broken.unwrap();
-                        break;
-                    }
-                    let appended = world.open().await.view().records().len() - before;
-                    assert!(
-                        broken.is_err() || appended == 1,
-                        "{label}: acknowledged and not there"
-                    );
-                    let again = world.through(world.repo.clone());
-                    operation
-                        .run(&again)
-                        .await
-                        .unwrap_or_else(|error| panic!("{label}: {error}"));
-                    assert_eq!(operation.end(&world).await, expected, "{label}");
-                    let report = world.audit().await;
-                    assert!(report.ok, "{label}: {report:?}");
-                    writes += 1;
-                }
-                let least = if operation == Operation::Resume { 3 } else { 2 };
-                assert!(writes >= least, "{operation:?} made only {writes} writes");
-            }
-        }
-    }
+fn memory() -> Repo {
+    let name: RepositoryName = "team/web".parse().unwrap();
+    Arc::new(Memory::new().open(&name))
 }
 
 #[tokio::test]
 async fn g14_every_write_broken_in_linear_mode_leaves_a_command_that_completes() {
-    break_every_write(false).await;
+    break_every_write("memory, linear", Care::Thorough, async || memory()).await;
 }
 
 #[tokio::test]
 async fn g14_every_write_broken_in_causal_mode_leaves_a_command_that_completes() {
-    break_every_write(true).await;
+    break_every_write("memory, causal", Care::Thorough, async || {
+        Plain::new(memory()) as Repo
+    })
+    .await;
+}
+
+/// One store, and in it a new repository each time.
+struct Disk {
+    directory: Directory,
+    number: AtomicU64,
+    _path: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let path = quick_directory();
+        Self {
+            directory: Directory::open(path.path().join("store")).unwrap(),
+            number: AtomicU64::new(0),
+            _path: path,
+        }
+    }
+
+    async fn fresh(&self) -> Repo {
+        let number = self.number.fetch_add(1, Ordering::SeqCst);
+        let name = format!("team/web-{number}").parse().unwrap();
+        self.directory.repository(&name).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn g14_every_write_broken_on_disk_leaves_a_command_that_completes() {
+    let disk = Disk::new();
+    break_every_write("disk, linear", Care::Twice, async || disk.fresh().await).await;
+}
+
+#[tokio::test]
+async fn g14_every_write_broken_on_disk_in_causal_mode_leaves_a_command_that_completes() {
+    let disk = Disk::new();
+    break_every_write("disk, causal", Care::Twice, async || {
+        Plain::new(disk.fresh().await) as Repo
+    })
+    .await;
+}
+
+/// Each seed is another registry: other lists that are old, cut off and unsorted, other answers that are lost, other late writes. And
+/// beside that, the write number `at` is broken.
+#[tokio::test]
+async fn g14_every_write_broken_on_a_bad_registry_leaves_a_command_that_completes() {
+    for operation in ALL {
+        let whole = operation.world(Plain::new(memory())).await;
+        operation.run(&whole).await.unwrap();
+        let expected = operation.end(&whole).await;
+        for (number, fault) in EVERY.iter().enumerate() {
+            for at in 0..12 {
+                let seed = at * 3 + number as u64;
+                let label = format!("{operation:?} write {at} {fault:?} seed {seed}");
+                let world = operation.world(Plain::new(memory())).await;
+                let late = Late::new(world.repo.clone(), seed, if at % 3 == 0 { 6 } else { 1000 });
+                let faulty = Faulty::new(late.clone(), at, *fault, seed.is_multiple_of(2));
+                let broken = operation.run(&world.through(faulty.clone())).await;
+                // The same command, until it says that it is done.
+                let mut done = broken.is_ok();
+                for _ in 0..20 {
+                    done = done || operation.run(&world.through(late.clone())).await.is_ok();
+                }
+                assert!(done, "{label}: it never completed");
+                late.calm().await;
+                let again = operation.run(&world.through(world.repo.clone())).await;
+                again.unwrap_or_else(|error| panic!("{label}: {error}"));
+                let end = operation.end(&world).await;
+                assert_eq!(
+                    (&end.shows, &end.tags),
+                    (&expected.shows, &expected.tags),
+                    "{label}"
+                );
+                let report = world.audit().await;
+                assert!(report.ok, "{label}: {report:?}");
+            }
+        }
+    }
+}
+
+/// A registry that loses sight of blobs: so many writes of manifests are refused for it, and some blobs until they are written again.
+#[derive(Debug)]
+struct Blind {
+    inner: Repo,
+    refusals: AtomicU64,
+    needs_blob: bool,
+}
+
+#[async_trait]
+impl Overlay for Blind {
+    fn below(&self) -> &dyn Repository {
+        &*self.inner
+    }
+
+    async fn write_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        content: ByteStream,
+    ) -> Result<Written, RepositoryError> {
+        if self.needs_blob && self.refusals.load(Ordering::SeqCst) == 1 {
+            self.refusals.store(0, Ordering::SeqCst);
+        }
+        self.inner.write_blob(digest, size, content).await
+    }
+
+    async fn write_manifest(
+        &self,
+        target: &Target,
+        manifest: &RawManifest,
+        condition: &Condition,
+    ) -> Result<(), RepositoryError> {
+        let left = self.refusals.load(Ordering::SeqCst);
+        if left > 0 {
+            if !self.needs_blob || left > 1 {
+                self.refusals.store(left - 1, Ordering::SeqCst);
+            }
+            return Err(RepositoryError::BlobUnknown {
+                manifest: manifest.digest(),
+                blob: MissingBlob::Unnamed,
+            });
+        }
+        self.inner.write_manifest(target, manifest, condition).await
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_loses_sight_of_a_blob_gets_it_again() {
+    for (refusals, needs_blob, completes) in [
+        (1, false, true),
+        (3, false, true),
+        (2, true, true),
+        (u64::MAX, false, false),
+    ] {
+        for plain in [false, true] {
+            let mut world = World::new();
+            if plain {
+                world = world.through(Plain::new(world.repo.clone()));
+            }
+            world.init().await;
+            let digest = world.image("1").await;
+            let through = world.through(Arc::new(Blind {
+                inner: world.repo.clone(),
+                refusals: AtomicU64::new(refusals),
+                needs_blob,
+            }));
+            let opened = through.open().await;
+            let request = release("1", digest, &["prod"]);
+            let done = through
+                .ledger
+                .release(&opened, &through.context(), &request)
+                .await;
+            assert_eq!(done.is_ok(), completes, "{refusals} {needs_blob}: {done:?}");
+            let there = world.open().await.view().records().len();
+            assert_eq!(there, 1 + usize::from(completes));
+        }
+    }
 }
 
 #[tokio::test]

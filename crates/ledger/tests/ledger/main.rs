@@ -5,6 +5,10 @@
     clippy::panic,
     reason = "helpers of tests fail like the tests themselves"
 )]
+#![expect(
+    clippy::print_stdout,
+    reason = "tests say how much they tried, and what to try again"
+)]
 
 mod answers;
 mod audits;
@@ -12,6 +16,7 @@ mod batch;
 mod build_records;
 mod bundle;
 mod causal;
+mod checker;
 mod copy;
 mod faults;
 mod fixtures;
@@ -21,6 +26,7 @@ mod glass;
 mod golden;
 mod hostile;
 mod late;
+mod matrix;
 mod model;
 mod prune;
 mod races;

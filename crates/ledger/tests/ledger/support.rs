@@ -239,6 +239,13 @@ pub(crate) fn back_to(name: &str, target: &str) -> RollbackRequest {
     }
 }
 
+/// A directory in memory where there is one: what is tried in it is not whether a flush reaches a disk.
+pub(crate) fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// The blobs of an image that contains `text`, and its manifest.
 pub(crate) async fn image(repo: &dyn Repository, text: &str) -> RawManifest {
     let config = put(repo, format!("{{\"text\":\"{text}\"}}")).await;

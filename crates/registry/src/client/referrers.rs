@@ -2,6 +2,7 @@
 //! Referrers API").
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cairn_oci::{Descriptor, Digest, Document, Index, MediaType, Tag, json, manifest, media_type};
 use cairn_store::{Condition, Page, RawManifest, Referrers, ReferrersPage, RepositoryError, Target};
@@ -10,6 +11,7 @@ use oci_spec::distribution::ErrorCode;
 
 use super::lists::{Fetched, cause};
 use super::remote::Remote;
+use super::retry::Retries;
 use crate::wire::{Query, Route};
 
 /// What registries answer that have no list of referrers: the specification's 404, and what others say of paths that they do
@@ -22,7 +24,13 @@ const NO_LIST: [StatusCode; 5] = [
     StatusCode::NOT_IMPLEMENTED,
 ];
 /// How often an index is read, changed and written until it is seen to hold the change.
-const ROUNDS: usize = 4;
+const ROUNDS: u32 = 32;
+/// The wait between those rounds: the longer, the more others write the same index.
+const BETWEEN: Retries = Retries {
+    attempts: ROUNDS,
+    first: Duration::from_millis(4),
+    longest: Duration::from_millis(250),
+};
 
 impl Remote {
     /// Asks for the referrers of something that has none.
@@ -178,8 +186,11 @@ impl Remote {
         Ok(document.and_then(|document| document.subject().map(|subject| subject.digest)))
     }
 
-    /// Reads, changes and writes an index until reading it shows that there is nothing to change. Another
-    /// client that does so at the same moment can still take our entry away: that is why registries should keep the list.
+    /// Reads, changes and writes an index until reading it shows that there is nothing to change.
+    ///
+    /// Clients that do so at the same moment take each other's entries away. So each waits a while before it looks again, another
+    /// while than the others; and puts back what it saw before and somebody has overwritten. Whoever comes last has seen most.
+    /// What is lost all the same is found by `audit`: that is why registries should keep the list.
     async fn change_fallback(
         &self,
         subject: &Digest,
@@ -187,9 +198,14 @@ impl Remote {
     ) -> Result<(), RepositoryError> {
         let _one_at_a_time = self.host.fallback.lock().await;
         let target = fallback_tag(subject)?;
-        for _ in 0..ROUNDS {
+        let mut seen: Vec<Descriptor> = Vec::new();
+        for round in 1..=ROUNDS {
             let (mut manifests, annotations) = self.fallback(subject).await?;
-            if !change(&mut manifests) {
+            let lost = self.lost(&seen, &manifests).await?;
+            let is_whole = lost.is_empty();
+            manifests.extend(lost);
+            seen.clone_from(&manifests);
+            if !change(&mut manifests) && is_whole {
                 return Ok(());
             }
             let index = Index {
@@ -208,10 +224,32 @@ impl Remote {
                 });
             }
             self.put(&target, &index, &Condition::Always).await?;
+            if round > 1 {
+                let pauses = &self.host.transport.config().pauses;
+                pauses
+                    .wait(BETWEEN.back_off(round - 1, None, pauses.random()))
+                    .await;
+            }
         }
         Err(self.protocol(format!(
             "the list of referrers of {subject} does not stay as written"
         )))
+    }
+
+    /// What was on the list before, is not on it now, and is still there: nobody has deleted it.
+    async fn lost(
+        &self,
+        seen: &[Descriptor],
+        now: &[Descriptor],
+    ) -> Result<Vec<Descriptor>, RepositoryError> {
+        let mut lost = Vec::new();
+        for entry in seen {
+            let is_listed = now.iter().any(|one| one.digest == entry.digest);
+            if !is_listed && self.head_manifest(&Target::Digest(entry.digest)).await?.is_some() {
+                lost.push(entry.clone());
+            }
+        }
+        Ok(lost)
     }
 }
 
