@@ -162,7 +162,7 @@ fn merge(mut heads: heads::Heads, known: &Arc<Known>) -> View {
     view.findings = heads.findings;
     view.covered = heads.covered;
     view.seen = heads.seen;
-    let mut left_out = heads::Findings::default();
+    let mut left_out = LeftOut::default();
     for other in others {
         let short = head::short(&other.info.digest);
         if view.contains(&other) {
@@ -172,15 +172,22 @@ fn merge(mut heads: heads::Heads, known: &Arc<Known>) -> View {
             view.heads.push(other.info.clone());
         }
     }
-    view.findings.extend(left_out.into_all());
+    view.findings.extend(left_out.findings.into_all());
     for head in &view.heads {
         view.covered.remove(&head::short(&head.digest));
     }
     view
 }
 
+/// What was not taken in: each entry is told once, in however many heads it stands.
+#[derive(Default)]
+struct LeftOut {
+    told: BTreeSet<EntryName>,
+    findings: heads::Findings,
+}
+
 /// Whether anything of it was taken.
-fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut heads::Findings) -> bool {
+fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut LeftOut) -> bool {
     let mut is_taken = false;
     for record in view.beyond(other).cloned().collect::<Vec<_>>() {
         if view.has(&record.name) {
@@ -194,8 +201,10 @@ fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut heads::Findi
         } else {
             Some("its key is no longer allowed".to_owned())
         };
-        if let Some(why) = why {
-            left_out.add("entry-left-out", &record.name, format!("left out: {why}"));
+        if let Some(why) = why.filter(|_| left_out.told.insert(record.name)) {
+            left_out
+                .findings
+                .add("entry-left-out", &record.name, format!("left out: {why}"));
         }
     }
     is_taken
