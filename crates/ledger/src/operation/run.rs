@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cairn_oci::{Digest, Reference};
 
 use crate::append::Commit;
+use crate::class::Class;
 use crate::entry::{EntryName, Kind};
 use crate::envelope::Envelope;
 use crate::fold::{Outcome, Subject, Why};
@@ -238,17 +239,13 @@ impl Ledger {
             plan(&now)?;
             return Err(error);
         }
+        let (opened, first, checked) = self.check_target(opened, first, &plan).await?;
         let envelope = match &first.entry {
-            Some(entry) => Some((self.check_image(&first).await?, entry)),
-            None => None,
-        };
-        let (checked, envelope) = match envelope {
-            Some((checked, entry)) => {
+            Some(entry) => {
                 let entry = entry.clone().shortened();
-                let envelope = entry.sign(context.signer).map_err(OperationError::Entry)?;
-                (checked, Some(envelope))
+                Some(entry.sign(context.signer).map_err(OperationError::Entry)?)
             }
-            None => (None, None),
+            None => None,
         };
         let planned = Planned {
             plan: first,
@@ -350,6 +347,29 @@ impl Ledger {
                 .map_err(OperationError::Tags),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that what would be shown is there. What is missing may only have been pruned by an entry that is newer than the view:
+    /// then the plan is another one.
+    async fn check_target(
+        &self,
+        opened: Opened,
+        first: Plan,
+        plan: &impl Fn(&Opened) -> Result<Plan, OperationError>,
+    ) -> Result<(Opened, Plan, Option<Parts>), OperationError> {
+        let error = match self.check_image(&first).await {
+            Ok(checked) => return Ok((opened, first, checked)),
+            Err(error) if error.class() == Class::Integrity => error,
+            Err(error) => return Err(error),
+        };
+        let now = self.reopen(&opened).await.map_err(OperationError::Open)?;
+        let again = plan(&now)?;
+        let is_same = again.entry.is_some() && again.digest == first.digest;
+        if is_same || !again.lacks.is_empty() {
+            return Err(error);
+        }
+        let checked = self.check_image(&again).await?;
+        Ok((now, again, checked))
     }
 
     /// Everything that would be shown must be there before anything is appended.

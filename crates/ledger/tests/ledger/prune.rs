@@ -249,3 +249,36 @@ async fn a_seal_is_asked_for_before_a_tag_is_deleted() {
         .unwrap();
     assert_eq!((dropped.tags, dropped.left.len()), (0, 3), "{dropped:?}");
 }
+
+#[tokio::test]
+async fn a_target_that_was_pruned_since_the_ledger_was_read_is_passed_over() {
+    let store = World::new();
+    let world = store.through(Plain::new(store.repo.clone()));
+    world.init().await;
+    for name in ["1", "2", "3"] {
+        world.release(name, &["prod"]).await;
+    }
+    let stale = world.open().await;
+    let opened = world.open().await;
+    let pruned = world
+        .ledger
+        .prune(&opened, &world.context(), &retention(1, 0))
+        .await
+        .unwrap();
+    world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
+    let error = world
+        .ledger
+        .rollback(&stale, &world.context(), &back("prod"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OperationError::NoWayBack { .. }), "{error:?}");
+    // Its image is made and released again: then there is a way back.
+    world.release("1", &[]).await;
+    let done = world
+        .ledger
+        .rollback(&stale, &world.context(), &back("prod"))
+        .await
+        .unwrap();
+    assert_eq!(done.channels[0].now.as_ref().unwrap().label(), "1");
+    assert!(world.audit().await.ok);
+}
