@@ -77,6 +77,34 @@ fn each_row_of_the_catalogue_has_a_test_of_its_name() {
     );
 }
 
+/// Every test that the second table names.
+#[test]
+fn each_fault_of_the_ledger_has_the_tests_that_are_listed() {
+    let mut all = BTreeSet::new();
+    for directory in ["crates", "tests"] {
+        functions(&workspace().join(directory), &mut all);
+    }
+    let text = std::fs::read_to_string(workspace().join("tests/README.md")).unwrap();
+    let table = text.split("| of the ledger | tests |").nth(1).expect("a table");
+    let rows: Vec<_> = table
+        .lines()
+        .skip(2)
+        .take_while(|row| row.starts_with('|'))
+        .collect();
+    assert!(rows.len() >= 16, "{} rows", rows.len());
+    for row in rows {
+        let (_, tests) = row
+            .trim_end_matches(" |")
+            .rsplit_once(" | ")
+            .expect("two columns");
+        let tests: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            assert!(all.contains(test), "there is no test {test}: {row}");
+        }
+    }
+}
+
 /// The endpoints of distribution-spec 1.1.1.
 const ENDPOINTS: [&str; 16] = [
     "end-1", "end-2", "end-3", "end-4a", "end-4b", "end-5", "end-6", "end-7", "end-8a", "end-8b", "end-9",

@@ -4,16 +4,21 @@
 use rustix::process::Signal;
 
 use super::{clean_or_incomplete, completed, history, prod};
-use crate::harness::{Cut, Output, Project, Proxy, Sandbox};
+use crate::harness::{Cut, Output, Project, Proxy, Random, Sandbox};
 use crate::peers::registry::DockerRegistry;
 
 /// More requests than any command makes.
 const MANY: usize = 200;
 
+/// Where each round takes seconds, one request of so many is tried, and other ones each time.
+const SAMPLE: u64 = 7;
+
 /// A client, a proxy, a server.
 struct World {
     sandbox: Sandbox,
     proxy: Proxy,
+    /// Chooses the steps; without it, all are tried.
+    random: Option<Random>,
     _server: Box<dyn std::any::Any>,
 }
 
@@ -25,6 +30,7 @@ impl World {
         Self {
             sandbox: Sandbox::new(),
             proxy,
+            random: None,
             _server: Box::new((server, registry)),
         }
     }
@@ -36,7 +42,26 @@ impl World {
         Some(Self {
             sandbox,
             proxy: Proxy::start(registry.host()),
+            random: None,
             _server: Box::new(registry),
+        })
+    }
+
+    /// With some of the steps only.
+    fn sampled(self) -> Self {
+        let random = Some(Random::new());
+        Self { random, ..self }
+    }
+
+    /// The numbers of the requests that are tried.
+    fn steps(&self) -> impl Iterator<Item = usize> {
+        let mut random = self.random.clone();
+        let mut step = 0;
+        std::iter::from_fn(move || {
+            step += 1 + random
+                .as_mut()
+                .map_or(0, |random| random.below(2 * SAMPLE) as usize);
+            (step < MANY).then_some(step)
         })
     }
 
@@ -56,14 +81,14 @@ impl World {
         mut prepare: impl FnMut(usize) -> [String; N],
         mut check: impl FnMut(&[String; N], &str),
     ) {
-        for step in 1..MANY {
+        for step in self.steps() {
             let arguments = prepare(step);
             let mut command = self.sandbox.command(&arguments);
             let run = self.proxy.interrupt(&mut command, step, cut, signal);
             let Some(at) = run.at else {
                 run.output.ok();
                 assert!(step > 5, "only {step} requests: nothing was tried");
-                println!("{arguments:?}: {} steps, {cut:?}", step - 1);
+                println!("{arguments:?}: less than {step} steps, {cut:?}");
                 return;
             };
             let about = format!("stopped {cut:?} request {step}, {at}");
@@ -230,5 +255,19 @@ fn interrupted_rollback_before_each_request() {
 fn g14_killed_rollback_before_each_request_where_the_last_writer_wins() {
     if let Some(world) = World::causal() {
         rollback(&world, Cut::Before, Signal::KILL);
+    }
+}
+
+#[test]
+fn killed_release_before_some_requests_where_the_last_writer_wins() {
+    if let Some(world) = World::causal() {
+        next_release(&world.sampled(), Cut::Before, Signal::KILL);
+    }
+}
+
+#[test]
+fn killed_release_after_some_requests_where_the_last_writer_wins() {
+    if let Some(world) = World::causal() {
+        next_release(&world.sampled(), Cut::After, Signal::KILL);
     }
 }
