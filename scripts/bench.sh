@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(umoci buildah skopeo runc docker-registry pigz strace)
+packages=(umoci buildah mmdebstrap skopeo runc docker-registry pigz strace)
 
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 export PATH="$target/bench-tools:$PATH"

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+mod archive;
 mod buildkit;
 mod floor;
 mod generate;
@@ -17,6 +18,7 @@ mod input;
 mod ledger;
 mod load;
 mod measure;
+mod packages;
 mod server;
 mod tables;
 mod transfer;
@@ -28,9 +30,10 @@ use measure::{Promise, Runs};
 type Result<T> = std::result::Result<T, String>;
 
 /// The peers, and what each is measured at.
-const PEERS: [(&str, &str); 11] = [
+const PEERS: [(&str, &str); 12] = [
     ("umoci", "packing"),
-    ("buildah", "packing, rebuilding, pushing a change"),
+    ("buildah", "packing, rebuilding, pushing a change, packages"),
+    ("mmdebstrap", "packages"),
     ("buildkitd", "packing, rebuilding, pushing a change"),
     ("crane", "pushing and pulling, moving a tag"),
     ("regctl", "pushing and pulling"),
@@ -46,11 +49,11 @@ const PEERS: [(&str, &str); 11] = [
 ];
 
 /// The tables, by the names that `--rows` takes.
-const ROWS: [&str; 9] = [
-    "pack", "noop", "change", "cold", "memory", "transfer", "rollback", "ledger", "server",
+const ROWS: [&str; 10] = [
+    "pack", "noop", "change", "cold", "memory", "transfer", "packages", "rollback", "ledger", "server",
 ];
 
-const USAGE: &str = "usage: cairn-benches CAIRN [--runs N] [--rows pack,noop,change,cold,memory,transfer,rollback,ledger,server] [--quick] \
+const USAGE: &str = "usage: cairn-benches CAIRN [--runs N] [--rows pack,noop,change,cold,memory,transfer,packages,rollback,ledger,server] [--quick] \
                      [--inputs DIRECTORY] [--input TREE] [--out FILE]";
 
 struct Options {
@@ -133,6 +136,9 @@ fn run(options: &Options) -> Result<()> {
         let many = Tree::many(&options.inputs, options.quick)?;
         report.add(format!("\nInputs: {big}; {many}\n"));
         bench.builds(&big, &many, &wanted, &mut report)?;
+    }
+    if wanted("packages") {
+        bench.packages(&options.inputs, &mut report)?;
     }
     if wanted("rollback") {
         report.add(measure::table(

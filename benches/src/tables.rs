@@ -48,7 +48,7 @@ impl Bench {
         Ok(())
     }
 
-    fn slow(&self) -> Runs {
+    pub(crate) fn slow(&self) -> Runs {
         Runs::new(self.runs.min(SLOW_RUNS))
     }
 
@@ -410,7 +410,7 @@ pub(crate) fn size_note(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-fn verdict(kept: bool) -> &'static str {
+pub(crate) fn verdict(kept: bool) -> &'static str {
     if kept { "kept" } else { "NOT KEPT" }
 }
 

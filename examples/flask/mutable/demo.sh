@@ -68,12 +68,10 @@ play 1 >/dev/null
 say "version 1:" "$(ask)"
 play 2 >/dev/null
 say "version 2:" "$(ask)"
-# Somebody who logged in, in a hurry: a file that the playbook knows nothing of changes what the application says.
-cat >"$host/usr/lib/python3/dist-packages/sitecustomize.py" <<'EDIT'
-import flask
-
-run = flask.Flask.make_response
-flask.Flask.make_response = lambda self, answer: run(self, str(answer).replace("Hello", "Goodbye"))
+# Somebody who logged in, in a hurry: the playbook knows nothing of the files of packages.
+cat >>"$host/usr/lib/python3/dist-packages/flask/__init__.py" <<'EDIT'
+respond = Flask.make_response
+Flask.make_response = lambda self, answer: respond(self, str(answer).replace("Hello", "Goodbye"))
 EDIT
 in_machine start-stop-daemon --stop --quiet --retry 5 --pidfile /run/hello.pid
 play 2 >/dev/null
