@@ -49,6 +49,7 @@ mod moving_tag;
 mod night;
 mod outputs;
 mod package_inputs;
+mod packages;
 mod peers;
 mod reading;
 mod rebuild;
