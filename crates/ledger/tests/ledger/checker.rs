@@ -96,7 +96,7 @@ struct Model {
 }
 
 impl Model {
-    fn of(records: &[Arc<Record>]) -> Self {
+    fn of<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Self {
         let mut model = Self::default();
         let mut names = BTreeSet::new();
         for record in records {
@@ -412,7 +412,7 @@ impl Play {
         assert!(other.view().names().eq(names.iter().copied()), "readers differ");
         assert_eq!(other.state(), stranger.state(), "readers differ");
         let state = stranger.state().unwrap();
-        assert_eq!(Model::told(state), Model::of(stranger.view().records()));
+        assert_eq!(Model::told(state), Model::of(stranger.view().records().iter()));
         for channel in state.channels.values() {
             let way = channel.trail.iter().chain(&channel.shows);
             for shown in way.filter(|shown| !state.is_pruned(&shown.digest)) {
