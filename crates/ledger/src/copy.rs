@@ -12,7 +12,7 @@ use cairn_store::transfer::{Transfer, TransferError, Transferred, Watch};
 use cairn_store::{Condition, RawManifest, Repository, RepositoryError, Target, Written};
 
 use crate::class::Class;
-use crate::content::ContentError;
+use crate::content::{self, ContentError};
 use crate::entry::{EntryName, Mode};
 use crate::head;
 use crate::keep;
@@ -483,7 +483,7 @@ impl Ledger {
                 Condition::Always
             }
         };
-        match self.home.write_manifest(&target, manifest, &condition).await {
+        match content::write_manifest(&*self.home, &target, manifest, &condition, &[]).await {
             Ok(()) => Ok(()),
             Err(RepositoryError::Condition { found, .. }) if found == Some(manifest.digest()) => Ok(()),
             Err(RepositoryError::Condition { .. }) => Err(raced()),
@@ -505,11 +505,8 @@ impl Ledger {
         if found.is_some_and(|found| found.digest == manifest.digest()) {
             return Ok(());
         }
-        let written = self
-            .home
-            .write_manifest(&target, manifest, &Condition::Always)
-            .await;
-        written.map_err(failed)
+        let written = content::write_manifest(&*self.home, &target, manifest, &Condition::Always, &[]);
+        written.await.map_err(failed)
     }
 }
 
@@ -568,9 +565,8 @@ async fn keep(to: &dyn Repository, manifest: &RawManifest, state: &State) -> Res
     let target = Target::Tag(tag.clone());
     let failed = |source| repository(to, &tag, source);
     if to.stat_manifest(&target).await.map_err(failed)?.is_none() {
-        to.write_manifest(&target, manifest, &Condition::Always)
-            .await
-            .map_err(failed)?;
+        let written = content::write_manifest(to, &target, manifest, &Condition::Always, &[]);
+        written.await.map_err(failed)?;
     }
     Ok(())
 }

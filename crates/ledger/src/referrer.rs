@@ -199,10 +199,8 @@ impl Referrer {
             let Some(index) = self.added_to(found.as_ref()) else {
                 return Ok(());
             };
-            match images
-                .write_manifest(&Target::Tag(tag.clone()), &index, &condition)
-                .await
-            {
+            let target = Target::Tag(tag.clone());
+            match content::write_manifest(images, &target, &index, &condition, &[]).await {
                 // Without conditions, somebody else may have written it in between: it is read again.
                 Ok(()) | Err(RepositoryError::Condition { .. }) => {}
                 Err(error) => return Err(error),

@@ -10,6 +10,7 @@ use cairn_store::{Condition, Target};
 
 use crate::append::{Commit, CommitError};
 use crate::authority::{Authority, Rules};
+use crate::content;
 use crate::entry::{Continues, Entry, EntryName, Kind, Mode, Move};
 use crate::envelope::Envelope;
 use crate::head;
@@ -292,11 +293,9 @@ impl Ledger {
                 .await
                 .map_err(failed)?;
             if let Some(manifest) = manifest {
-                let kept = self
-                    .home
-                    .write_manifest(&Target::Tag(tag), &manifest, &Condition::Always)
-                    .await;
-                kept.map_err(failed)?;
+                let tag = Target::Tag(tag);
+                let kept = content::write_manifest(&*self.home, &tag, &manifest, &Condition::Always, &[]);
+                kept.await.map_err(failed)?;
             }
         }
         let empty = Opened {

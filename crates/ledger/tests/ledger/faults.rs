@@ -1,11 +1,14 @@
 //! Every write of every operation is broken, in every way: afterwards the same command completes. The matrix itself is in
 //! `matrix.rs`; over HTTP it runs in `tests/faults.rs` of the workspace.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use cairn_ledger::operation::OperationError;
+use cairn_ledger::CopyOptions;
+use cairn_ledger::key::Signer as _;
+use cairn_ledger::operation::*;
 use cairn_oci::{Digest, RepositoryName};
 use cairn_store::error::MissingBlob;
 use cairn_store::{
@@ -190,6 +193,91 @@ async fn a_registry_that_loses_sight_of_a_blob_gets_it_again() {
             let there = world.open().await.view().records().len();
             assert_eq!(there, 1 + usize::from(completes));
         }
+    }
+}
+
+/// One that loses sight of the blobs of each manifest when it is tagged for the first time.
+#[derive(Debug)]
+struct BlindForTags(Repo, Mutex<BTreeSet<String>>);
+
+#[async_trait]
+impl Overlay for BlindForTags {
+    fn below(&self) -> &dyn Repository {
+        &*self.0
+    }
+
+    async fn write_manifest(
+        &self,
+        target: &Target,
+        manifest: &RawManifest,
+        condition: &Condition,
+    ) -> Result<(), RepositoryError> {
+        if let Target::Tag(tag) = target
+            && self.1.lock().unwrap().insert(tag.to_string())
+        {
+            return Err(RepositoryError::BlobUnknown {
+                manifest: manifest.digest(),
+                blob: MissingBlob::Unnamed,
+            });
+        }
+        self.0.write_manifest(target, manifest, condition).await
+    }
+}
+
+/// Every tag of a copied ledger, and the old heads of one that goes on, are written as those of every other operation.
+#[tokio::test]
+async fn a_registry_that_loses_sight_of_a_blob_gets_the_tags_of_a_copy_again() {
+    for plain in [false, true] {
+        let repo = || if plain { Plain::new(memory()) } else { memory() };
+        let from = World::over(repo());
+        from.init().await;
+        from.release("1", &["prod"]).await;
+        // An image that no version names has a tag of its own.
+        let found = from.image("by hand").await;
+        from.set_tag("prod", found).await;
+        let request = RecordRequest {
+            channel: channel("prod"),
+            found,
+        };
+        let opened = from.open().await;
+        from.ledger
+            .record(&opened, &from.context(), &request)
+            .await
+            .unwrap();
+        let to = World::over(repo());
+        let blind = Arc::new(BlindForTags(to.repo.clone(), Mutex::default()));
+        let through = to.through(blind.clone());
+        let options = CopyOptions::default();
+        let copied = from
+            .ledger
+            .copy_to(&from.open().await, &through.ledger, options)
+            .await;
+        assert!(copied.unwrap().changed);
+        let refused = blind.1.lock().unwrap().clone();
+        for prefix in ["1", "prod", "cairn-i-", "cairn-h"] {
+            assert!(
+                refused.iter().any(|tag| tag.starts_with(prefix)),
+                "{prefix}: {refused:?}"
+            );
+        }
+        assert_eq!(to.tag("prod").await, Some(found));
+        assert!(to.audit().await.ok);
+
+        let old = to.open().await;
+        let head = old.head().unwrap().digest;
+        let (key, context) = (key(3), through.context());
+        let authority = cairn_ledger::Authority::single(key.key().clone());
+        let context = Context {
+            signer: &key,
+            ..context
+        };
+        let begun = through
+            .ledger
+            .continue_from(&old, &context, authority, &head)
+            .await;
+        begun.unwrap();
+        let kept = to.tag(carry::old_tag(&head).as_str()).await;
+        assert_eq!(kept, Some(head));
     }
 }
 
