@@ -150,8 +150,18 @@ impl Audit<'_> {
                     .get(channel)
                     .is_some_and(|channel| channel.shows.is_some())
             };
-            if channel.is_some_and(|channel| !is_known(&channel)) {
-                let message = format!("no entry moved the channel of this name; the tag shows {shows}");
+            if channel.as_ref().is_some_and(|channel| !is_known(channel)) {
+                let channel = channel.and_then(|channel| state.channels.get(&channel));
+                let is_wanted = channel
+                    .zip(*digest)
+                    .is_some_and(|(channel, found)| channel.has_wanted(&found));
+                let message = if is_wanted {
+                    format!(
+                        "the channel of this name shows nothing; the tag shows {shows}, which an entry without effect wanted"
+                    )
+                } else {
+                    format!("no entry moved the channel of this name; the tag shows {shows}")
+                };
                 match self.options.other_tags {
                     OtherTags::Findings => self.find("tag-without-entry", tag, message),
                     OtherTags::Unchecked => self

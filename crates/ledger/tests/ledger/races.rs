@@ -242,3 +242,60 @@ async fn releases_and_rollbacks_at_once_end_with_tags_that_agree() {
     assert!(report.ok, "{report:?}");
     assert_eq!(report.checked.releases, 16);
 }
+
+/// Seed 3393 of the checker. In causal mode a pruning whose author had not seen the first move of a channel may come to stand before
+/// it; then the channel shows nothing although its tag was written. The image stays as long as the tag does, the audit says so, and
+/// the next move sets it right.
+#[tokio::test]
+async fn a_first_move_that_a_pruning_overtook_in_causal_mode_is_told_and_the_next_one_sets_it_right() {
+    let world = World::over(Plain::new(World::new().repo));
+    world.init().await;
+    for name in ["1", "2", "3"] {
+        world.release(name, &[]).await;
+    }
+    let stale = world.open().await;
+    world.try_promote("1", &["staging"], false).await.unwrap();
+    let image = world.tag("staging").await.unwrap();
+    let retention = Retention {
+        keep: 1,
+        ..Retention::default()
+    };
+    // Two entries make the longer head, which is the better one.
+    let pruned = world
+        .ledger
+        .prune(&stale, &world.context(), &retention)
+        .await
+        .unwrap();
+    assert_eq!(pruned.images.len(), 2);
+    world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
+    assert!(
+        world
+            .open()
+            .await
+            .state()
+            .unwrap()
+            .shows(&channel("staging"))
+            .is_none()
+    );
+    assert_eq!(world.tag("staging").await, Some(image));
+    let target = cairn_store::Target::Digest(image);
+    assert!(
+        world.repo.stat_manifest(&target).await.unwrap().is_some(),
+        "its tag keeps it"
+    );
+    let findings = world.audit().await.findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(
+        (findings[0].code, findings[0].subject.as_str()),
+        ("tag-without-entry", "staging")
+    );
+    assert!(
+        findings[0]
+            .message
+            .ends_with("which an entry without effect wanted"),
+        "{findings:?}"
+    );
+    world.release("4", &["staging"]).await;
+    assert_eq!(world.tag("staging").await, world.tag("4").await);
+    assert!(world.audit().await.ok);
+}
