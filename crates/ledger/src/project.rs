@@ -137,13 +137,15 @@ impl Ledger {
     pub(crate) async fn project(&self, opened: Opened, named: &Named) -> Result<Opened, ProjectError> {
         let mut opened = opened;
         for version in &named.versions {
-            self.project_version(&opened, version).await?;
+            if let Err(error) = self.project_version(&opened, version).await {
+                opened = self.unless_missed(&opened, error, |_| false).await?;
+                self.project_version(&opened, version).await?;
+            }
         }
         for _ in 0..ROUND_LIMIT {
             let mut settled = true;
             for channel in &named.channels {
                 settled &= self.settle_channel(&mut opened, channel).await?;
-                self.keep_shown(&opened, channel).await?;
             }
             let now = self.look_again(&opened).await?;
             let is_same = |channel: &Channel| shows(&opened, channel) == shows(&now, channel);
@@ -164,13 +166,56 @@ impl Ledger {
     /// Writes a channel's tag. What the view does not know may only be newer than the view: it counts as somebody's
     /// hand only if a view that was read after the tag does not know it either.
     async fn settle_channel(&self, opened: &mut Opened, channel: &Channel) -> Result<bool, ProjectError> {
-        match self.project_channel(opened, channel).await {
+        match self.show_channel(opened, channel).await {
             Err(ProjectError::UnknownTag { found, .. }) => {
                 *opened = self.look_again(opened).await?;
                 self.check_known(opened, channel, Some(found)).map(|()| false)
             }
-            settled => settled,
+            Err(error) => {
+                *opened = self.unless_moved_on(opened, channel, error).await?;
+                Ok(false)
+            }
+            Ok(settled) => Ok(settled),
         }
+    }
+
+    async fn show_channel(&self, opened: &Opened, channel: &Channel) -> Result<bool, ProjectError> {
+        let settled = self.project_channel(opened, channel).await?;
+        self.keep_shown(opened, channel).await?;
+        Ok(settled)
+    }
+
+    /// The ledger as it is now, if all that is wrong is a missing image that is not missed there: somebody may have pruned it since
+    /// the ledger was read.
+    async fn unless_missed(
+        &self,
+        opened: &Opened,
+        error: ProjectError,
+        is_missed: impl Fn(&Opened) -> bool,
+    ) -> Result<Opened, ProjectError> {
+        let is_missing = matches!(
+            &error,
+            ProjectError::Image {
+                source: ImageError::Manifest { .. },
+                ..
+            }
+        );
+        if !is_missing {
+            return Err(error);
+        }
+        let now = self.look_again(opened).await?;
+        if is_missed(&now) { Err(error) } else { Ok(now) }
+    }
+
+    /// The same for what a channel shows, which nobody can prune before the channel has moved on.
+    pub(crate) async fn unless_moved_on(
+        &self,
+        opened: &Opened,
+        channel: &Channel,
+        error: ProjectError,
+    ) -> Result<Opened, ProjectError> {
+        let is_missed = |now: &Opened| shows(opened, channel) == shows(now, channel);
+        self.unless_missed(opened, error, is_missed).await
     }
 
     pub(crate) async fn look_again(&self, opened: &Opened) -> Result<Opened, ProjectError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::class::Class;
 use crate::entry::{Entry, Kind};
 use crate::key::Signer;
 use crate::open::{Ledger, Opened};
@@ -81,10 +82,8 @@ impl Ledger {
     ) -> Result<Approved, OperationError> {
         let state = plan::state(opened, &self.home.label())?;
         self.check_home(state)?;
-        if let Standing::Void { why, by } = waiting.standing {
-            let kind = waiting.entry.kind.clone();
-            let by = by.and_then(|by| opened.view().position(&by));
-            return Err(OperationError::Void { kind, why, by });
+        if let Some(error) = void(opened, waiting) {
+            return Err(error);
         }
         let planned = Plan::of_entry(state, &waiting.entry);
         let named = Named {
@@ -96,7 +95,12 @@ impl Ledger {
                 .map(|one| one.channel.clone())
                 .collect(),
         };
-        let checked = self.check_image(&planned).await?;
+        let checked = match self.check_image(&planned).await {
+            Err(error) if error.class() == Class::Integrity => {
+                return Err(self.void_since(opened, waiting).await?.unwrap_or(error));
+            }
+            checked => checked?,
+        };
         let opened = self
             .check_tags(opened.clone(), &named.channels, &BTreeSet::new())
             .await
@@ -130,6 +134,17 @@ impl Ledger {
         done.map(|done| Approved::Done(Box::new(done)))
     }
 
+    /// Why the waiting entry would have no effect by now, whatever it had when the ledger was read.
+    async fn void_since(
+        &self,
+        opened: &Opened,
+        waiting: &Waiting,
+    ) -> Result<Option<OperationError>, OperationError> {
+        let now = self.reopen(opened).await.map_err(OperationError::Open)?;
+        let waiting = self.find_waiting(&now, &waiting.name.hex()).await?;
+        Ok(void(&now, &waiting))
+    }
+
     /// The envelope with one's own signature, if that is missing and helps; none if it is there and more are missing.
     fn signed(
         &self,
@@ -160,6 +175,16 @@ impl Ledger {
             .map(Some)
             .map_err(|source| OperationError::Entry(crate::entry::EntryError::Sign(source)))
     }
+}
+
+/// Why a waiting entry would have no effect any more, if that is so.
+fn void(opened: &Opened, waiting: &Waiting) -> Option<OperationError> {
+    let Standing::Void { why, by } = waiting.standing else {
+        return None;
+    };
+    let kind = waiting.entry.kind.clone();
+    let by = by.and_then(|by| opened.view().position(&by));
+    Some(OperationError::Void { kind, why, by })
 }
 
 impl Plan {

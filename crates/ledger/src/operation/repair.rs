@@ -84,11 +84,21 @@ impl Ledger {
                 return Ok(opened);
             };
             let expected = expected.digest;
-            self.keep_shown(&opened, channel).await?;
+            let kept = self.keep_shown(&opened, channel).await;
             if found == Some(expected) {
-                return Ok(opened);
+                return kept.map(|()| opened);
             }
-            let manifest = self.manifest(channel.as_str(), expected).await?;
+            let manifest = match kept {
+                Ok(()) => self.manifest(channel.as_str(), expected).await,
+                Err(error) => Err(error),
+            };
+            let manifest = match manifest {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    opened = self.unless_moved_on(&opened, channel, error).await?;
+                    continue;
+                }
+            };
             let capabilities = self.images.capabilities().await;
             let capabilities = capabilities.map_err(|source| self.tag_error(&tag, source))?;
             let condition = match (capabilities.conditions, found) {

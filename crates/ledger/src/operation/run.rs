@@ -215,7 +215,8 @@ impl Ledger {
         .await
     }
 
-    /// Plan, check, append, project.
+    /// Plan, check, append, project. An answer for which nothing was appended is given only for a version whose image is kept: one that
+    /// was pruned since the ledger was read asks for another answer.
     pub(super) async fn run(
         &self,
         opened: &Opened,
@@ -223,14 +224,30 @@ impl Ledger {
         named: &Named,
         plan: impl Fn(&Opened) -> Result<Plan, OperationError>,
     ) -> Result<Done, OperationError> {
+        let done = self.run_once(opened, context, named, &plan).await;
+        match pruned_since(opened, named, &done) {
+            Some(now) => self.run_once(&now, context, named, &plan).await,
+            None => done,
+        }
+    }
+
+    async fn run_once(
+        &self,
+        opened: &Opened,
+        context: &Context<'_>,
+        named: &Named,
+        plan: &impl Fn(&Opened) -> Result<Plan, OperationError>,
+    ) -> Result<Done, OperationError> {
         self.check_home(plan::state(opened, &self.home.label())?)?;
-        let first = plan(opened)?;
+        let (mut opened, mut first) = (opened.clone(), plan(opened)?);
+        if !first.lacks.is_empty() {
+            (opened, first, _) = self.check_target(opened, first, plan).await?;
+        }
         if let (false, Some(entry)) = (first.lacks.is_empty(), &first.entry) {
-            self.check_image(&first).await?;
-            return Err(self.wait(opened, context.signer, entry).await?);
+            return Err(self.wait(&opened, context.signer, entry).await?);
         }
         let opened = self
-            .check_tags(opened.clone(), &named.channels, &by_hand(&first))
+            .check_tags(opened, &named.channels, &by_hand(&first))
             .await
             .map_err(OperationError::Tags)?;
         if let Err(error) = self.check_version_tag(&first).await {
@@ -239,7 +256,7 @@ impl Ledger {
             plan(&now)?;
             return Err(error);
         }
-        let (opened, first, checked) = self.check_target(opened, first, &plan).await?;
+        let (opened, first, checked) = self.check_target(opened, first, plan).await?;
         let envelope = match &first.entry {
             Some(entry) => {
                 let entry = entry.clone().shortened();
@@ -402,6 +419,20 @@ impl Ledger {
             home: state.home.clone(),
         })
     }
+}
+
+/// The ledger as it was found in the end, if nothing was appended for a version and its image was pruned since the ledger was read.
+fn pruned_since(before: &Opened, named: &Named, done: &Result<Done, OperationError>) -> Option<Opened> {
+    let done = match done {
+        Ok(done) => done,
+        Err(OperationError::Blocked { done, .. }) => done,
+        Err(_) => return None,
+    };
+    let digest = done
+        .digest
+        .filter(|_| !named.versions.is_empty() && !done.changed)?;
+    let is_pruned = |opened: &Opened| opened.state().is_some_and(|state| state.is_pruned(&digest));
+    (!is_pruned(before) && is_pruned(&done.opened)).then(|| done.opened.clone())
 }
 
 fn on_channel(channel: &Channel) -> Named {

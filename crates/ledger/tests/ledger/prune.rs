@@ -1,9 +1,11 @@
 //! Retention: what goes, what stays, and that the ledger stays true.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use cairn_ledger::operation::prune::{self, kept_images};
 use cairn_ledger::operation::*;
-use cairn_ledger::{Pin, TrustPolicy, query};
+use cairn_ledger::{Class, Pin, TrustPolicy, query};
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Memory, Overlay, RawManifest, Repository, RepositoryError, Target};
 
@@ -69,8 +71,8 @@ impl Overlay for Keeps {
 
 /// Six releases on prod, of which two were on staging too.
 async fn six() -> World {
-    let memory: Repo = std::sync::Arc::new(Memory::new().open(&"team/web".parse().unwrap()));
-    let world = World::over(std::sync::Arc::new(NoSeals(memory)));
+    let memory: Repo = Arc::new(Memory::new().open(&"team/web".parse().unwrap()));
+    let world = World::over(Arc::new(NoSeals(memory)));
     world.init().await;
     world.release("1", &["staging"]).await;
     for name in ["2", "3", "4", "5", "6"] {
@@ -155,7 +157,7 @@ async fn the_ledger_says_so_and_the_audit_is_clean() {
     assert_eq!(again, Dropped::default());
     assert!(query::show(&world.open().await, &version("3")).unwrap().pruned);
     let back = world.try_rollback(&back_to("prod", "3")).await.unwrap_err();
-    assert_eq!(back.class(), cairn_ledger::Class::Conflict, "{back}");
+    assert_eq!(back.class(), Class::Conflict, "{back}");
     let state = world.open().await;
     assert_eq!(kept_images(&state, state.state().unwrap()).len(), 3);
 }
@@ -182,7 +184,7 @@ async fn what_somebody_else_tagged_or_an_image_that_is_kept_needs_stays() {
 #[tokio::test]
 async fn a_registry_that_deletes_nothing_is_told_of_and_tried_again() {
     let world = six().await;
-    let keeps = world.through(std::sync::Arc::new(Keeps(world.repo.clone())));
+    let keeps = world.through(Arc::new(Keeps(world.repo.clone())));
     let opened = keeps.open().await;
     let pruned = keeps
         .ledger
@@ -281,4 +283,137 @@ async fn a_target_that_was_pruned_since_the_ledger_was_read_is_passed_over() {
         .unwrap();
     assert_eq!(done.channels[0].now.as_ref().unwrap().label(), "1");
     assert!(world.audit().await.ok);
+}
+
+async fn prune_and_drop(world: &World, keep: usize, steps: usize) {
+    let opened = world.open().await;
+    let retention = retention(keep, steps);
+    let pruned = world.ledger.prune(&opened, &world.context(), &retention).await;
+    let opened = pruned.unwrap().opened;
+    world.ledger.drop_pruned(&opened, None).await.unwrap();
+}
+
+async fn both() -> [World; 2] {
+    let worlds =
+        [World::new(), World::new()].map(|world| world.through(Arc::new(NoSeals(world.repo.clone()))));
+    let [linear, causal] = worlds;
+    let causal = causal.through(Plain::new(causal.repo.clone()));
+    linear.init().await;
+    causal.init().await;
+    [linear, causal]
+}
+
+fn promotion(name: &str, to: &str) -> PromoteRequest {
+    PromoteRequest {
+        version: version(name),
+        channels: channels(&[to]),
+        resume: false,
+    }
+}
+
+/// Seed 5465 of the checker: nothing was to be appended, so nobody looked whether the ledger had gone on, and the missing image was
+/// told as damage.
+#[tokio::test]
+async fn a_promotion_that_has_nothing_to_append_is_told_that_its_version_was_pruned_since() {
+    for world in both().await {
+        world.release("1", &["staging"]).await;
+        world.release("2", &["staging"]).await;
+        world.release("3", &["prod"]).await;
+        world.release("4", &["prod"]).await;
+        world.rollback("prod").await;
+        // Held: the promotion of 2 is kept away by it. Shown already: that of 2 to staging has nothing to do.
+        let stale = world.open().await;
+        world.release("5", &["staging"]).await;
+        prune_and_drop(&world, 1, 0).await;
+        let before = world.open().await;
+        for channel in ["prod", "staging"] {
+            let request = promotion("2", channel);
+            let error = world
+                .ledger
+                .promote(&stale, &world.context(), &request)
+                .await
+                .unwrap_err();
+            assert!(
+                matches!(error, OperationError::Pruned { .. }),
+                "{channel}: {error:?}"
+            );
+            assert_eq!(error.class(), Class::Conflict);
+        }
+        assert_eq!(world.open().await.state(), before.state(), "nothing was appended");
+        assert_eq!(world.tag("2").await, None);
+        assert!(world.audit().await.ok, "{:?}", world.audit().await);
+        // What is missing and was not pruned is told as before.
+        let stale = world.open().await;
+        let fifth = world.tag("5").await.unwrap();
+        world.repo.delete_manifest(&fifth).await.unwrap();
+        let request = promotion("5", "staging");
+        let error = world
+            .ledger
+            .promote(&stale, &world.context(), &request)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, OperationError::Unfinished { .. }), "{error:?}");
+        assert_eq!(error.class(), Class::Integrity);
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_was_pruned_since_is_not_called_released_already() {
+    for world in both().await {
+        world.release("1", &[]).await;
+        world.release("2", &["prod"]).await;
+        let stale = world.open().await;
+        let digest = world.tag("1").await.unwrap();
+        prune_and_drop(&world, 0, 0).await;
+        let (context, request) = (world.context(), release("1", digest, &[]));
+        let error = world
+            .ledger
+            .release(&stale, &context, &request)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, OperationError::Image { .. }), "{error:?}");
+        // Its image was made again: it counts again.
+        assert_eq!(world.image("1").await, digest);
+        let done = world.ledger.release(&stale, &context, &request).await.unwrap();
+        assert!(done.changed);
+        assert!(!world.open().await.state().unwrap().is_pruned(&digest));
+        assert_eq!(world.tag("1").await, Some(digest));
+        assert!(world.audit().await.ok, "{:?}", world.audit().await);
+    }
+}
+
+/// A tag that was never written, and meanwhile the channel moved on from what it was to show.
+#[tokio::test]
+async fn a_tag_is_not_missed_whose_channel_moved_on_from_what_was_pruned_since() {
+    for world in both().await {
+        world.release("1", &["prod"]).await;
+        world.release("2", &["prod"]).await;
+        let request = RollbackRequest {
+            no_hold: true,
+            ..back("prod")
+        };
+        world.try_rollback(&request).await.unwrap();
+        let stale = world.open().await;
+        for name in ["3", "4"] {
+            world.release(name, &["prod"]).await;
+        }
+        prune_and_drop(&world, 0, 0).await;
+        let fourth = world.tag("4").await;
+        let prod: Tag = "prod".parse().unwrap();
+        world.repo.delete_tag(&prod).await.unwrap();
+        let done = world
+            .ledger
+            .rollback(&stale, &world.context(), &back("prod"))
+            .await;
+        assert!(
+            !done.unwrap().changed,
+            "the rollback that it read is the last one"
+        );
+        assert_eq!(world.tag("prod").await, fourth);
+        world.repo.delete_tag(&prod).await.unwrap();
+        let repaired = world.ledger.repair(&stale, &channel("prod")).await.unwrap();
+        assert_eq!(repaired.now.label(), "4");
+        assert_eq!(world.tag("prod").await, fourth);
+        assert!(world.audit().await.ok, "{:?}", world.audit().await);
+    }
 }

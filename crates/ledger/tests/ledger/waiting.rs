@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use cairn_ledger::authority::{ChannelRules, Grant, Rules};
+use cairn_ledger::fold::Why;
 use cairn_ledger::key::{LocalKey, Signer as _};
 use cairn_ledger::operation::*;
 use cairn_ledger::waiting::{Missing, Standing, Waiting};
@@ -192,6 +193,41 @@ async fn a_move_that_was_overtaken_can_no_longer_be_approved() {
     ));
     world.ledger.withdraw(&first).await.unwrap();
     assert_eq!(waiting_tags(&world).await, 0);
+}
+
+/// Whoever looked before the image was pruned is told so, and not that something is damaged.
+#[tokio::test]
+async fn a_version_that_was_pruned_since_the_ledger_was_read_neither_waits_nor_is_approved() {
+    let world = World::over(Plain::new(World::new().repo));
+    guarded(&world).await;
+    let waiting = wait_for(&world, "1").await;
+    world.release("2", &["staging"]).await;
+    let stale = world.open().await;
+    let nothing_kept = Retention::default();
+    let pruned = world.ledger.prune(&stale, &world.context(), &nothing_kept).await;
+    let opened = pruned.unwrap().opened;
+    world.ledger.drop_pruned(&opened, None).await.unwrap();
+    let human = key(2);
+    let context = world.context_of(&human);
+    let error = world
+        .ledger
+        .approve(&stale, &context, &waiting)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, OperationError::Void { why: Why::Pruned, .. }),
+        "{error:?}"
+    );
+    world.ledger.withdraw(&waiting).await.unwrap();
+    let request = PromoteRequest {
+        version: version("1"),
+        channels: channels(&["prod"]),
+        resume: false,
+    };
+    let error = world.ledger.promote(&stale, &world.context(), &request).await;
+    assert!(matches!(error, Err(OperationError::Pruned { .. })), "{error:?}");
+    assert_eq!(waiting_tags(&world).await, 0);
+    assert!(world.audit().await.ok);
 }
 
 #[tokio::test]
