@@ -171,9 +171,10 @@ impl SegmentSink for Pipeline<'_, '_> {
             return Ok(buffer);
         };
         let mut threads = Threads::start(self, out)?;
-        let buffers = (threads.take(first)?, threads.take(segment)?);
+        let taken = threads.take(first).and_then(|_| threads.take(segment));
+        // Also if they stopped already: `finish` asks them why.
         self.state = State::Threads(threads);
-        Ok(buffers.1)
+        taken
     }
 }
 

@@ -75,7 +75,7 @@ impl Accounts {
     /// Puts `user` into `group`, once; `named` is where the spec says so.
     fn join(&mut self, user: &str, group: &str, named: &Located<String>) -> Result<(), Finding> {
         let missing = |kind, name: &str| {
-            let message = format!("the {kind} `{name}` is neither in the spec nor in the base");
+            let message = format!("the {kind} `{name}` is neither in the spec, the base nor its packages");
             Finding::new(message, named.span.clone()).with_hint(format!("add it as [[{kind}]]"))
         };
         if !self.users.contains_key(user) {
@@ -174,7 +174,7 @@ impl Accounts {
             return Ok(None);
         };
         let unknown = |kind, name: &str| {
-            let message = format!("the {kind} `{name}` is neither in the spec nor in the base");
+            let message = format!("the {kind} `{name}` is neither in the spec, the base nor its packages");
             Finding::new(message, owner.span.clone())
                 .with_hint(format!("add it as [[{kind}]], or give its number"))
         };

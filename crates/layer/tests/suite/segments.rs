@@ -322,6 +322,20 @@ fn b11_an_output_that_fails_at_any_byte_is_an_error_with_threads_too() {
     }
 }
 
+#[test]
+fn an_output_that_fails_before_the_second_segment_is_there_still_says_why() {
+    let tree = large_tree();
+    let engine = engine(8, None);
+    // Which thread is first is not ours to choose: often enough it is the one that writes.
+    for _ in 0..200 {
+        let failed = engine.write_layer(&tree, &options(Compression::None), &mut Until(1));
+        let WriteError::Output { source } = failed.unwrap_err() else {
+            panic!("the output failed");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+    }
+}
+
 /// A tree of files in `context`, the last of which is changed after it was seen.
 #[expect(clippy::disallowed_methods, reason = "the test makes the files that it reads")]
 fn seen_then(context: &std::path::Path, change: impl FnOnce(&std::path::Path)) -> Tree {
