@@ -365,7 +365,9 @@ impl Ledger {
     /// that a release has signed, it is attached again.
     async fn copy_records(&self, opened: &Opened, to: &Self) -> Result<Transferred, CopyError> {
         let mut done = Transferred::default();
-        for record in opened.view.records() {
+        let records = opened.view.records();
+        records.fill(0..records.len());
+        for record in records {
             let (Some(image), Some(digest)) = (record.entry.digest, record.entry.record) else {
                 continue;
             };
@@ -528,11 +530,9 @@ fn repository(of: &dyn Repository, subject: &dyn std::fmt::Display, source: Repo
 /// What an audit looks for, and whatever else an entry names, or one that waits.
 fn wanted(state: &State, opened: &Opened, waiting: &[Waiting]) -> Vec<Wanted> {
     let mut wanted = std::collections::BTreeMap::new();
-    let entries = opened.view.records().iter().map(|record| &record.entry);
-    for entry in entries.chain(waiting.iter().map(|one| &one.entry)) {
-        if let Some(digest) = entry.digest {
-            wanted.insert(digest, None);
-        }
+    let waiting = waiting.iter().filter_map(|one| one.entry.digest);
+    for digest in opened.view.digests().into_iter().chain(waiting) {
+        wanted.insert(digest, None);
     }
     for (name, channel) in &state.channels {
         for shown in channel.trail.iter().chain(&channel.shows) {

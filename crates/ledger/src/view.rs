@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest, Tag};
 
-use crate::base::{self, List};
+use crate::authority::Authority;
+use crate::base::{self, Briefs, List};
 use crate::entry::EntryName;
 use crate::finding::Finding;
 use crate::fold::{Outcome, Record};
@@ -83,6 +84,31 @@ impl View {
     #[must_use]
     pub fn outcomes(&self) -> &List<Outcome> {
         &self.walk.outcomes
+    }
+
+    /// The entries in brief. None of them if what was remembered is damaged: then no answer is believed.
+    pub(crate) fn briefs(&self) -> Briefs {
+        Briefs::of(&self.walk).unwrap_or_default()
+    }
+
+    /// The digests that entries name, in the order of the entries.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        self.briefs().iter().filter_map(|brief| brief.digest).collect()
+    }
+
+    /// The lists of keys that were in effect, and are, in their order.
+    pub(crate) fn authorities(&self) -> impl Iterator<Item = &Authority> {
+        let first = self
+            .walk
+            .records
+            .first()
+            .and_then(|genesis| genesis.entry.authority.as_ref());
+        let changed = self
+            .walk
+            .chain
+            .iter()
+            .filter_map(|(_, authority)| authority.as_ref());
+        first.into_iter().chain(changed)
     }
 
     /// An entry with its position and what became of it.

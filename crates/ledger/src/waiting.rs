@@ -246,9 +246,7 @@ impl Collected {
 
 /// Every key that an entry in effect ever listed.
 fn former_keys(opened: &Opened) -> impl Iterator<Item = &PublicKey> {
-    let entries = opened.view.records().iter().zip(opened.view.outcomes());
-    let stood = entries.filter(|(_, outcome)| outcome.stands());
-    stood.flat_map(|(record, _)| record.entry.authority.iter().flat_map(Authority::public_keys))
+    opened.view.authorities().flat_map(Authority::public_keys)
 }
 
 impl Ledger {

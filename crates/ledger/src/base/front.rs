@@ -17,7 +17,7 @@ use crate::name::Channel;
 use crate::state::{ChannelState, Glass, Hold, Shown, State, Touch};
 
 /// The format of the file.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +195,11 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
+    /// How many values.
+    pub(super) const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The bytes of the value at a place.
     pub(super) fn get(&self, at: usize) -> Option<&[u8]> {
         let end = *self.ends.get(at)? as usize;

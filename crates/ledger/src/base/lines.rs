@@ -14,6 +14,7 @@ use crate::fold::Record;
 use crate::key::Fingerprint;
 use crate::pack;
 use crate::reading::PackCache;
+use crate::verify;
 
 /// Where an entry is in its pack, and who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,10 @@ impl Lines {
             let bytes = whole.get(start..start + length).map(Bytes::copy_from_slice);
             bytes.filter(is_it)
         })?;
+        self.record(&line, bytes)
+    }
+
+    fn record(&self, line: &Line, bytes: Bytes) -> Option<Arc<Record>> {
         let (envelope, entry) = Entry::read(&bytes).ok()?;
         let signer = |number: &u16| self.signers.get(usize::from(*number)).copied();
         Some(Arc::new(Record {
@@ -106,6 +111,9 @@ impl Lines {
     }
 }
 
+/// Fewer are read one by one.
+const MANY: usize = 256;
+
 impl Source<Arc<Record>> for Lines {
     fn load(&self, at: usize) -> Option<Arc<Record>> {
         let record = self.read(at);
@@ -113,6 +121,28 @@ impl Source<Arc<Record>> for Lines {
             self.items.pages.mark_damaged();
         }
         record
+    }
+
+    /// Each pack is read once, and checked whole; what it has is parsed on all cores.
+    fn load_all(&self, range: Range<usize>) -> Option<Vec<Arc<Record>>> {
+        if range.len() < MANY {
+            return None;
+        }
+        let raw = self.items.all()?;
+        let mut found = Vec::with_capacity(range.len());
+        let is_asked =
+            |(places, _): &&(Range<usize>, Digest)| places.start < range.end && places.end > range.start;
+        for (places, pack) in self.places.iter().filter(is_asked) {
+            let whole = self.cache.get(pack)?;
+            for at in places.start.max(range.start)..places.end.min(range.end) {
+                let line = Line::whole(raw.get(at)?)?;
+                let (start, length) = (line.offset as usize, line.length as usize);
+                let bytes = whole.slice_ref(whole.get(start..start.checked_add(length)?)?);
+                found.push((line, bytes));
+            }
+        }
+        let records = verify::on_all_cores(&found, |(line, bytes)| self.record(line, bytes.clone()));
+        records.into_iter().collect()
     }
 
     fn all(&self) -> Option<Raw> {

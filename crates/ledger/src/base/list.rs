@@ -74,6 +74,13 @@ impl<T> List<T> {
         }
     }
 
+    /// Those of `range` will be asked for, all of them.
+    pub(crate) fn fill(&self, range: Range<usize>) {
+        if let Some(base) = &self.base {
+            base.fill(range.start..range.end.min(self.kept));
+        }
+    }
+
     /// Adds one at the end.
     pub(crate) fn push(&mut self, value: T) {
         self.rest.push(value);

@@ -7,9 +7,11 @@
 //! ```text
 //!   pages ──▶ shelf ──▶ list, table (values that are read when they are needed, what changed since on top)
 //!   codec (values as bytes)            write (a view as bytes)
+//!   brief (what questions ask of every entry)
 //!   lines (entries, in the packs that a reader keeps)
 //! ```
 
+mod brief;
 mod codec;
 mod front;
 mod lines;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest, json};
 
+pub(crate) use brief::{Brief, Briefs};
 pub use list::{Iter as ListIter, List};
 pub use pages::ReadAt;
 pub use table::{Iter as TableIter, Table};
@@ -41,7 +44,7 @@ use crate::reading::{Longer, PackCache};
 use crate::state::State;
 use crate::verify::Keys;
 use crate::walk::{Verifier, Walk};
-use front::Front;
+use front::{Front, Items, Raw};
 use pages::Pages;
 
 /// What followed from the first entries of a ledger.
@@ -55,6 +58,7 @@ pub(crate) struct Base {
     pub(crate) names: Digest,
     /// The keys that signed entries, by their number.
     pub(crate) signers: Vec<Fingerprint>,
+    briefs: Items,
     pages: Arc<Pages>,
 }
 
@@ -88,6 +92,7 @@ impl Base {
         let (ledger, names, signers) = (front.state.ledger, front.names, front.signers.clone());
         let sections = front.sections(&pages);
         let records = lines::shelf(&sections, size, &packs, signers.clone(), cache)?;
+        let (briefs, _) = sections.items("briefs").filter(|(_, count)| *count == size)?;
         let walk = Walk {
             records: List::on(Arc::new(records)),
             outcomes: sections.list("outcomes", size)?,
@@ -107,6 +112,7 @@ impl Base {
             packs,
             names,
             signers,
+            briefs,
             pages,
         }))
     }
@@ -124,6 +130,16 @@ impl Base {
     /// Whether something in it could not be read: then nothing that was made of it is to be believed.
     pub(crate) fn is_damaged(&self) -> bool {
         self.pages.is_damaged()
+    }
+
+    /// Something that was read is not what it should be.
+    fn mark_damaged(&self) {
+        self.pages.mark_damaged();
+    }
+
+    /// These entries in brief.
+    fn briefs(&self) -> Option<Raw> {
+        self.briefs.all()
     }
 
     /// Every key that these entries ever listed.

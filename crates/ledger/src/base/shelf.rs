@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use super::front::Raw;
+use std::ops::Range;
 
 /// How many places are made at once.
 const CHUNK: usize = 64;
@@ -12,6 +13,11 @@ const CHUNK: usize = 64;
 pub(crate) trait Source<T>: Send + Sync + fmt::Debug {
     /// The value at a place below the shelf's length; none if it cannot be read, which the source remembers.
     fn load(&self, at: usize) -> Option<T>;
+
+    /// The values of `range`, if it is quicker to read them together.
+    fn load_all(&self, _range: Range<usize>) -> Option<Vec<T>> {
+        None
+    }
 
     /// All values as bytes.
     fn all(&self) -> Option<Raw>;
@@ -49,17 +55,34 @@ impl<T> Shelf<T> {
 
     /// The value at a place; none beyond the end, and if it cannot be read.
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
-        if at >= self.length {
-            return None;
-        }
-        let chunk = self.chunks.get(at / CHUNK)?;
-        let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
-        let place = chunk.get(at % CHUNK)?;
+        let place = self.place(at)?;
         if let Some(value) = place.get() {
             return Some(value);
         }
         let value = self.source.load(at)?;
         Some(place.get_or_init(|| value))
+    }
+
+    fn place(&self, at: usize) -> Option<&OnceLock<T>> {
+        if at >= self.length {
+            return None;
+        }
+        let chunk = self.chunks.get(at / CHUNK)?;
+        let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
+        chunk.get(at % CHUNK)
+    }
+
+    /// Reads the values of `range` together, where that is quicker than one by one.
+    pub(crate) fn fill(&self, range: Range<usize>) {
+        let range = range.start..range.end.min(self.length);
+        for (at, value) in range
+            .clone()
+            .zip(self.source.load_all(range).into_iter().flatten())
+        {
+            if let Some(place) = self.place(at) {
+                place.get_or_init(|| value);
+            }
+        }
     }
 
     /// All values as bytes.

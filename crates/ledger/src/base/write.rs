@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_oci::{Digest, json};
 
+use super::brief::{self, Briefs};
 use super::codec::Flat;
 use super::front::{self, Front, Plain, Raw, Section, of_channel};
 use super::lines::Line;
@@ -16,6 +17,7 @@ use crate::fold::{self, Record};
 use crate::key::Fingerprint;
 use crate::pack;
 use crate::view::View;
+use crate::walk::Walk;
 
 /// A remembered state that is to be kept.
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ pub(crate) fn write(view: &View) -> Option<Written> {
     sections.list("outcomes", &walk.outcomes)?;
     sections.list("links", &walk.fold.links)?;
     let signers = sections.lines(&walk.records, &walk.signers())?;
+    sections.briefs(walk)?;
     sections.table("places", &walk.fold.places)?;
     sections.table("versions", &state.versions)?;
     sections.table("named", &state.named)?;
@@ -157,6 +160,14 @@ impl Writer {
         Some(())
     }
 
+    fn briefs(&mut self, walk: &Walk) -> Option<()> {
+        let briefs = Briefs::of(walk)?;
+        let mut open = self.begin();
+        self.copy(&mut open, briefs.raw(), 0..walk.records.len())?;
+        self.end("briefs", &open);
+        Some(())
+    }
+
     /// Where each entry is in its pack. Returns the keys by their number.
     fn lines(&mut self, records: &List<Arc<Record>>, known: &[Fingerprint]) -> Option<Vec<Fingerprint>> {
         let mut signers = known.to_vec();
@@ -182,17 +193,10 @@ impl Writer {
 }
 
 fn line_of(record: &Record, signers: &mut Vec<Fingerprint>) -> Option<Line> {
-    let numbers = record.signers.iter().map(|key| {
-        let at = signers.iter().position(|known| known == key).unwrap_or_else(|| {
-            signers.push(*key);
-            signers.len() - 1
-        });
-        u16::try_from(at).ok()
-    });
     Some(Line {
         offset: 0,
         length: u32::try_from(record.envelope.len()).ok()?,
         sum: Line::sum_of(&record.envelope),
-        signers: numbers.collect::<Option<_>>()?,
+        signers: brief::numbers(record, signers)?,
     })
 }

@@ -395,11 +395,7 @@ impl Dropping<'_> {
 /// Every image that an entry names and that is kept: it may be somebody's way back.
 #[must_use]
 pub fn kept_images(opened: &Opened, state: &State) -> BTreeSet<Digest> {
-    let named = opened
-        .view()
-        .records()
-        .iter()
-        .filter_map(|record| record.entry.digest);
+    let named = opened.view().digests().into_iter();
     named.filter(|digest| !state.is_pruned(digest)).collect()
 }
 

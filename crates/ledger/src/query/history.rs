@@ -6,7 +6,7 @@ use cairn_oci::Digest;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::stay::moved;
+use crate::base::{Brief, Briefs};
 use crate::entry::{Actor, EntryName, Kind, Run, Source};
 use crate::fold::{Outcome, Record};
 use crate::key::Fingerprint;
@@ -104,26 +104,41 @@ impl HistoryPage {
 }
 
 impl HistoryFilter {
-    fn wants(&self, seq: u64, record: &Record) -> bool {
-        let entry = &record.entry;
+    fn wants(&self, seq: u64, brief: &Brief<'_>, actor: Option<&Sought>) -> bool {
         let names = |channel: &Channel| {
-            let from = entry.from.as_ref().map(|from| &from.channel);
-            entry.move_of(channel).is_some() || from == Some(channel)
+            let name = channel.as_str();
+            brief.from == Some(name) || brief.channels.into_iter().any(|one| one == name)
         };
+        let version = self.version.as_ref().map(Version::as_str);
         self.before.is_none_or(|before| seq < before)
-            && self.since.is_none_or(|since| entry.at >= since)
-            && self.until.is_none_or(|until| entry.at <= until)
-            && (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
-            && (self.version.is_none() || self.version == entry.version)
+            && self.since.is_none_or(|since| brief.at >= since)
+            && self.until.is_none_or(|until| brief.at <= until)
+            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| brief.is(kind)))
+            && (version.is_none() || version == brief.version)
             && (self.channels.is_empty() || self.channels.iter().any(names))
-            && self.actor.as_deref().is_none_or(|actor| is_by(record, actor))
+            && actor.is_none_or(|actor| actor.made(brief))
     }
 }
 
-fn is_by(record: &Record, actor: &str) -> bool {
-    let id = record.entry.actor.id.to_lowercase();
-    let mut keys = record.signers.iter().map(ToString::to_string);
-    id.contains(&actor.to_lowercase()) || keys.any(|key| key.starts_with(actor))
+/// The actor that is asked for.
+struct Sought {
+    /// In lower case.
+    id: String,
+    /// The numbers of the keys whose fingerprint begins so.
+    keys: Vec<u16>,
+}
+
+impl Sought {
+    fn of(actor: &str, briefs: &Briefs) -> Self {
+        Self {
+            id: actor.to_lowercase(),
+            keys: briefs.numbers(|key| key.to_string().starts_with(actor)),
+        }
+    }
+
+    fn made(&self, brief: &Brief<'_>) -> bool {
+        brief.is_signed_by(&self.keys) || brief.actor.to_lowercase().contains(&self.id)
+    }
 }
 
 /// All entries, newest first; only those that name `channel` if one is given.
@@ -140,25 +155,35 @@ pub fn history(opened: &Opened, channel: Option<&Channel>) -> Vec<HistoryRow> {
 #[must_use]
 pub fn history_page(opened: &Opened, filter: &HistoryFilter) -> HistoryPage {
     let view = opened.view();
-    let mut shows: BTreeMap<&Channel, Digest> = BTreeMap::new();
+    let briefs = view.briefs();
+    let actor = filter.actor.as_deref().map(|actor| Sought::of(actor, &briefs));
+    let mut shows: BTreeMap<&str, Digest> = BTreeMap::new();
     let (mut rows, mut older) = (VecDeque::new(), 0);
-    for (seq, (record, outcome)) in (0..).zip(view.records().iter().zip(view.outcomes())) {
-        if filter.wants(seq, record) {
-            let first = record.entry.moves.first();
-            let previous = first.and_then(|one| shows.get(&one.channel).copied());
-            rows.push_back((seq, record, outcome, previous));
+    for (seq, brief) in (0..).zip(briefs.iter()) {
+        if filter.wants(seq, &brief, actor.as_ref()) {
+            let first = brief.channels.into_iter().next();
+            rows.push_back((seq, first.and_then(|channel| shows.get(channel).copied())));
             if rows.len() > filter.limit.unwrap_or(usize::MAX) {
                 rows.pop_front();
                 older += 1;
             }
         }
-        if let Some(digest) = record.entry.digest {
-            shows.extend(moved(&record.entry, outcome).map(|channel| (channel, digest)));
+        if let Some(digest) = brief.digest {
+            shows.extend(brief.moved.map(|channel| (channel, digest)));
         }
     }
+    let place = |seq: u64| usize::try_from(seq).unwrap_or(usize::MAX);
+    if let (Some((first, _)), Some((last, _))) = (rows.front(), rows.back())
+        && (last - first) / 8 <= rows.len() as u64
+    {
+        view.records().fill(place(*first)..place(*last) + 1);
+    }
     let newest_first = rows.into_iter().rev();
-    let rows =
-        newest_first.map(|(seq, record, outcome, previous)| row(opened, seq, record, outcome, previous));
+    let rows = newest_first.filter_map(|(seq, previous)| {
+        let at = place(seq);
+        let (record, outcome) = (view.records().get(at)?, view.outcomes().get(at)?);
+        Some(row(opened, seq, record, outcome, previous))
+    });
     HistoryPage {
         rows: rows.collect(),
         older,

@@ -22,6 +22,7 @@ pub use history::{HistoryFilter, HistoryPage, HistoryRow, VoidRow, history, hist
 pub use names::key_names;
 pub use release::{Deed, Release, ReleaseBinding, deed, show};
 pub use status::{HeldRow, Past, SlotOf, StatusRow, WayBack, status_at};
+pub(crate) use stay::moved;
 pub use stay::{Stay, stays};
 pub use which::{Found, Part, Searched, Sought, Which};
 

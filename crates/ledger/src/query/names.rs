@@ -12,12 +12,10 @@ use crate::open::Opened;
 pub fn key_names(opened: &Opened) -> BTreeMap<Fingerprint, KeyName> {
     let mut names = BTreeMap::new();
     let Some(state) = opened.state() else { return names };
-    let entries = opened.view().records().iter().zip(opened.view().outcomes());
-    for (record, outcome) in entries {
-        if let Some(authority) = record.entry.authority.as_ref().filter(|_| outcome.stands()) {
-            names.extend(named(authority));
-        }
-    }
+    opened
+        .view()
+        .authorities()
+        .for_each(|authority| names.extend(named(authority)));
     let now: BTreeMap<Fingerprint, KeyName> = named(&state.authority).collect();
     names.retain(|key, name| !now.values().any(|other| other == name) && !state.authority.knows(key));
     names.extend(now);

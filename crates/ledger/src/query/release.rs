@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::history::glass;
-use super::stay::{Stay, stays};
+use super::stay::{Stay, stays_where};
 use crate::entry::{Actor, EntryName, Run, Source};
 use crate::fold::Record;
 use crate::key::Fingerprint;
@@ -118,8 +118,7 @@ pub(super) fn shown_by(state: &State, is_meant: impl Fn(&Digest) -> bool) -> Vec
 
 /// The stays of these digests, the newest first.
 pub(super) fn stays_of(opened: &Opened, is_meant: impl Fn(&Digest) -> bool) -> Vec<Stay> {
-    let mut stays = stays(opened.view());
-    stays.retain(|stay| is_meant(&stay.digest));
+    let mut stays = stays_where(opened.view(), is_meant);
     stays.reverse();
     stays
 }

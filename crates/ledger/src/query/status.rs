@@ -123,13 +123,17 @@ pub struct Past {
 #[must_use]
 pub fn status_at(opened: &Opened, time: Timestamp) -> Option<Past> {
     let records = opened.view().records();
-    let last = records.iter().rposition(|record| record.entry.at <= time)?;
-    let until = records.range(0..last + 1);
+    let times: Vec<Timestamp> = opened.view().briefs().iter().map(|brief| brief.at).collect();
+    let last = times.iter().rposition(|at| *at <= time)?;
     let mut fold = Fold::new();
-    for record in until.clone() {
-        fold.apply(record);
+    let is_now = last + 1 == times.len();
+    if !is_now {
+        records.fill(0..last + 1);
+        for record in records.range(0..last + 1) {
+            fold.apply(record);
+        }
     }
-    let state = fold.state()?;
+    let state = if is_now { opened.state() } else { fold.state() }?;
     let rows = state.channels.iter().filter_map(|(name, channel)| {
         let shown = channel.shows.as_ref()?;
         let mut row = row(opened.view(), state, name, channel, shown);
@@ -144,7 +148,7 @@ pub fn status_at(opened: &Opened, time: Timestamp) -> Option<Past> {
         seq: last as u64,
         name: record.name,
         at: record.entry.at,
-        later: until.filter(|record| record.entry.at > time).count() as u64,
+        later: times.iter().take(last).filter(|at| **at > time).count() as u64,
         rows: rows.collect(),
     })
 }

@@ -6,6 +6,7 @@ use cairn_oci::Digest;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::base::Brief;
 use crate::entry::{Entry, EntryName, Kind};
 use crate::fold::{Outcome, Subject};
 use crate::name::{Channel, Version};
@@ -34,7 +35,7 @@ pub struct Stay {
 }
 
 /// The channels that an entry moved, by what became of it. That a hold is lifted moves nothing.
-pub(super) fn moved<'a>(entry: &'a Entry, outcome: &'a Outcome) -> impl Iterator<Item = &'a Channel> {
+pub(crate) fn moved<'a>(entry: &'a Entry, outcome: &'a Outcome) -> impl Iterator<Item = &'a Channel> {
     let effects = outcome.effects.iter().filter(|_| entry.kind != Kind::Resume);
     effects.filter_map(|(subject, verdict)| match subject {
         Subject::Channel(channel) if verdict.stands() => Some(channel),
@@ -45,30 +46,56 @@ pub(super) fn moved<'a>(entry: &'a Entry, outcome: &'a Outcome) -> impl Iterator
 /// Every stay of every channel, in the order in which they began.
 #[must_use]
 pub fn stays(view: &View) -> Vec<Stay> {
+    stays_where(view, |_| true)
+}
+
+/// What a channel shows while the entries are gone through.
+struct Showing<'a> {
+    digest: Digest,
+    version: Option<&'a str>,
+    /// Where its stay is, if that is wanted.
+    index: Option<usize>,
+}
+
+/// Every stay of the digests that are meant, in the order in which they began.
+pub(super) fn stays_where(view: &View, is_meant: impl Fn(&Digest) -> bool) -> Vec<Stay> {
     let mut stays: Vec<Stay> = Vec::new();
-    let mut open: BTreeMap<&Channel, usize> = BTreeMap::new();
-    for (seq, (record, outcome)) in (0..).zip(view.records().iter().zip(view.outcomes())) {
-        let entry = &record.entry;
-        let Some(digest) = entry.digest else { continue };
-        for channel in moved(entry, outcome) {
-            let before = open.get(channel).copied().and_then(|index| stays.get_mut(index));
-            if let Some(before) = before {
-                if before.digest == digest && before.version == entry.version {
+    let briefs = view.briefs();
+    let mut showing: BTreeMap<&str, Showing<'_>> = BTreeMap::new();
+    for (seq, brief) in briefs.iter().enumerate() {
+        let Some(digest) = brief.digest else { continue };
+        for channel in brief.moved {
+            if let Some(before) = showing.get(channel) {
+                if before.digest == digest && before.version == brief.version {
                     continue;
                 }
-                before.until = Some(entry.at);
+                if let Some(before) = before.index.and_then(|index| stays.get_mut(index)) {
+                    before.until = Some(brief.at);
+                }
             }
-            open.insert(channel, stays.len());
-            stays.push(Stay {
-                channel: channel.clone(),
+            let stay = is_meant(&digest)
+                .then(|| stay(view, seq, &brief, digest, channel))
+                .flatten();
+            let shown = Showing {
                 digest,
-                version: entry.version.clone(),
-                seq,
-                name: record.name,
-                since: entry.at,
-                until: None,
-            });
+                version: brief.version,
+                index: stay.is_some().then_some(stays.len()),
+            };
+            stays.extend(stay);
+            showing.insert(channel, shown);
         }
     }
     stays
+}
+
+fn stay(view: &View, seq: usize, brief: &Brief<'_>, digest: Digest, channel: &str) -> Option<Stay> {
+    Some(Stay {
+        channel: channel.parse().ok()?,
+        digest,
+        version: brief.version.map(str::parse).transpose().ok()?,
+        seq: seq as u64,
+        name: *view.walk().names.get(seq)?,
+        since: brief.at,
+        until: None,
+    })
 }

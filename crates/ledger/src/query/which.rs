@@ -184,11 +184,9 @@ impl Ledger {
 /// The images that entries name, those of the newest entries first.
 fn named_images(opened: &Opened) -> Vec<Digest> {
     let mut seen = BTreeSet::new();
-    let newest_first = opened.view().records().iter().rev();
-    newest_first
-        .filter_map(|record| record.entry.digest)
-        .filter(|digest| seen.insert(*digest))
-        .collect()
+    let named: Vec<Digest> = opened.view().digests();
+    let newest_first = named.into_iter().rev();
+    newest_first.filter(|digest| seen.insert(*digest)).collect()
 }
 
 fn found(opened: &Opened, digest: Digest, part: Part) -> Found {
