@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cairn_oci::{Descriptor, Digest, annotations, json};
+use cairn_oci::{Descriptor, Digest, Index, annotations, json};
 
 use super::refs::Refs;
 use super::repository::DirectoryRepository;
@@ -25,24 +25,41 @@ impl DirectoryRepository {
         let Some(_lock) = self.lock_existing()? else {
             return Ok(());
         };
-        let bytes = json::canonical(&layout::index(entries(self.refs())?));
         let path = self.layout().join("index.json");
-        if self.holds(&path, &bytes)? {
+        let before = self.before(&path)?;
+        let known = known_referrers(before.as_deref().unwrap_or_default());
+        let bytes = json::canonical(&layout::index(entries(self.refs(), known)?));
+        if before.as_deref() == Some(&bytes[..]) {
             return Ok(());
         }
         Ok(self.writer().write(&path, &bytes, PUBLIC)?)
     }
 
-    fn holds(&self, path: &Path, bytes: &[u8]) -> Result<bool, RepositoryError> {
+    /// The file as it is; none if there is none, or if it is too long to be looked at.
+    fn before(&self, path: &Path) -> Result<Option<Vec<u8>>, RepositoryError> {
         match read_bounded(self.writer(), path, LIMIT) {
-            Err(RepositoryError::TooLarge { .. }) => Ok(false),
-            other => Ok(other?.as_deref() == Some(bytes)),
+            Err(RepositoryError::TooLarge { .. }) => Ok(None),
+            other => Ok(other?.map(Into::into)),
         }
     }
 }
 
+/// The referrers that an `index.json` lists. What is said of a manifest never changes, so their files need not be read again:
+/// a repository may have thousands. Nothing is taken from a file that is not one that this wrote.
+fn known_referrers(index: &[u8]) -> BTreeMap<Digest, Descriptor> {
+    let read = json::parse::<Index>(index, LIMIT);
+    let Some(index) = read.ok().filter(|read| json::canonical(read) == index) else {
+        return BTreeMap::new();
+    };
+    let untagged = index
+        .manifests
+        .into_iter()
+        .filter(|entry| entry.annotations.is_empty());
+    untagged.map(|entry| (entry.digest, entry)).collect()
+}
+
 /// Tags in their order, then untagged referrers by digest.
-fn entries(refs: &Refs) -> Result<Vec<Descriptor>, RepositoryError> {
+fn entries(refs: &Refs, known: BTreeMap<Digest, Descriptor>) -> Result<Vec<Descriptor>, RepositoryError> {
     let mut entries = Vec::new();
     for tag in refs.tags()? {
         if let Some(found) = refs.tag(&tag)? {
@@ -54,15 +71,26 @@ fn entries(refs: &Refs) -> Result<Vec<Descriptor>, RepositoryError> {
         }
     }
     let tagged: BTreeSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
-    let untagged = referrers(refs)?.into_values();
+    let untagged = referrers(refs, known)?.into_values();
     entries.extend(untagged.filter(|entry| !tagged.contains(&entry.digest)));
     Ok(entries)
 }
 
-fn referrers(refs: &Refs) -> Result<BTreeMap<Digest, Descriptor>, RepositoryError> {
+fn referrers(
+    refs: &Refs,
+    mut known: BTreeMap<Digest, Descriptor>,
+) -> Result<BTreeMap<Digest, Descriptor>, RepositoryError> {
     let mut all = BTreeMap::new();
     for subject in refs.subjects()? {
-        for mut descriptor in refs.referrers(&subject)? {
+        for digest in refs.referrer_digests(&subject)? {
+            let descriptor = match known.remove(&digest) {
+                Some(descriptor) => Some(descriptor),
+                None => refs.referrer(&subject, &digest)?,
+            };
+            // One that is gone by now was deleted after the list was made.
+            let Some(mut descriptor) = descriptor else {
+                continue;
+            };
             // A manifest that names itself in an annotation must not become a tag by that.
             descriptor.annotations.clear();
             all.insert(descriptor.digest, descriptor);

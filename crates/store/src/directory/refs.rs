@@ -145,13 +145,13 @@ impl Refs {
         self.writer.remove(&self.referrer_path(subject, digest))
     }
 
-    /// The manifests about `subject`, sorted by digest.
-    pub(super) fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RepositoryError> {
-        let directory = self.referrers.join(subject.hex());
-        let names = self.writer.list(&directory)?;
-        let paths = names.iter().map(|name| directory.join(name));
-        // One that is gone by now was deleted after the list was made.
-        paths.filter_map(|path| self.read(&path).transpose()).collect()
+    /// What a list of referrers shows of `digest`, which is about `subject`.
+    pub(super) fn referrer(
+        &self,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>, RepositoryError> {
+        self.read(&self.referrer_path(subject, digest))
     }
 
     /// A page of the manifests about `subject`, sorted by digest. It ends early when its descriptors have
