@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cairn_ledger::operation::*;
-use cairn_ledger::query::{history, stays};
+use cairn_ledger::entry::Kind;
+use cairn_ledger::query::{HistoryFilter, HistoryRow, history, history_page, stays};
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{Ledger, OpenError, Opened, Remembered, TrustPolicy};
 use cairn_oci::Digest;
@@ -94,11 +95,37 @@ pub(crate) fn assert_same(kept: &Opened, whole: &Opened, what: &str) {
     assert_eq!(kept.head(), whole.head(), "{what}");
     assert_eq!(history(kept, None), history(whole, None), "{what}");
     assert_eq!(stays(kept.view()), stays(whole.view()), "{what}");
+    assert_eq!(chosen(kept), chosen_of_all(whole), "{what}");
     for name in whole.view().names() {
         assert_eq!(kept.view().find(&name), whole.view().find(&name), "{what}");
     }
     assert_eq!(kept.remember(), whole.remember(), "{what}");
     assert!(!kept.is_damaged(), "{what}");
+}
+
+/// The releases of one version, and the rollbacks of one person, as they are found without reading every entry.
+fn chosen(opened: &Opened) -> [Vec<HistoryRow>; 2] {
+    let of_version = HistoryFilter {
+        version: Some(version("1.3")),
+        kinds: vec![Kind::Release],
+        ..HistoryFilter::default()
+    };
+    let of_person = HistoryFilter {
+        kinds: vec![Kind::Rollback],
+        actor: Some("YOU".to_owned()),
+        ..HistoryFilter::default()
+    };
+    [of_version, of_person].map(|filter| history_page(opened, &filter).rows)
+}
+
+/// The same, chosen among all rows.
+fn chosen_of_all(opened: &Opened) -> [Vec<HistoryRow>; 2] {
+    let all = history(opened, None);
+    let wanted = |is: &dyn Fn(&HistoryRow) -> bool| all.iter().filter(|row| is(row)).cloned().collect();
+    [
+        wanted(&|row| row.kind == Kind::Release && row.version == Some(version("1.3"))),
+        wanted(&|row| row.kind == Kind::Rollback && row.actor.id.to_lowercase().contains("you")),
+    ]
 }
 
 /// One random deed; that it is refused is as good as any.
