@@ -14,7 +14,7 @@ use crate::name::Version;
 use crate::referrer::{BUNDLE_TYPE, Referrer};
 use crate::state::Bound;
 
-/// How many statements are looked at for one image.
+/// How many statements are looked at for one image, beside one for each of its releases.
 const STATEMENT_LIMIT: usize = 256;
 
 /// What is read of a bundle; others may have put more into it.
@@ -73,8 +73,9 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// What is attached to an image in the ledger's name must be an entry of it, about this image.
-    pub(super) async fn strangers(&mut self, image: Digest) -> Result<(), AuditError> {
+    /// What is attached to an image in the ledger's name must be an entry of it, about this image. So many of its releases stand.
+    pub(super) async fn strangers(&mut self, image: Digest, releases: usize) -> Result<(), AuditError> {
+        let limit = STATEMENT_LIMIT.saturating_add(releases);
         let images = &*self.ledger.images;
         let mut page = Page::first();
         let mut looked_at = 0;
@@ -86,9 +87,9 @@ impl Audit<'_> {
             };
             for referrer in &part.manifests {
                 looked_at += 1;
-                if looked_at > STATEMENT_LIMIT {
+                if looked_at > limit {
                     self.unchecked.push(format!(
-                        "statements attached to {image}: there are more than {STATEMENT_LIMIT}"
+                        "statements attached to {image}: there are more than {limit}"
                     ));
                     return Ok(());
                 }

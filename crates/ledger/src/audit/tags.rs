@@ -81,6 +81,8 @@ impl Audit<'_> {
 
     pub(super) async fn releases(&mut self, tags: &Tags) -> Result<(), AuditError> {
         let state = self.state;
+        // Each image's statements are read once, however many versions it has.
+        let mut images: BTreeMap<Digest, usize> = BTreeMap::new();
         for (version, binding) in &state.versions {
             let bound = match binding.standing() {
                 Standing::Named(bound) if state.is_pruned(&bound.digest) => {
@@ -124,7 +126,10 @@ impl Audit<'_> {
                 }
             }
             self.attached(version, bound).await?;
-            self.strangers(bound.digest).await?;
+            *images.entry(bound.digest).or_default() += 1;
+        }
+        for (image, releases) in images {
+            self.strangers(image, releases).await?;
         }
         Ok(())
     }

@@ -62,6 +62,22 @@ async fn report(world: &World, way_back: usize) -> cairn_ledger::audit::AuditRep
 }
 
 #[tokio::test]
+async fn an_image_with_many_versions_is_looked_at_once_and_whole() {
+    let world = World::new();
+    world.init().await;
+    let mut opened = world.open().await;
+    let image = world.image("the same").await;
+    for number in 0..258 {
+        let request = release(&format!("1.{number}"), image, &[]);
+        let done = world.ledger.release(&opened, &world.context(), &request).await;
+        opened = done.unwrap().opened;
+    }
+    let report = world.audit().await;
+    assert!(report.ok && report.unchecked.is_empty(), "{report:?}");
+    assert_eq!((report.checked.releases, report.checked.referrers), (258, 258));
+}
+
+#[tokio::test]
 async fn findings_name_the_entry_by_its_position() {
     let world = World::new();
     world.init().await;

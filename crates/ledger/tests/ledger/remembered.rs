@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cairn_ledger::operation::*;
 use cairn_ledger::entry::Kind;
+use cairn_ledger::operation::*;
 use cairn_ledger::query::{HistoryFilter, HistoryRow, history, history_page, stays};
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{Ledger, OpenError, Opened, Remembered, TrustPolicy};
