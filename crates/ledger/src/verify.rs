@@ -127,8 +127,10 @@ impl Checked {
 
 /// `work` on each of `items`, in their order.
 pub(crate) fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = cores.min(items.len().div_ceil(PIECE));
+    // How many cores there are is asked only where it matters: the answer is read from several files.
+    let pieces = items.len().div_ceil(PIECE);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = if pieces > 1 { pieces.min(cores()) } else { 1 };
     if threads <= 1 {
         return items.iter().map(work).collect();
     }

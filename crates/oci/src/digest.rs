@@ -65,7 +65,11 @@ impl Digest {
     /// The value without its algorithm: 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let mut text = String::with_capacity(64);
+        text.extend(digits.map(digit));
+        text
     }
 
     /// The digest whose value is `hex`, 64 lower-case hexadecimal digits.

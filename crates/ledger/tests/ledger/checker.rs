@@ -22,7 +22,7 @@ use crate::late::Random;
 use crate::support::*;
 
 /// Schedules in memory that are tried if nothing else is said.
-const SCHEDULES: u64 = 1200;
+const SCHEDULES: u64 = 2000;
 /// Schedules on disk, where garbage is collected; each write is flushed there.
 const ON_DISK: u64 = 12;
 const STEPS: u64 = 14;
