@@ -8,7 +8,7 @@ use cairn_store::Target;
 use super::{Audit, AuditError, OtherTags, list};
 use crate::head;
 use crate::name::{Channel, Version};
-use crate::state::{ChannelState, Shown, Standing};
+use crate::state::{Binding, ChannelState, Shown, Standing};
 
 /// What tags of images without a version begin with; the first digits of the digest follow.
 const CONTENT_PREFIX: &str = "cairn-i-";
@@ -96,8 +96,12 @@ impl Audit<'_> {
                     continue;
                 }
                 Standing::Named(bound) => bound,
-                Standing::Yanked(_) => continue,
+                Standing::Yanked(_) => {
+                    self.strange_tag(tags, version, binding);
+                    continue;
+                }
                 Standing::Contested => {
+                    self.strange_tag(tags, version, binding);
                     let digests: Vec<String> = binding
                         .bound
                         .iter()
@@ -132,6 +136,17 @@ impl Audit<'_> {
             self.strangers(image, releases).await?;
         }
         Ok(())
+    }
+
+    /// The tag of a version that names nothing may show what it once was, and nothing else.
+    fn strange_tag(&mut self, tags: &Tags, version: &Version, binding: &Binding) {
+        if let Some(found) = tags
+            .shows(&version.tag())
+            .filter(|found| binding.to(found).is_none())
+        {
+            let message = format!("the tag shows {found}, as which the version was never released");
+            self.find("tag-differs", version, message);
+        }
     }
 
     /// Tags that look like the ledger's and that no entry names.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use cairn_ledger::audit::AuditOptions;
 use cairn_ledger::entry::{Entry, Kind};
+use cairn_ledger::operation::YankRequest;
 use cairn_ledger::referrer::Referrer;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{Overlay, RawManifest, Repository, RepositoryError, Target};
@@ -249,4 +250,24 @@ async fn one_blob_that_cannot_be_looked_at_leaves_the_rest_and_is_told() {
     );
     assert!(report.unchecked[0].contains(&first.to_string()));
     assert_eq!(report.checked.channels, 1);
+}
+
+/// A registry without seals lets everybody write such a tag, and whoever pulls by it gets what it shows.
+#[tokio::test]
+async fn the_tag_of_a_barred_version_that_shows_something_else_is_found() {
+    let world = World::new();
+    let world = world.through(Plain::new(world.repo.clone()));
+    world.init().await;
+    let released = world.release("1", &[]).await;
+    let yank = YankRequest {
+        version: version("1"),
+        digest: None,
+    };
+    let context = world.context();
+    let done = world.ledger.yank(&released.opened, &context, &yank).await;
+    done.unwrap();
+    assert!(world.audit().await.ok);
+    let evil = world.image("evil").await;
+    world.set_tag("1", evil).await;
+    assert_eq!(world.codes().await, ["tag-differs"]);
 }
