@@ -24,7 +24,7 @@ fn world() -> World {
     world.through(Plain::new(world.repo.clone()))
 }
 
-async fn heads(world: &World) -> Vec<Tag> {
+pub(crate) async fn heads(world: &World) -> Vec<Tag> {
     let tags = world.repo.list_tags(&Page::first()).await.unwrap().tags;
     let mut tags: Vec<Tag> = tags
         .into_iter()
@@ -48,16 +48,16 @@ fn pinned(opened: &Opened) -> TrustPolicy {
     }
 }
 
-fn codes(opened: &Opened) -> Vec<&'static str> {
+pub(crate) fn codes(opened: &Opened) -> Vec<&'static str> {
     opened.findings().iter().map(|finding| finding.code).collect()
 }
 
-fn short_of(tag: &Tag) -> String {
+pub(crate) fn short_of(tag: &Tag) -> String {
     tag.as_str().rsplit('-').next().unwrap().to_owned()
 }
 
 /// A head of these entries that claims to cover `covers`, at a tag that sorts before all others.
-async fn plant(
+pub(crate) async fn plant(
     world: &World,
     ledger: EntryName,
     envelopes: &[Bytes],
@@ -352,7 +352,7 @@ async fn planted_heads_of_causal_mode_do_not_disturb_a_linear_ledger() {
 }
 
 /// A ledger of two owners, of which the second is removed after a release; and that owner's view from before.
-async fn removed_owner() -> (World, Opened, LocalKey) {
+pub(crate) async fn removed_owner() -> (World, Opened, LocalKey) {
     let world = world();
     let removed = key(2);
     let mut authority = Authority::single(world.key.key().clone());

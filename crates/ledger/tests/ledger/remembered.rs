@@ -16,7 +16,7 @@ use crate::support::*;
 
 /// Packs that were read, and what was verified of them.
 #[derive(Debug, Default)]
-struct Packs {
+pub(crate) struct Packs {
     packs: Mutex<BTreeMap<Digest, Bytes>>,
     notes: Mutex<BTreeMap<Digest, Bytes>>,
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use cairn_ledger::authority::{Authority, Grant, Role};
 use cairn_ledger::entry::{Kind, Mode};
 use cairn_ledger::head::{self, HeadError};
-use cairn_ledger::key::Signer as _;
-use cairn_ledger::open::OpenError;
+use cairn_ledger::key::{LocalKey, Signer as _};
+use cairn_ledger::open::{OpenError, Opened};
 use cairn_ledger::{Class, TrustPolicy};
 use cairn_oci::{Document, Manifest, json, media_type};
 use cairn_store::{Condition, RawManifest, Target};
@@ -206,6 +206,99 @@ async fn g6_a_signature_of_another_key_or_ledger_is_no_entry() {
         ),
         "{error:?}"
     );
+}
+
+/// The `keys` entry that lists `listed`, as `signer` states it on top of `opened`.
+fn keys_entry(opened: &Opened, listed: &[&LocalKey], signer: &LocalKey) -> Bytes {
+    let mut keys = entry(opened, Kind::Keys, 50);
+    let mut authority = Authority::single(listed[0].key().clone());
+    let others = listed[1..].iter().map(|key| Grant::owner(key.key().clone()));
+    authority.keys.extend(others);
+    keys.authority = Some(authority);
+    keys.sign(signer).unwrap().bytes().clone()
+}
+
+async fn refusal(world: &World) -> HeadError {
+    match open_error(world, &TrustPolicy::default()).await {
+        OpenError::Refused { source, .. } => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn g6_a_key_that_is_listed_only_afterwards_signed_nothing_before() {
+    let world = World::new();
+    world.init().await;
+    let opened = world.open().await;
+    let later = key(2);
+    let mut wanted = entry(&opened, Kind::Release, 1);
+    wanted.version = Some(version("1"));
+    wanted.digest = Some(world.image("1").await);
+    let mut list = envelopes(&opened);
+    list.push(wanted.sign(&later).unwrap().bytes().clone());
+    list.push(keys_entry(&opened, &[&world.key, &later], &world.key));
+    forge_linear(&world, &list, &world.key).await;
+    assert!(matches!(
+        refusal(&world).await,
+        HeadError::Unsigned { position: 1 }
+    ));
+    list.swap(1, 2);
+    let ledger = opened.state().unwrap().ledger;
+    forge(&*world.repo, ledger, &list, &world.key, Some(head::linear_tag())).await;
+    assert_eq!(world.open().await.view().records().len(), 3);
+}
+
+#[tokio::test]
+async fn a_head_of_a_key_that_was_taken_out_or_whose_time_is_over_does_not_count() {
+    let world = World::new();
+    let (other, short) = (key(2), key(3));
+    let mut authority = Authority::single(world.key.key().clone());
+    authority.keys.push(Grant::owner(other.key().clone()));
+    // Heads are forged as of 13:00.
+    authority.keys.push(Grant {
+        until: Some("2026-11-21T12:59:59Z".parse().unwrap()),
+        ..Grant::owner(short.key().clone())
+    });
+    authority.recovery = Some(key(4).key().clone());
+    let context = world.context();
+    world.ledger.initialise(&context, authority).await.unwrap();
+    let opened = world.open().await;
+    let list = envelopes(&opened);
+    let ledger = opened.state().unwrap().ledger;
+    for (signer, counts) in [(&other, true), (&short, false), (&key(4), false)] {
+        forge(&*world.repo, ledger, &list, signer, Some(head::linear_tag())).await;
+        let read = world.ledger.open(&TrustPolicy::default()).await;
+        assert_eq!(read.is_ok(), counts, "{read:?}");
+    }
+    let without = [list[0].clone(), keys_entry(&opened, &[&world.key], &world.key)];
+    forge(&*world.repo, ledger, &without, &other, Some(head::linear_tag())).await;
+    assert!(matches!(refusal(&world).await, HeadError::Signer));
+}
+
+#[tokio::test]
+async fn a_genesis_that_too_few_of_its_own_keys_signed_is_none() {
+    let world = World::new();
+    let mut authority = Authority::single(world.key.key().clone());
+    authority.keys.push(Grant::owner(key(2).key().clone()));
+    authority.threshold = 2;
+    let alone = cairn_ledger::Entry {
+        authority: Some(authority),
+        mode: Some(Mode::Linear),
+        home: Some("team/web".to_owned()),
+        ..blank(Kind::Genesis, "2026-11-21T09:00:00Z", 1)
+    };
+    let alone = alone.sign(&world.key).unwrap();
+    let second =
+        cairn_ledger::envelope::Envelope::sign(alone.payload_type(), alone.payload().to_vec(), &key(2));
+    let both = [alone.signatures(), second.unwrap().signatures()].concat();
+    let both = alone.with_signatures(&both).unwrap();
+    for (envelope, counts) in [(&alone, false), (&both, true)] {
+        let list = [envelope.bytes().clone()];
+        let tag = Some(head::linear_tag());
+        forge(&*world.repo, alone.name(), &list, &world.key, tag).await;
+        let read = world.ledger.open(&TrustPolicy::default()).await;
+        assert_eq!(read.is_ok(), counts, "{read:?}");
+    }
 }
 
 #[tokio::test]

@@ -210,3 +210,37 @@ async fn nobody_starts_a_second_ledger_and_the_same_start_twice_is_one() {
         .unwrap_err();
     assert_eq!(error.class(), Class::Input);
 }
+
+/// Entries that do not name each other, in another order: everything is there, and it is another history.
+#[tokio::test]
+async fn g3_entries_that_changed_places_are_a_fork_in_linear_mode() {
+    let world = World::new();
+    world.init().await;
+    world.release("1", &[]).await;
+    world.release("2", &[]).await;
+    let opened = world.open().await;
+    let mut list = envelopes(&opened);
+    list.swap(1, 2);
+    forge_linear(&world, &list, &world.key).await;
+    let error = open_error(&world, &remembering(opened.remember())).await;
+    let OpenError::Remembered { memory, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(**memory, Seen::Fork { position: 1, .. }), "{memory:?}");
+}
+
+#[tokio::test]
+async fn g2_a_pin_does_not_overrule_what_was_seen_of_its_ledger() {
+    let world = World::new();
+    let genesis = world.init().await;
+    world.release("1", &["prod"]).await;
+    let old = world.open().await;
+    world.release("2", &["prod"]).await;
+    let policy = TrustPolicy {
+        remembered: world.open().await.remember(),
+        ..pinned(&genesis.to_string())
+    };
+    world.set_tag("cairn-head", old.head().unwrap().digest).await;
+    let error = open_error(&world, &policy).await;
+    assert!(matches!(error, OpenError::Remembered { .. }), "{error:?}");
+}

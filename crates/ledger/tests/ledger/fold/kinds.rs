@@ -181,3 +181,42 @@ pub(super) fn a_pruned_image_is_no_way_back_until_it_is_released_again() {
     assert!(outcome.stands());
     assert!(table.state().pruned.is_empty() && table.shows("blue") == "2");
 }
+
+#[test]
+fn a_switch_whose_slot_went_away_and_came_back_is_void() {
+    let mut table = Table::single();
+    table.released(&["1"]);
+    let (seen, _) = table.release("2", "2", &[("green", None)]);
+    let (left, _) = table.release("3", "3", &[("green", Some(seen))]);
+    let back = table.moving(Kind::Promote, "2", "2", &[("green", Some(left))]);
+    let (back, outcome) = table.add(&back, &[&key(1)]);
+    assert!(outcome.stands() && table.shows("green") == "2");
+    let mut switch = table.moving(Kind::Switch, "2", "2", &[("prod", table.after("prod"))]);
+    switch.from = Some(Move {
+        channel: channel("green"),
+        after: Some(seen),
+    });
+    let outcome = table.add(&switch, &[&key(1)]).1;
+    assert_eq!(why(&outcome, "prod"), Some((Why::SlotMoved, Some(back))));
+}
+
+#[test]
+fn a_digest_is_barred_only_when_every_version_of_it_is() {
+    let mut table = Table::single();
+    table.released(&["1", "2"]);
+    table.release("1.0", "1", &[]);
+    let yank = |table: &mut Table, name: &str| {
+        let yank = table.moving(Kind::Yank, name, "1", &[]);
+        assert!(table.add(&yank, &[&key(1)]).1.stands());
+    };
+    yank(&mut table, "1");
+    assert!(table.state().way_back(&channel("prod")).is_some());
+    yank(&mut table, "1.0");
+    assert!(table.state().way_back(&channel("prod")).is_none());
+    let mut back = table.moving(Kind::Rollback, "1", "1", &[("prod", table.after("prod"))]);
+    (back.version, back.hold) = (None, Some(false));
+    assert_eq!(
+        why(&table.add(&back, &[&key(1)]).1, "prod"),
+        Some((Why::Yanked, None))
+    );
+}

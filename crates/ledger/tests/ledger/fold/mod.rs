@@ -161,6 +161,14 @@ impl Table {
         self.add(&entry, &[&key(1)]).1
     }
 
+    /// Moves prod to a version, which is released if it is new.
+    pub(super) fn promote_or_release(&mut self, name: &str) -> Outcome {
+        if self.state().versions.contains_key(&version(name)) {
+            return self.promote_at(name, "2026-11-21T10:00:00Z");
+        }
+        self.release(name, name, &[("prod", self.after("prod"))]).1
+    }
+
     /// What somebody put on prod by hand.
     pub(super) fn record(&mut self, image: &str) -> (EntryName, Outcome) {
         let mut entry = self.moving(Kind::Record, "0", image, &[("prod", self.after("prod"))]);

@@ -106,3 +106,43 @@ pub(super) fn g12_a_clock_that_goes_back_changes_nothing() {
     assert!(table.add(&second, &[&key(1)]).1.stands());
     assert_eq!(table.shows("prod"), "2");
 }
+
+#[test]
+fn a_rollback_cuts_the_trail_at_the_last_place_of_its_target() {
+    let mut table = Table::single();
+    table.released(&["1", "2"]);
+    for name in ["1", "3"] {
+        assert!(table.promote_or_release(name).stands());
+    }
+    assert_eq!(table.trail(), ["1", "2", "1"]);
+    table.rollback("1", "1", table.after("prod"));
+    assert_eq!(table.trail(), ["1", "2"]);
+}
+
+#[test]
+fn a_move_to_what_is_shown_already_pushes_nothing() {
+    let mut table = Table::single();
+    table.released(&["1"]);
+    // The same image as another version: a move all the same.
+    let (_, outcome) = table.release("1.0", "1", &[("prod", table.after("prod"))]);
+    assert!(outcome.stands() && table.shows("prod") == "1.0");
+    assert!(table.trail().is_empty());
+    table.released(&["2"]);
+    assert_eq!(table.trail(), ["1.0"]);
+}
+
+#[test]
+fn a_resume_beside_a_second_rollback_lifts_no_hold() {
+    let mut table = Table::single();
+    table.released(&["1", "2", "3"]);
+    let (first, _) = table.rollback("2", "2", table.after("prod"));
+    let (second, _) = table.rollback("1", "1", Some(first));
+    let mut resume = table.entry(Kind::Resume);
+    resume.moves = vec![Move {
+        channel: channel("prod"),
+        after: Some(first),
+    }];
+    let outcome = table.add(&resume, &[&key(1)]).1;
+    assert_eq!(why(&outcome, "prod"), Some((Why::Overtaken, Some(second))));
+    assert!(table.is_held());
+}

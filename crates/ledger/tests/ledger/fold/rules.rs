@@ -170,3 +170,23 @@ pub(super) fn forward_moves_and_resumes_need_the_signatures_that_are_required() 
     let entry = resume(&mut table);
     assert!(table.add(&entry, &[&key(2)]).1.stands());
 }
+
+#[test]
+fn two_short_stays_are_no_long_one() {
+    let mut table = Table::single();
+    table.rule(ChannelRules {
+        from: Some(channel("staging")),
+        soak: Some(3600.try_into().unwrap()),
+        ..ChannelRules::default()
+    });
+    show(&mut table, "staging", "1", "2026-11-21T10:00:00Z");
+    show(&mut table, "staging", "2", "2026-11-21T10:40:00Z");
+    let mut again = table.moving(Kind::Promote, "1", "1", &[("staging", table.after("staging"))]);
+    again.at = "2026-11-21T11:00:00Z".parse().unwrap();
+    assert!(table.add(&again, &[&key(1)]).1.stands());
+    show(&mut table, "staging", "3", "2026-11-21T11:40:00Z");
+    assert_eq!(
+        refused(&table.promote_at("1", "2026-11-21T13:00:00Z")),
+        Some(Why::TooEarly)
+    );
+}

@@ -1,0 +1,131 @@
+//! Causal mode: which heads are read whoever covers them, and in which order their entries come.
+
+use cairn_ledger::authority::{Authority, Grant};
+use cairn_ledger::entry::Kind;
+use cairn_ledger::key::{LocalKey, Signer as _};
+use cairn_ledger::{EntryName, Opened};
+use cairn_oci::Digest;
+
+use crate::hostile::{codes, heads, plant, removed_owner, short_of};
+use crate::support::*;
+
+/// A release of `name` on top of `opened` that moves nothing.
+fn released(
+    opened: &Opened,
+    name: &str,
+    digest: Digest,
+    nonce: u8,
+    by: &LocalKey,
+) -> cairn_ledger::envelope::Envelope {
+    let mut release = entry(opened, Kind::Release, nonce);
+    release.version = Some(version(name));
+    release.digest = Some(digest);
+    release.sign(by).unwrap()
+}
+
+/// More heads than are looked at together, all of them newer by their names.
+#[tokio::test]
+async fn the_head_that_removes_a_key_is_read_although_heads_of_that_key_cover_it() {
+    let (world, fork, removed) = removed_owner().await;
+    let before = world.open().await;
+    let ledger = before.state().unwrap().ledger;
+    let covers: Vec<String> = heads(&world).await.iter().map(short_of).collect();
+    for number in 0..20 {
+        plant(
+            &world,
+            ledger,
+            &envelopes(&fork),
+            &removed,
+            covers.clone(),
+            number,
+        )
+        .await;
+    }
+    let opened = world.open().await;
+    assert!(opened.view().names().eq(before.view().names()));
+    assert_eq!(opened.state().unwrap().authority.keys.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_removed_key_covers_is_read_however_old_it_is() {
+    let (world, fork, removed) = removed_owner().await;
+    let before = world.open().await;
+    let ledger = before.state().unwrap().ledger;
+    let digest = world.image("beside").await;
+    // An older head by its name, and the only one that has this entry.
+    let beside = released(&before, "9", digest, 90, &world.key);
+    let list = [envelopes(&before), vec![beside.bytes().clone()]].concat();
+    let hidden = plant(&world, ledger, &list, &world.key, Vec::new(), 9_999_999_999).await;
+    for number in 10..50 {
+        plant(
+            &world,
+            ledger,
+            &envelopes(&before),
+            &world.key,
+            Vec::new(),
+            number,
+        )
+        .await;
+    }
+    let covers = vec![cairn_ledger::head::short(&hidden)];
+    plant(&world, ledger, &envelopes(&fork), &removed, covers, 0).await;
+    let opened = world.open().await;
+    assert!(opened.view().names().any(|name| name == beside.name()));
+}
+
+/// The beginning of another head, whose entries are known to be good: its writer must be allowed all the same.
+#[tokio::test]
+async fn a_shorter_head_counts_only_by_a_key_that_may_write_it() {
+    let world = World::new();
+    let world = world.through(Plain::new(world.repo.clone()));
+    let (short, safe) = (key(2), key(3));
+    let mut authority = Authority::single(world.key.key().clone());
+    // Heads are planted as of 13:00.
+    authority.keys.push(Grant {
+        until: Some("2026-11-21T12:00:00Z".parse().unwrap()),
+        ..Grant::owner(short.key().clone())
+    });
+    authority.recovery = Some(safe.key().clone());
+    let context = world.context();
+    world.ledger.initialise(&context, authority).await.unwrap();
+    world.release("1", &["prod"]).await;
+    let before = world.open().await;
+    let ledger = before.state().unwrap().ledger;
+    let list = &envelopes(&before)[..1];
+    for (number, signer) in [&short, &safe].into_iter().enumerate() {
+        let number = 9_999_999_998 + u64::try_from(number).unwrap();
+        plant(&world, ledger, list, signer, Vec::new(), number).await;
+    }
+    let opened = world.open().await;
+    assert_eq!(codes(&opened), ["head-refused"; 2]);
+    plant(&world, ledger, list, &world.key, Vec::new(), 9_999_999_997).await;
+    assert_eq!(codes(&world.open().await).len(), 2, "its owner may");
+}
+
+#[tokio::test]
+async fn what_other_heads_have_beyond_the_best_follows_by_their_size_and_then_their_digest() {
+    let world = World::new();
+    let world = world.through(Plain::new(world.repo.clone()));
+    world.init().await;
+    let base = world.open().await;
+    let ledger = base.state().unwrap().ledger;
+    let digest = world.image("of all").await;
+    let mut planted: Vec<(usize, Digest, Vec<EntryName>)> = Vec::new();
+    let mut nonce = 0;
+    for length in [2, 3, 1, 2, 1] {
+        let mut list = envelopes(&base);
+        let mut names = Vec::new();
+        for _ in 0..length {
+            nonce += 1;
+            let release = released(&base, &format!("1.{nonce}"), digest, nonce, &world.key);
+            names.push(release.name());
+            list.push(release.bytes().clone());
+        }
+        let head = forge(&*world.repo, ledger, &list, &world.key, None).await;
+        planted.push((length, head, names));
+    }
+    planted.sort_by_key(|(length, head, _)| (std::cmp::Reverse(*length), *head));
+    let expected = planted.into_iter().flat_map(|(_, _, names)| names);
+    let opened = world.open().await;
+    assert!(opened.view().names().skip(1).eq(expected));
+}
