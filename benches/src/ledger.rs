@@ -66,6 +66,7 @@ impl Bench {
         let middle = self.made("middle", "linear", middle, small)?;
         self.reading_table([&short_small, &middle, &long], quick, report)?;
         self.history_table([&short_small, &middle, &long], report)?;
+        self.local_rollback_table([&short_small, &long], report)?;
         for made in [short_small, middle, long] {
             measure::remove(&made.store)?;
         }
@@ -238,6 +239,45 @@ impl Bench {
              promise but that it does not depend on it: ≤ 1.25): {}.\n",
             verdict(by_length <= 1.5),
             verdict(by_size <= 1.25),
+        ));
+        Ok(())
+    }
+
+    /// A store on disk keeps `index.json` for other tools too, whatever number of tags it has.
+    fn local_rollback_table(&self, ledgers: [&Made; 2], report: &mut Report) -> Result<()> {
+        let mut rows = Vec::new();
+        for made in ledgers {
+            let cairn = |arguments: &[&str]| -> Result<Command> {
+                let mut command = self.on_store(&made.store)?;
+                command.args(arguments).args(["--repository", REPOSITORY]);
+                Ok(command)
+            };
+            let mut times = Vec::new();
+            for _ in 0..self.runs {
+                measure::run(&mut cairn(&["resume", "prod"])?)?;
+                measure::run(&mut cairn(&["promote", &made.shows, "prod"])?)?;
+                times.push(timed(&mut cairn(&["rollback", "prod"])?)?);
+            }
+            let tags = fs::read_dir(
+                made.store
+                    .join("repos")
+                    .join(REPOSITORY)
+                    .join("_layout/refs/tags"),
+            );
+            let tags = tags
+                .map_err(|error| format!("cannot count the tags: {error}"))?
+                .count();
+            rows.push(Row::new(
+                &format!("cairn rollback, {} entries, {tags} tags", made.entries),
+                times,
+            ));
+        }
+        let ratio = rows[1].median() / rows[0].median();
+        let title = "Roll back one channel on the local disk, the ledger read before";
+        report.add(measure::table(title, &rows, &[]));
+        report.add(format!(
+            "\nThe long ledger takes {ratio:.2} of the short one's time (promise: ≤ 1.5): {}.\n",
+            verdict(ratio <= 1.5),
         ));
         Ok(())
     }

@@ -3,11 +3,17 @@
 //! It lists every tag (with `org.opencontainers.image.ref.name`, as `skopeo oci:DIR:TAG` and umoci expect) and every
 //! referrer (untagged, as `oras discover --oci-layout` expects). Other untagged manifests are left out: those
 //! below an index are reached through it, and superseded ones would make the file grow with every move of a tag.
+//!
+//! A repository may have thousands of tags, and a command moves one. So the file is put together from the entries that it has
+//! and from what changed: see [`note`].
 
+mod note;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cairn_oci::{Descriptor, Digest, Index, annotations, json};
+use cairn_oci::{Descriptor, Digest, Tag, annotations, json};
 
 use super::refs::Refs;
 use super::repository::DirectoryRepository;
@@ -15,8 +21,9 @@ use crate::blobs::read_bounded;
 use crate::error::RepositoryError;
 use crate::files::PUBLIC;
 use crate::layout;
+use note::{Identity, Shown};
 
-/// Longest `index.json` that is compared, in bytes; a longer one is written without looking.
+/// Longest `index.json` that is looked at, in bytes; a longer one is made without it.
 const LIMIT: usize = 256 << 20;
 
 impl DirectoryRepository {
@@ -27,74 +34,145 @@ impl DirectoryRepository {
         };
         let path = self.layout().join("index.json");
         let before = self.before(&path)?;
-        let known = known_referrers(before.as_deref().unwrap_or_default());
-        let bytes = json::canonical(&layout::index(entries(self.refs(), known)?));
-        if before.as_deref() == Some(&bytes[..]) {
-            return Ok(());
+        let projection = Projection::of(self.refs(), &note::read(self, &before))?;
+        let index = projection.index();
+        if before != index {
+            self.writer().write(&path, &index, PUBLIC)?;
         }
-        Ok(self.writer().write(&path, &bytes, PUBLIC)?)
+        note::keep(self, &projection, &index, &path);
+        Ok(())
     }
 
-    /// The file as it is; none if there is none, or if it is too long to be looked at.
-    fn before(&self, path: &Path) -> Result<Option<Vec<u8>>, RepositoryError> {
+    /// The file as it is; nothing if there is none, or if it is too long to be looked at.
+    fn before(&self, path: &Path) -> Result<Vec<u8>, RepositoryError> {
         match read_bounded(self.writer(), path, LIMIT) {
-            Err(RepositoryError::TooLarge { .. }) => Ok(None),
-            other => Ok(other?.map(Into::into)),
+            Err(RepositoryError::TooLarge { .. }) => Ok(Vec::new()),
+            other => Ok(other?.unwrap_or_default().into()),
         }
     }
 }
 
-/// The referrers that an `index.json` lists. What is said of a manifest never changes, so their files need not be read again:
-/// a repository may have thousands. Nothing is taken from a file that is not one that this wrote.
-fn known_referrers(index: &[u8]) -> BTreeMap<Digest, Descriptor> {
-    let read = json::parse::<Index>(index, LIMIT);
-    let Some(index) = read.ok().filter(|read| json::canonical(read) == index) else {
-        return BTreeMap::new();
-    };
-    let untagged = index
-        .manifests
-        .into_iter()
-        .filter(|entry| entry.annotations.is_empty());
-    untagged.map(|entry| (entry.digest, entry)).collect()
+/// An entry of `index.json` as it stands there.
+type Entry<'a> = Cow<'a, [u8]>;
+
+/// What `index.json` shows of a repository.
+struct Projection<'a> {
+    /// In the order of their names.
+    tags: Vec<ShownTag<'a>>,
+    subjects: Vec<ShownSubject<'a>>,
 }
 
-/// Tags in their order, then untagged referrers by digest.
-fn entries(refs: &Refs, known: BTreeMap<Digest, Descriptor>) -> Result<Vec<Descriptor>, RepositoryError> {
-    let mut entries = Vec::new();
-    for tag in refs.tags()? {
-        if let Some(found) = refs.tag(&tag)? {
-            let mut descriptor = found.descriptor;
-            descriptor
-                .annotations
-                .insert(annotations::REF_NAME.to_owned(), tag.to_string());
-            entries.push(descriptor);
+struct ShownTag<'a> {
+    tag: Tag,
+    digest: Digest,
+    file: Option<Identity>,
+    entry: Entry<'a>,
+}
+
+/// Something that other manifests are about.
+struct ShownSubject<'a> {
+    subject: Digest,
+    directory: Option<Identity>,
+    referrers: BTreeMap<Digest, Entry<'a>>,
+}
+
+impl<'a> Projection<'a> {
+    fn of(refs: &Refs, shown: &Shown<'a>) -> Result<Self, RepositoryError> {
+        let mut tags = Vec::new();
+        for tag in refs.tags()? {
+            let file = Identity::of(&refs.tag_path(&tag));
+            let entry = match shown.tag(&tag, file.as_ref()) {
+                Some((digest, entry)) => Some((digest, Cow::Borrowed(entry))),
+                None => tag_entry(refs, &tag)?,
+            };
+            tags.extend(entry.map(|(digest, entry)| ShownTag {
+                tag,
+                digest,
+                file,
+                entry,
+            }));
         }
+        let mut subjects = Vec::new();
+        for subject in refs.subjects()? {
+            let directory = Identity::of(&refs.subject_path(&subject));
+            let referrers = referrers(refs, &subject, directory.as_ref(), shown)?;
+            subjects.push(ShownSubject {
+                subject,
+                directory,
+                referrers,
+            });
+        }
+        Ok(Self { tags, subjects })
     }
-    let tagged: BTreeSet<Digest> = entries.iter().map(|entry| entry.digest).collect();
-    let untagged = referrers(refs, known)?.into_values();
-    entries.extend(untagged.filter(|entry| !tagged.contains(&entry.digest)));
-    Ok(entries)
+
+    /// The referrers that have an entry of their own, by digest: those without a tag.
+    fn untagged(&self) -> BTreeMap<&Digest, &Entry<'a>> {
+        let tagged: BTreeSet<&Digest> = self.tags.iter().map(|tag| &tag.digest).collect();
+        let all = self.subjects.iter().flat_map(|subject| &subject.referrers);
+        all.filter(|(digest, _)| !tagged.contains(digest)).collect()
+    }
+
+    /// The whole file: tags in their order, then untagged referrers by digest.
+    fn index(&self) -> Vec<u8> {
+        let (mut bytes, end) = frame();
+        let tags = self.tags.iter().map(|tag| &tag.entry);
+        for (number, entry) in tags.chain(self.untagged().into_values()).enumerate() {
+            if number > 0 {
+                bytes.push(b',');
+            }
+            bytes.extend_from_slice(entry);
+        }
+        bytes.extend(end);
+        bytes
+    }
 }
 
-fn referrers(
+/// What stands before and behind the entries of an `index.json`.
+fn frame() -> (Vec<u8>, Vec<u8>) {
+    let mut start = json::canonical(&layout::index(Vec::new()));
+    let inside = start.windows(2).position(|pair| pair == b"[]");
+    // Its only list is that of the manifests.
+    let end = start.split_off(inside.map_or(start.len(), |at| at + 1));
+    (start, end)
+}
+
+/// The entry of a tag; none if it is gone by now.
+fn tag_entry<'a>(refs: &Refs, tag: &Tag) -> Result<Option<(Digest, Entry<'a>)>, RepositoryError> {
+    let found = refs.tag(tag)?.map(|found| {
+        let mut descriptor = found.descriptor;
+        let name = (annotations::REF_NAME.to_owned(), tag.to_string());
+        descriptor.annotations.extend([name]);
+        (descriptor.digest, Cow::Owned(json::canonical(&descriptor)))
+    });
+    Ok(found)
+}
+
+/// The entries of the manifests about `subject`. What is said of a manifest never changes: one that was shown is not read again.
+fn referrers<'a>(
     refs: &Refs,
-    mut known: BTreeMap<Digest, Descriptor>,
-) -> Result<BTreeMap<Digest, Descriptor>, RepositoryError> {
+    subject: &Digest,
+    directory: Option<&Identity>,
+    shown: &Shown<'a>,
+) -> Result<BTreeMap<Digest, Entry<'a>>, RepositoryError> {
+    if let Some(same) = shown.subject(subject, directory) {
+        return Ok(same
+            .map(|(digest, entry)| (digest, Cow::Borrowed(entry)))
+            .collect());
+    }
     let mut all = BTreeMap::new();
-    for subject in refs.subjects()? {
-        for digest in refs.referrer_digests(&subject)? {
-            let descriptor = match known.remove(&digest) {
-                Some(descriptor) => Some(descriptor),
-                None => refs.referrer(&subject, &digest)?,
-            };
-            // One that is gone by now was deleted after the list was made.
-            let Some(mut descriptor) = descriptor else {
-                continue;
-            };
-            // A manifest that names itself in an annotation must not become a tag by that.
-            descriptor.annotations.clear();
-            all.insert(descriptor.digest, descriptor);
-        }
+    for digest in refs.referrer_digests(subject)? {
+        let entry = match shown.referrer(subject, &digest) {
+            Some(entry) => Some(Cow::Borrowed(entry)),
+            None => refs.referrer(subject, &digest)?.map(referrer_entry),
+        };
+        // One that is gone by now was deleted after the list was made.
+        all.extend(entry.map(|entry| (digest, entry)));
     }
     Ok(all)
+}
+
+fn referrer_entry<'a>(mut descriptor: Descriptor) -> Entry<'a> {
+    // A manifest that names itself in an annotation must not become a tag by that.
+    descriptor.annotations.clear();
+    Cow::Owned(json::canonical(&descriptor))
 }

@@ -4,6 +4,7 @@
 //! refs/tags/<tag>                       descriptor, and whether sealed
 //! refs/manifests/<hex>                  descriptor, and the digest of its subject
 //! refs/referrers/<subject hex>/<hex>    descriptor as a list of referrers shows it
+//! refs/shown                            what `index.json` was made from: see [`super::projection`]
 //! ```
 //!
 //! Each is canonical JSON, replaced whole. Who reads, compares and writes holds the repository's lock.
@@ -63,15 +64,19 @@ impl Refs {
     }
 
     pub(super) fn tag(&self, tag: &Tag) -> Result<Option<TagRef>, RepositoryError> {
-        self.read(&self.tags.join(tag.as_str()))
+        self.read(&self.tag_path(tag))
+    }
+
+    pub(super) fn tag_path(&self, tag: &Tag) -> PathBuf {
+        self.tags.join(tag.as_str())
     }
 
     pub(super) fn put_tag(&self, tag: &Tag, value: &TagRef) -> Result<(), RepositoryError> {
-        self.put(&self.tags.join(tag.as_str()), value)
+        self.put(&self.tag_path(tag), value)
     }
 
     pub(super) fn remove_tag(&self, tag: &Tag) -> Result<bool, FileError> {
-        self.writer.remove(&self.tags.join(tag.as_str()))
+        self.writer.remove(&self.tag_path(tag))
     }
 
     /// All tags, sorted by bytes. Files whose names are no tags are not ours.
@@ -114,7 +119,7 @@ impl Refs {
 
     /// The digests of the manifests about `subject`, sorted.
     pub(super) fn referrer_digests(&self, subject: &Digest) -> Result<Vec<Digest>, FileError> {
-        let names = self.writer.list(&self.referrers.join(subject.hex()))?;
+        let names = self.writer.list(&self.subject_path(subject))?;
         Ok(names
             .iter()
             .filter_map(|name| Digest::from_hex(name).ok())
@@ -162,7 +167,7 @@ impl Refs {
         artifact_type: Option<&str>,
         page: &Page,
     ) -> Result<ReferrersPage, RepositoryError> {
-        let directory = self.referrers.join(subject.hex());
+        let directory = self.subject_path(subject);
         let mut found = PageOfReferrers::new(page.limit);
         let mut after = match page.after.as_deref() {
             None => None,
@@ -203,8 +208,13 @@ impl Refs {
             .collect())
     }
 
+    /// The directory of the referrers of `subject`.
+    pub(super) fn subject_path(&self, subject: &Digest) -> PathBuf {
+        self.referrers.join(subject.hex())
+    }
+
     fn referrer_path(&self, subject: &Digest, digest: &Digest) -> PathBuf {
-        self.referrers.join(subject.hex()).join(digest.hex())
+        self.subject_path(subject).join(digest.hex())
     }
 
     fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, RepositoryError> {

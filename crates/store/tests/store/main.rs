@@ -19,6 +19,7 @@ mod layout;
 mod mirrors;
 mod pages;
 mod power;
+mod projection;
 mod readers;
 mod uploads;
 mod writers;
