@@ -236,7 +236,7 @@ async fn slots_are_live_or_idle_also_after_a_rollback() {
 }
 
 /// An index of two platforms whose manifests and configs nobody else has.
-async fn index(world: &World, text: &str) -> (Digest, Vec<(String, Digest, Digest)>) {
+pub(crate) async fn index(world: &World, text: &str) -> (Digest, Vec<(String, Digest, Digest)>) {
     let (mut children, mut parts) = (Vec::new(), Vec::new());
     for name in ["linux/amd64", "linux/arm64"] {
         let manifest = image(&*world.repo, &format!("{text} {name}")).await;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use cairn_ledger::audit::AuditOptions;
 use cairn_ledger::entry::{Entry, Kind};
-use cairn_ledger::operation::YankRequest;
+use cairn_ledger::operation::{RecordRequest, YankRequest};
 use cairn_ledger::referrer::Referrer;
 use cairn_oci::{Descriptor, Digest};
 use cairn_store::{Overlay, RawManifest, Repository, RepositoryError, Target};
@@ -254,10 +254,11 @@ async fn one_blob_that_cannot_be_looked_at_leaves_the_rest_and_is_told() {
 
 /// A registry without seals lets everybody write such a tag, and whoever pulls by it gets what it shows.
 #[tokio::test]
-async fn the_tag_of_a_barred_version_that_shows_something_else_is_found() {
+async fn the_tag_of_a_version_that_shows_something_else_is_found_barred_or_not() {
     let world = World::new();
     let world = world.through(Plain::new(world.repo.clone()));
     world.init().await;
+    world.release("2", &[]).await;
     let released = world.release("1", &[]).await;
     let yank = YankRequest {
         version: version("1"),
@@ -268,6 +269,32 @@ async fn the_tag_of_a_barred_version_that_shows_something_else_is_found() {
     done.unwrap();
     assert!(world.audit().await.ok);
     let evil = world.image("evil").await;
-    world.set_tag("1", evil).await;
-    assert_eq!(world.codes().await, ["tag-differs"]);
+    for (name, findings) in [("1", 1), ("2", 2)] {
+        world.set_tag(name, evil).await;
+        assert_eq!(world.codes().await, vec!["tag-differs"; findings]);
+    }
+}
+
+/// No version names it, and the way back leads to it.
+#[tokio::test]
+async fn an_image_on_the_way_back_that_no_version_names_is_looked_at() {
+    let world = World::new();
+    world.init().await;
+    world.release("1", &["prod"]).await;
+    let by_hand = world.image("by hand").await;
+    world.set_tag("prod", by_hand).await;
+    let request = RecordRequest {
+        channel: channel("prod"),
+        found: by_hand,
+    };
+    let (opened, context) = (world.open().await, world.context());
+    let done = world.ledger.record(&opened, &context, &request).await;
+    done.unwrap();
+    world.release("2", &["prod"]).await;
+    assert!(world.audit().await.ok);
+    let target = Target::Digest(by_hand);
+    let manifest = world.repo.read_manifest(&target).await.unwrap().unwrap();
+    let layer = manifest.document().unwrap().blobs()[1].digest;
+    world.repo.delete_blob(&layer).await.unwrap();
+    assert_eq!(world.codes().await, ["blob-missing"]);
 }

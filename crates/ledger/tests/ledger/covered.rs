@@ -1,10 +1,13 @@
 //! Causal mode: which heads are read whoever covers them, and in which order their entries come.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use cairn_ledger::authority::{Authority, Grant};
 use cairn_ledger::entry::Kind;
 use cairn_ledger::key::{LocalKey, Signer as _};
 use cairn_ledger::{EntryName, Opened};
-use cairn_oci::Digest;
+use cairn_oci::{Digest, Tag};
 
 use crate::hostile::{codes, heads, plant, removed_owner, short_of};
 use crate::support::*;
@@ -128,4 +131,98 @@ async fn what_other_heads_have_beyond_the_best_follows_by_their_size_and_then_th
     let expected = planted.into_iter().flat_map(|(_, _, names)| names);
     let opened = world.open().await;
     assert!(opened.view().names().skip(1).eq(expected));
+}
+
+/// Heads that count beyond the newest 32: `older`, each with a tag that sorts last, and enough others.
+async fn crowded(world: &World, older: &[(Vec<Bytes>, Vec<String>)]) -> Vec<Tag> {
+    let opened = world.open().await;
+    let ledger = opened.state().unwrap().ledger;
+    let list = envelopes(&opened);
+    for number in 0..33 {
+        plant(world, ledger, &list, &world.key, Vec::new(), 100 + number).await;
+    }
+    let mut tags = Vec::new();
+    for (number, (list, covers)) in (9_999_999_900..).zip(older) {
+        let head = plant(world, ledger, list, &world.key, covers.clone(), number).await;
+        let tag = format!("cairn-h-{number:010}-{}", cairn_ledger::head::short(&head));
+        tags.push(tag.parse().unwrap());
+    }
+    tags
+}
+
+async fn causal_world() -> (World, Arc<Plain>) {
+    let plain = Plain::new(World::new().repo);
+    let world = World::over(plain.clone());
+    world.init().await;
+    (world, plain)
+}
+
+#[tokio::test]
+async fn a_head_that_has_an_entry_of_its_own_is_not_deleted_although_another_says_that_it_covers_it() {
+    let (world, _) = causal_world().await;
+    let opened = world.open().await;
+    let ledger = opened.state().unwrap().ledger;
+    let digest = world.image("own").await;
+    let own = released(&opened, "7", digest, 70, &world.key);
+    let list = [envelopes(&opened), vec![own.bytes().clone()]].concat();
+    let tags = crowded(&world, &[(list, Vec::new())]).await;
+    let covers = tags.iter().map(short_of).collect();
+    plant(&world, ledger, &envelopes(&opened), &world.key, covers, 1).await;
+    // Old heads that have nothing of their own go; this one stays.
+    world.release("1", &[]).await;
+    let left = heads(&world).await;
+    assert!(left.contains(&tags[0]) && left.len() < 36, "{}", left.len());
+}
+
+#[tokio::test]
+async fn of_two_heads_that_have_the_same_entries_neither_is_deleted_for_the_other() {
+    let (world, _) = causal_world().await;
+    let opened = world.open().await;
+    let digest = world.image("1").await;
+    let release = released(&opened, "1", digest, 1, &world.key);
+    let same = [envelopes(&opened), vec![release.bytes().clone()]].concat();
+    let tags = crowded(&world, &[(same.clone(), Vec::new()), (same, Vec::new())]).await;
+    let context = world.context();
+    let appended = world
+        .ledger
+        .append_all(&opened, &[release], &world.key, context.at)
+        .await;
+    appended.unwrap();
+    let left = heads(&world).await;
+    assert!(tags.iter().all(|tag| left.contains(tag)));
+    assert!(left.len() < 36, "others were: {}", left.len());
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_while_a_pack_of_the_better_head_is_not_there() {
+    let (world, plain) = causal_world().await;
+    let opened = world.open().await;
+    let digest = world.image("1").await;
+    let release = released(&opened, "1", digest, 1, &world.key);
+    crowded(&world, &[]).await;
+    let before = heads(&world).await.len();
+    let list = [envelopes(&opened), vec![release.bytes().clone()]].concat();
+    let pack = Digest::of(&cairn_ledger::pack::write(list.iter()));
+    plain.lost.lock().unwrap().insert(pack);
+    let context = world.context();
+    let appended = world
+        .ledger
+        .append_all(&opened, &[release], &world.key, context.at)
+        .await;
+    appended.unwrap();
+    assert_eq!(heads(&world).await.len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_tag_with_the_digits_of_another_head_is_none() {
+    let (world, _) = causal_world().await;
+    world.release("1", &["prod"]).await;
+    let before = world.open().await;
+    let head = before.head().unwrap().digest;
+    for name in ["cairn-h-0000000001-0123456789abcdef", "cairn-h-1-a"] {
+        world.set_tag(name, head).await;
+    }
+    let opened = world.open().await;
+    assert!(opened.view().names().eq(before.view().names()));
+    assert_eq!(codes(&opened), ["head-refused"; 2]);
 }

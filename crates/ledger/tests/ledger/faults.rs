@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use cairn_ledger::CopyOptions;
 use cairn_ledger::key::Signer as _;
 use cairn_ledger::operation::*;
+use cairn_ledger::{Authority, CopyOptions};
 use cairn_oci::{Digest, RepositoryName};
 use cairn_store::error::MissingBlob;
 use cairn_store::{
@@ -266,7 +266,7 @@ async fn a_registry_that_loses_sight_of_a_blob_gets_the_tags_of_a_copy_again() {
         let old = to.open().await;
         let head = old.head().unwrap().digest;
         let (key, context) = (key(3), through.context());
-        let authority = cairn_ledger::Authority::single(key.key().clone());
+        let authority = Authority::single(key.key().clone());
         let context = Context {
             signer: &key,
             ..context
@@ -331,4 +331,33 @@ async fn an_answer_that_was_lost_once_is_found_out() {
         assert!(done.changed && faulty.has_struck());
     }
     assert_eq!(world.open().await.view().records().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_while_a_ledger_goes_on_from_another_is_found_out() {
+    for at in 0..8 {
+        let world = World::new();
+        world.init().await;
+        world.release("1", &["prod"]).await;
+        let faulty = Faulty::new(world.repo.clone(), at, Fault::Done, false);
+        let through = world.through(faulty.clone());
+        let old = through.open().await;
+        let head = old.head().unwrap().digest;
+        let (signer, context) = (key(3), through.context());
+        let authority = Authority::single(signer.key().clone());
+        let context = Context {
+            signer: &signer,
+            ..context
+        };
+        let begun = through
+            .ledger
+            .continue_from(&old, &context, authority, &head)
+            .await;
+        let now = world.open().await.state().unwrap().ledger;
+        match begun {
+            Ok(begun) => assert_eq!(now, begun.genesis),
+            Err(OperationError::Unfinished { .. }) => assert_ne!(now, old.state().unwrap().ledger),
+            Err(error) => assert_eq!(now, old.state().unwrap().ledger, "{at}: {error:?}"),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 
+use cairn_ledger::audit::AuditOptions;
 use cairn_ledger::entry::Kind;
 use cairn_ledger::head;
 use cairn_ledger::key::Signer as _;
@@ -97,4 +98,22 @@ async fn a_note_is_believed_only_of_its_own_pack_whole_and_of_keys_that_signed()
             );
         }
     }
+}
+
+/// What was kept is good; what others would read is not.
+#[tokio::test]
+async fn the_audit_reads_what_is_stored_and_not_what_was_kept() {
+    let world = World::new();
+    world.init().await;
+    world.release("1", &["prod"]).await;
+    let pack = pack::write(envelopes(&world.open().await).iter());
+    let plain = Plain::damageable(world.repo.clone());
+    let damaged = Bytes::from(vec![b' '; pack.len()]);
+    plain.damaged.lock().unwrap().insert(Digest::of(&pack), damaged);
+    let through = world.through(plain);
+    let ledger = through.ledger.clone().with_cache(Arc::new(OneForAll(pack)));
+    let opened = ledger.open(&TrustPolicy::default()).await.unwrap();
+    let report = ledger.audit(&opened, AuditOptions::default()).await.unwrap();
+    let codes: Vec<_> = report.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["head-damaged"]);
 }

@@ -29,6 +29,7 @@ mod hostile;
 mod kept_packs;
 mod late;
 mod matrix;
+mod meanwhile;
 mod model;
 mod prune;
 mod races;

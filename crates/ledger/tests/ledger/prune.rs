@@ -417,3 +417,40 @@ async fn a_tag_is_not_missed_whose_channel_moved_on_from_what_was_pruned_since()
         assert!(world.audit().await.ok, "{:?}", world.audit().await);
     }
 }
+
+#[tokio::test]
+async fn a_platform_that_a_kept_index_has_too_stays_with_it() {
+    let world = six().await;
+    let (old, parts) = crate::answers::index(&world, "old").await;
+    let (_, others) = crate::answers::index(&world, "new").await;
+    // The new index has one of the old manifests, and one of its own.
+    let children = [parts[0].1, others[1].1];
+    let mut manifests = Vec::new();
+    for child in children {
+        let target = Target::Digest(child);
+        manifests.push(world.repo.stat_manifest(&target).await.unwrap().unwrap());
+    }
+    let index = cairn_oci::json::canonical(&cairn_oci::Index::images(manifests));
+    let index = RawManifest::new(cairn_oci::media_type::INDEX, index);
+    let target = Target::Digest(index.digest());
+    let condition = cairn_store::Condition::Always;
+    world
+        .repo
+        .write_manifest(&target, &index, &condition)
+        .await
+        .unwrap();
+    for (name, digest) in [("7", old), ("8", index.digest())] {
+        let request = release(name, digest, &[]);
+        let opened = world.open().await;
+        let done = world.ledger.release(&opened, &world.context(), &request).await;
+        done.unwrap();
+    }
+    prune_and_drop(&world, 1, 1).await;
+    let is_there = async |digest: Digest| {
+        let found = world.repo.stat_manifest(&Target::Digest(digest)).await;
+        found.unwrap().is_some()
+    };
+    assert!(!is_there(old).await && !is_there(parts[1].1).await);
+    assert!(is_there(index.digest()).await && is_there(parts[0].1).await);
+    assert!(world.audit().await.ok);
+}

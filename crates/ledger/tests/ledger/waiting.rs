@@ -298,3 +298,67 @@ async fn a_ledger_goes_on_beside_heads_that_cannot_be_deleted() {
     assert!(pinned.findings().is_empty(), "{:?}", pinned.findings());
     assert!(world.ledger.waiting(&pinned).await.unwrap().findings.is_empty());
 }
+
+#[tokio::test]
+async fn a_signature_that_only_says_whose_it_is_is_not_collected() {
+    let world = World::new();
+    guarded(&world).await;
+    let waiting = wait_for(&world, "1").await;
+    let [stranger, human] = [key(9), key(2)].map(|key| key.key().fingerprint().to_string());
+    let by_stranger = waiting.entry.sign(&key(9)).unwrap();
+    let text = String::from_utf8(by_stranger.bytes().to_vec()).unwrap();
+    let bytes = format!("{}\n", text.replace(&stranger, &human));
+    let tag = "cairn-w-0000000000000000-0000000000000001";
+    plant(&world, tag, bytes.as_bytes(), true).await;
+    let list = world.ledger.waiting(&world.open().await).await.unwrap();
+    assert_eq!(list.entries.len(), 1);
+    assert_eq!(list.entries[0].signers, waiting.signers);
+    assert_eq!(list.entries[0].missing, waiting.missing);
+}
+
+/// Whoever wanted it is no longer trusted.
+#[tokio::test]
+async fn what_only_a_key_signed_that_was_taken_out_since_can_no_longer_be_approved() {
+    let world = World::new();
+    guarded(&world).await;
+    let put = |seed: u8| KeyChange::Put(Box::new(Grant::owner(key(seed).key().clone())));
+    let ledger = &world.ledger;
+    let opened = world.open().await;
+    let changed = ledger
+        .change_keys(&opened, &world.context(), &[put(3)], None)
+        .await;
+    changed.unwrap();
+    let digest = world.image("1").await;
+    let leaver = key(3);
+    let wanted = release("1", digest, &["prod"]);
+    let waits = ledger
+        .release(&world.open().await, &world.context_of(&leaver), &wanted)
+        .await;
+    let Err(OperationError::Waiting { waiting, .. }) = waits else {
+        panic!("{waits:?}")
+    };
+    let removed = [KeyChange::Remove(leaver.key().fingerprint())];
+    let opened = world.open().await;
+    let changed = ledger
+        .change_keys(&opened, &world.context(), &removed, None)
+        .await;
+    changed.unwrap();
+    let list = ledger.waiting(&world.open().await).await.unwrap();
+    let found = list.called(&waiting.name.hex()).next().unwrap();
+    let void = Standing::Void {
+        why: Why::NotAllowed,
+        by: None,
+    };
+    assert_eq!(found.standing, void);
+    let error = approve(&world, found, &key(2)).await.unwrap_err();
+    assert!(matches!(error, OperationError::Void { .. }), "{error:?}");
+    assert!(
+        world
+            .open()
+            .await
+            .state()
+            .unwrap()
+            .shows(&channel("prod"))
+            .is_none()
+    );
+}
