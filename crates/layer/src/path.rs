@@ -163,6 +163,12 @@ impl TreePath {
         self.strip(directory).is_some()
     }
 
+    /// Whether it is the directory of these bytes, or lies below it; everything lies below the root, which is empty.
+    pub(crate) fn is_at_or_under(&self, directory: &[u8]) -> bool {
+        let rest = self.0.strip_prefix(directory);
+        rest.is_some_and(|rest| directory.is_empty() || matches!(rest.first(), None | Some(b'/')))
+    }
+
     /// What remains of it below `directory`; none if it does not lie there.
     #[must_use]
     pub fn relative_to(&self, directory: &Self) -> Option<Self> {

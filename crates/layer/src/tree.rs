@@ -218,7 +218,6 @@ impl Tree {
     pub fn insert(&mut self, path: TreePath, node: Node) -> Result<(), TreeError> {
         check_node(&path, &node)?;
         let last = self.nodes.last();
-        let is_sibling = last.is_some_and(|last| last.parent_bytes() == path.parent_bytes());
         // What comes after everything else, as in a walk, is not there yet and has nothing below it.
         if last.is_some_and(|last| *last >= path) {
             if self.has_equal_directory(&path, &node)? {
@@ -228,10 +227,7 @@ impl Tree {
                 self.check_descendants(&path)?;
             }
         }
-        // The directories above a node that is there were checked when it came.
-        if !is_sibling {
-            self.check_ancestors(&path)?;
-        }
+        self.check_ancestors(&path)?;
         self.whiteouts += usize::from(matches!(node, Node::Whiteout));
         self.nodes.insert(path, node);
         Ok(())
@@ -312,12 +308,16 @@ impl Tree {
     /// the place of one: the entry would replace the link, and hide what is behind it.
     pub fn complete_parents(&mut self, lower: &Listing) -> Result<(), TreeError> {
         let mut missing = BTreeMap::new();
-        let mut complete: Option<&[u8]> = None;
+        let mut previous: Option<&TreePath> = None;
         for (path, node) in self.nodes.iter() {
             if node.is_directory() {
                 check_symlink(path, path, lower)?;
             }
-            if complete.replace(path.parent_bytes()) == Some(path.parent_bytes()) {
+            // What is above the one before was looked at for its sake.
+            if previous
+                .replace(path)
+                .is_some_and(|previous| previous.is_at_or_under(path.parent_bytes()))
+            {
                 continue;
             }
             // One that is there is looked at itself.
@@ -363,8 +363,16 @@ impl Tree {
     }
 
     fn check_ancestors(&self, path: &TreePath) -> Result<(), TreeError> {
-        // What is above a directory that is there was checked when it came.
-        if matches!(self.nodes.get(path.parent_bytes()), Some(Node::Directory(_))) {
+        // What is above a node that is there was checked when it came. In a walk that is mostly the last one.
+        let parent = path.parent_bytes();
+        if self
+            .nodes
+            .last()
+            .is_some_and(|last| last.is_at_or_under(parent) && last.as_bytes() != parent)
+        {
+            return Ok(());
+        }
+        if matches!(self.nodes.get(parent), Some(Node::Directory(_))) {
             return Ok(());
         }
         let mut above = path

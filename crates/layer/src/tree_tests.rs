@@ -261,3 +261,38 @@ fn hard_links_need_their_file_before_them() {
         assert!(matches!(check(nodes), Err(TreeError::Hardlink { .. })), "{case}");
     }
 }
+
+/// What a tree must take, said plainly: nothing twice, and nothing below what is no directory.
+fn may_stand(model: &BTreeMap<TreePath, bool>, at: &TreePath, is_directory: bool) -> bool {
+    let is_free = !model.contains_key(at) || (is_directory && model[at]);
+    let above_are_directories = at.ancestors().all(|above| *model.get(&above).unwrap_or(&true));
+    let is_bare = is_directory || !model.keys().any(|other| other.is_under(at));
+    is_free && above_are_directories && is_bare
+}
+
+proptest::proptest! {
+    #[test]
+    fn a7_a_tree_takes_the_same_whatever_order_paths_come_in(
+        named in proptest::collection::vec(("[ab](-|/[ab]){0,5}", proptest::bool::ANY), 0..40),
+        is_sorted in proptest::bool::ANY,
+    ) {
+        let mut named: Vec<(TreePath, bool)> = named.into_iter().map(|(name, is)| (path(&name), is)).collect();
+        if is_sorted {
+            named.sort();
+        }
+        let (mut tree, mut model) = (Tree::new(), BTreeMap::new());
+        for (at, is_directory) in named {
+            let node = if is_directory { directory(0o755) } else { file() };
+            let may = may_stand(&model, &at, is_directory);
+            proptest::prop_assert_eq!(tree.insert(at.clone(), node).is_ok(), may, "{}", at);
+            if may {
+                model.insert(at, is_directory);
+            }
+        }
+        tree.complete_parents(&Listing::new()).unwrap();
+        let above: Vec<TreePath> = model.keys().flat_map(TreePath::ancestors).collect();
+        model.extend(above.into_iter().map(|above| (above, true)));
+        let all: Vec<String> = model.keys().map(ToString::to_string).collect();
+        proptest::prop_assert_eq!(order(&tree), all);
+    }
+}
