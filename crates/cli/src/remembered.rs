@@ -6,16 +6,20 @@
 //!   ledgers/HOST/NAME/_state          what followed from them: may be deleted
 //!   packs/                            packs that were read, and what was verified of them: may be deleted
 //! ```
+//!
+//! Whenever a `_state` is written, the packs that no `_state` needs are removed. Whatever is removed while a command runs, by that or
+//! by hand, is read again, or from the file that the command has open.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use cairn_ledger::base::ReadAt;
+use cairn_ledger::base::{self, ReadAt};
 use cairn_ledger::memory::{self, NameSource, RememberedError};
 use cairn_ledger::view::PackCache;
 use cairn_ledger::{Opened, Remembered};
@@ -29,6 +33,14 @@ use crate::program::Cairn;
 const NEW: usize = 64;
 /// What the names of the files of names begin with.
 const NAMES: &str = "_names-";
+/// The directory of all ledgers.
+const LEDGERS: &str = "ledgers";
+/// The file of what followed from the entries.
+const STATE: &str = "_state";
+/// What the name of the file ends with that says what was verified of a pack.
+const VERIFIED: &str = ".verified";
+/// How many packs a command keeps open.
+const OPEN: usize = 128;
 
 /// The files of one ledger.
 #[derive(Debug)]
@@ -58,7 +70,7 @@ impl Remembering {
     /// When nothing says where it is kept.
     pub fn of(cairn: &Cairn, home: &Reference) -> Result<Self, Failure> {
         let state = cairn.environment.state()?;
-        let ledgers = state.join("ledgers");
+        let ledgers = state.join(LEDGERS);
         let place = match &home.host {
             Some(host) => ledgers.join(host),
             None => {
@@ -78,21 +90,22 @@ impl Remembering {
     #[must_use]
     pub fn packs(&self) -> Arc<dyn PackCache> {
         let directory = self.packs.clone();
-        Arc::new(Packs { directory })
+        Arc::new(Packs {
+            directory,
+            open: Mutex::default(),
+        })
     }
 
     /// What followed from the entries, if that is kept.
     #[must_use]
     pub fn state(&self) -> Option<Box<dyn ReadAt>> {
-        let file = File::open(self.state_path()).ok()?;
-        let length = file.metadata().ok()?.len();
-        Some(Box::new(StateFile { file, length }))
+        Some(Box::new(StateFile::open(&self.state_path())?))
     }
 
     /// Where what followed from the entries is kept.
     #[must_use]
     pub fn state_path(&self) -> PathBuf {
-        self.seen.with_file_name("_state")
+        self.seen.with_file_name(STATE)
     }
 
     /// What was seen; none if nothing was.
@@ -157,6 +170,7 @@ impl Remembering {
         {
             files::write_cached(&self.state_path(), &state.bytes)?;
             *written = state.names;
+            self.discard_packs();
         }
         if !written.is_empty() {
             remembered = remembered.begun(&written);
@@ -201,6 +215,30 @@ impl Remembering {
         Ok(())
     }
 
+    /// Removes the packs that no remembered state needs. Of ledgers without one they are read again.
+    fn discard_packs(&self) {
+        let mut needed = BTreeSet::new();
+        let mut directories = vec![self.packs.with_file_name(LEDGERS)];
+        while let Some(directory) = directories.pop() {
+            for name in files::list(&directory).unwrap_or_default() {
+                let path = directory.join(&name);
+                if name == STATE {
+                    let state = StateFile::open(&path);
+                    let packs = state.and_then(|state| base::packs_of(Box::new(state)));
+                    needed.extend(packs.into_iter().flatten());
+                } else if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                    directories.push(path);
+                }
+            }
+        }
+        for name in files::list(&self.packs).unwrap_or_default() {
+            let pack = Digest::from_hex(name.strip_suffix(VERIFIED).unwrap_or(&name));
+            if pack.is_ok_and(|pack| !needed.contains(&pack)) {
+                let _gone = files::discard(&self.packs.join(&name));
+            }
+        }
+    }
+
     /// Removes the files of names that nobody needs; a command that runs now may need those from before.
     fn discard_names(&self, needed: &[Option<Digest>]) {
         if needed.first() == needed.last() {
@@ -230,6 +268,14 @@ struct StateFile {
     length: u64,
 }
 
+impl StateFile {
+    fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        Some(Self { file, length })
+    }
+}
+
 impl ReadAt for StateFile {
     fn length(&self) -> u64 {
         self.length
@@ -256,32 +302,37 @@ impl NameSource for NamesFile {
 #[derive(Debug)]
 struct Packs {
     directory: PathBuf,
+    /// What is open can be read to the end, also if somebody removes it.
+    open: Mutex<BTreeMap<Digest, Arc<File>>>,
 }
 
 impl PackCache for Packs {
     fn get(&self, digest: &Digest) -> Option<Bytes> {
-        let path = self.directory.join(digest.hex());
-        let bytes = Bytes::from(std::fs::read(&path).ok()?);
-        if Digest::of(&bytes) == *digest {
-            return Some(bytes);
+        let file = self.file(digest)?;
+        let mut bytes = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
+        let is_read = file.read_exact_at(&mut bytes, 0).is_ok();
+        if is_read && Digest::of(&bytes) == *digest {
+            return Some(bytes.into());
         }
         // A damaged file is thrown away, and what was noted of it.
-        let _gone = files::discard(&path);
+        self.close(digest);
+        let _gone = files::discard(&self.directory.join(digest.hex()));
         let _gone = files::discard(&self.note_of(digest));
         None
     }
 
     fn put(&self, digest: &Digest, pack: &Bytes) {
+        self.close(digest);
         // A cache that cannot be written only costs time. What is in it is checked when it is read.
         let _unkept = files::write_cached(&self.directory.join(digest.hex()), pack);
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.directory.join(digest.hex()).exists()
+        self.file(digest).is_some()
     }
 
     fn piece(&self, digest: &Digest, start: usize, length: usize) -> Option<Bytes> {
-        let file = File::open(self.directory.join(digest.hex())).ok()?;
+        let file = self.file(digest)?;
         let mut piece = vec![0; length];
         file.read_exact_at(&mut piece, start as u64).ok()?;
         Some(piece.into())
@@ -299,16 +350,29 @@ impl PackCache for Packs {
 impl Packs {
     /// Which signatures of a pack were verified.
     fn note_of(&self, digest: &Digest) -> PathBuf {
-        self.directory.join(format!("{}.verified", digest.hex()))
+        self.directory.join(format!("{}{VERIFIED}", digest.hex()))
+    }
+
+    fn file(&self, digest: &Digest) -> Option<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(digest) {
+            return Some(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(self.directory.join(digest.hex())).ok()?);
+        if open.len() < OPEN {
+            open.insert(*digest, Arc::clone(&file));
+        }
+        Some(file)
+    }
+
+    fn close(&self, digest: &Digest) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(digest);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use std::path::Path;
-
     use super::*;
 
     fn remembered(entries: &[&str]) -> Remembered {
@@ -397,5 +461,60 @@ mod tests {
         let listed = files::list(files.seen.parent().unwrap()).unwrap();
         let names = listed.iter().filter(|name| name.starts_with(NAMES));
         assert_eq!(names.count(), 2);
+    }
+
+    fn packs(directory: &Path) -> Packs {
+        Packs {
+            directory: directory.join("packs"),
+            open: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn a_pack_that_is_removed_while_a_command_runs_is_read_to_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from_static(b"entries");
+        let digest = Digest::of(&bytes);
+        packs(directory.path()).put(&digest, &bytes);
+        let reader = packs(directory.path());
+        assert!(reader.has(&digest));
+        assert!(files::discard(&directory.path().join("packs").join(digest.hex())).unwrap());
+        assert_eq!(reader.piece(&digest, 2, 3), Some(bytes.slice(2..5)));
+        assert_eq!(reader.get(&digest), Some(bytes.clone()));
+        // The next command gets it again.
+        assert!(!packs(directory.path()).has(&digest));
+    }
+
+    #[test]
+    fn a_damaged_pack_is_thrown_away_and_may_be_put_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = Bytes::from_static(b"entries");
+        let digest = Digest::of(&bytes);
+        let path = directory.path().join("packs").join(digest.hex());
+        files::write(&path, b"entrieS", files::PRIVATE).unwrap();
+        let reader = packs(directory.path());
+        assert!(reader.has(&digest));
+        assert_eq!(reader.get(&digest), None);
+        assert!(!path.exists());
+        reader.put(&digest, &bytes);
+        assert_eq!(reader.get(&digest), Some(bytes));
+    }
+
+    #[test]
+    fn packs_that_no_state_needs_are_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = remembering(directory.path());
+        let bytes = Bytes::from_static(b"entries");
+        let digest = Digest::of(&bytes);
+        let packs = packs(directory.path());
+        packs.put(&digest, &bytes);
+        packs.put_note(&digest, &bytes);
+        let other = directory.path().join("packs/README");
+        files::write(&other, b"", files::PRIVATE).unwrap();
+        // One that cannot be read needs nothing, and is no reason to stop.
+        let state = directory.path().join("ledgers/host/team/_state");
+        files::write(&state, b"no state", files::PRIVATE).unwrap();
+        files.discard_packs();
+        assert_eq!(files::list(&directory.path().join("packs")).unwrap(), ["README"]);
     }
 }

@@ -261,6 +261,16 @@ impl Opened {
         self.view.walk().new_count()
     }
 
+    /// How many entries' signatures were verified now. The others were verified before, by whoever kept the packs and the remembered
+    /// state; their bytes are proven to be the same by the digests of their packs.
+    #[must_use]
+    pub fn verified_entries(&self) -> usize {
+        let mut verified = self.view.known.verified();
+        verified.sort_unstable();
+        verified.dedup();
+        verified.iter().filter(|name| self.view.has(name)).count()
+    }
+
     /// What follows from all entries, to be kept for the next command; none if several heads have them, or there is none.
     #[must_use]
     pub fn to_keep(&self) -> Option<base::Written> {

@@ -82,6 +82,8 @@ struct Inner {
     keys: BTreeMap<EntryName, Arc<Keys>>,
     /// What was remembered of the ledger.
     base: Option<Arc<Base>>,
+    /// The entries whose signatures were verified here, and not recalled.
+    verified: Vec<EntryName>,
 }
 
 impl Known {
@@ -102,6 +104,16 @@ impl Known {
     pub(crate) fn is_damaged(&self) -> bool {
         let base = self.lock().base.clone();
         base.is_some_and(|base| base.is_damaged())
+    }
+
+    /// The entries whose signatures were verified here, of any ledger, each perhaps more than once.
+    pub(crate) fn verified(&self) -> Vec<EntryName> {
+        self.lock().verified.clone()
+    }
+
+    fn count_verified(&self, checked: &[Checked]) {
+        let names = checked.iter().map(|one| one.record.name);
+        self.lock().verified.extend(names);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -532,12 +544,17 @@ impl Place<'_> {
 
     /// Verifies what another small pack did not have already.
     fn check_known(&self, parsed: Vec<Parsed>, keys: &Keys) -> Vec<Checked> {
+        let verify = |parsed: Vec<Parsed>| {
+            let checked = verify::check(parsed, keys);
+            self.known.count_verified(&checked);
+            checked
+        };
         if parsed.len() > SMALL {
-            return verify::check(parsed, keys);
+            return verify(parsed);
         }
         let one = |parsed: Parsed| {
             let known = self.known.entry(parsed.envelope.bytes());
-            known.map_or_else(|| verify::check(vec![parsed], keys), |known| vec![known])
+            known.map_or_else(|| verify(vec![parsed]), |known| vec![known])
         };
         parsed.into_iter().flat_map(one).collect()
     }

@@ -68,14 +68,25 @@ impl fmt::Debug for Base {
     }
 }
 
+/// The packs that a remembered state needs, besides which its reader keeps none; none if `source` is no such state, or one that this
+/// program does not use.
+#[must_use]
+pub fn packs_of(source: Box<dyn ReadAt>) -> Option<Vec<Digest>> {
+    let (_, front) = open(source)?;
+    Some(front.packs.into_iter().map(|(digest, _)| digest).collect())
+}
+
+/// The pages and the front of a state that this program can use.
+fn open(source: Box<dyn ReadAt>) -> Option<(Arc<Pages>, Front)> {
+    let (pages, front) = Pages::open(source)?;
+    let front: Front = json::parse(&front, front.len()).ok()?;
+    (front.format == front::FORMAT && front.rules == fold::RULES).then_some((pages, front))
+}
+
 impl Base {
     /// What was written by [`write`], if that is how it is, and by a program with these rules. The entries themselves are in `cache`.
     pub(crate) fn load(source: Box<dyn ReadAt>, cache: Arc<dyn PackCache>) -> Option<Arc<Self>> {
-        let (pages, front) = Pages::open(source)?;
-        let front: Front = json::parse(&front, front.len()).ok()?;
-        if front.format != front::FORMAT || front.rules != fold::RULES {
-            return None;
-        }
+        let (pages, front) = open(source)?;
         let size = usize::try_from(front.size).ok()?;
         let packs: Vec<Descriptor> = front
             .packs
