@@ -163,3 +163,77 @@ fn what_cannot_be_adopted_is_named_and_all_else_is() {
     assert!(skipped.iter().any(|one| one["tag"] == "hotfix"), "{json}");
     world.cairn(&["audit"]).ok();
 }
+
+#[test]
+fn what_a_dry_run_says_of_adopting_is_what_is_done() {
+    let world = World::new(&["1.0.0", "2.0.0"]);
+    let dry = ["adopt", "--tags", "*", "--channel", "live=2.0.0", "--dry-run"];
+    world
+        .cairn(&dry)
+        .ok()
+        .says("live             – → 2.0.0 (not done");
+    // A pattern that no tag fits is not the same as a ledger that has everything.
+    world
+        .cairn(&["adopt", "--tags", "v*", "--dry-run"])
+        .fails(1)
+        .says("can be adopted");
+    world.cairn(&dry[..5]).ok().says("live             – → 2.0.0");
+    for arguments in [
+        &["adopt", "--tags", "v*"][..],
+        &["adopt", "--tags", "v*", "--dry-run"],
+    ] {
+        world
+            .cairn(arguments)
+            .ok()
+            .says("nothing to adopt: no tag of")
+            .says("fits v*");
+    }
+}
+
+#[test]
+fn only_what_is_new_is_verified_and_packs_that_nothing_needs_do_not_pile_up() {
+    let world = World::new(&["seed"]);
+    let adopt = |range: std::ops::Range<u32>| {
+        for number in range {
+            tag_by_hand(world.server.host(), "team/hello", "seed", &format!("1.{number}"));
+        }
+        world.cairn(&["adopt", "--tags", "1.*"]).ok()
+    };
+    adopt(0..3);
+    world.cairn(&["status"]).ok().says("4 entries read and verified");
+    world.cairn(&["status"]).ok().says("4 entries, verified before");
+    let packs = || {
+        let packs = world.sandbox.state().join("packs");
+        let names = list(&packs).into_iter();
+        names.filter(|name| !name.ends_with(".verified")).count()
+    };
+    adopt(3..80);
+    adopt(80..81);
+    world
+        .cairn(&["status"])
+        .ok()
+        .says("82 entries: 1 verified now, 81 before");
+    // Each of these has a pack of its own at the end.
+    for number in 81..90 {
+        adopt(number..number + 1);
+        world.cairn(&["status"]).ok();
+    }
+    let many = packs();
+    adopt(90..150);
+    world.cairn(&["status"]).ok();
+    let needed = packs();
+    assert!(needed < many, "{needed} of {many}");
+    // Whatever is removed is read again.
+    std::fs::remove_dir_all(world.sandbox.state().join("packs")).unwrap();
+    world.cairn(&["history", "--all"]).ok().prints("1.149");
+    world.cairn(&["audit"]).ok();
+}
+
+fn list(directory: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}

@@ -206,3 +206,63 @@ fn a_version_bound_twice_is_refused_and_stays_what_it_was() {
     );
     world.cairn(&["audit"]).ok();
 }
+
+#[test]
+fn a_tag_put_back_by_hand_is_told_when_the_next_move_overwrites_it() {
+    let world = World::new();
+    let hand = |version: usize| world.by_hand(&world.digests[version - 1], "prod");
+    let told = format!(
+        "the tag prod showed {} (2.0.0), and the ledger said 3.0.0: somebody moved it by hand, or a run was cut off. It is overwritten; if it was meant: cairn rollback prod 2.0.0",
+        world.digests[1]
+    );
+    hand(2);
+    world.sandbox.write_app("4");
+    world
+        .cairn(&["release", "4.0.0", "--channel", "prod"])
+        .ok()
+        .says(&told);
+    // The same for scripts, and when nothing is appended.
+    hand(1);
+    let promoted = world.cairn(&["--json", "promote", "4.0.0", "prod"]).ok().json();
+    assert_eq!(promoted["changed"], false);
+    assert_eq!(
+        promoted["channels"][0]["overwrote"],
+        serde_json::json!({ "digest": world.digests[0], "version": "1.0.0" })
+    );
+    // What was wanted is not overwritten, whoever put it there first.
+    hand(3);
+    let back = world.cairn(&["rollback", "prod"]).ok();
+    assert_eq!(back.digest(), world.digests[2]);
+    assert!(!back.stderr.contains("overwritten"), "{back}");
+    hand(1);
+    world
+        .cairn(&["rollback", "prod", "2.0.0"])
+        .ok()
+        .says("(1.0.0), and the ledger said 3.0.0");
+    // Also where nobody rolled back to what it is put back from.
+    hand(1);
+    world
+        .cairn(&["rollback", "prod"])
+        .ok()
+        .says("nothing to do")
+        .says("overwritten");
+    assert_eq!(world.prod().0, world.digests[1]);
+    world.cairn(&["audit"]).ok();
+}
+
+#[test]
+fn a_rollback_that_is_repeated_after_its_tag_was_not_written_says_nothing_of_hands() {
+    let world = World::new();
+    world.cairn(&["rollback", "prod"]).ok();
+    for again in [&["rollback", "prod"][..], &["rollback", "prod", "2.0.0"]] {
+        // As if the answer to the write of the tag had never come, and the write neither.
+        world.by_hand(&world.digests[2], "prod");
+        let repeated = world.cairn(again).ok().says("nothing to do");
+        assert_eq!(repeated.digest(), world.digests[1]);
+        assert!(!repeated.stderr.contains("by hand"), "{repeated}");
+        world.by_hand(&world.digests[2], "prod");
+        let json = world.cairn(&[&["--json"], again].concat()).ok().json();
+        assert_eq!(json["channels"][0]["overwrote"], serde_json::Value::Null);
+        world.cairn(&["audit"]).ok();
+    }
+}

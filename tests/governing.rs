@@ -228,19 +228,26 @@ fn rules_bind_what_moves_forward() {
     sandbox
         .cairn(["release", "2", "--channel", "prod"])
         .fails(6)
-        .says("never on the channel");
+        .says("never on the channel")
+        .says("takes only what staging has shown: cairn promote 2 staging first");
     sandbox.cairn(["promote", "2", "staging"]).ok();
     sandbox
         .cairn(["promote", "2", "prod"])
         .fails(6)
-        .says("not long enough");
+        .says("not long enough")
+        .says("what staging has shown for 24h without a break; it has for");
     rule(&sandbox, "from = \"staging\"");
     sandbox.cairn(["promote", "2", "prod"]).ok();
     rule(
         &sandbox,
         "freeze = [{ from = 2000-01-01T00:00:00Z, until = 2999-01-01T00:00:00Z }]",
     );
-    sandbox.cairn(["promote", "1", "prod"]).fails(6).says("frozen");
+    for dry in [&["--dry-run"][..], &[]] {
+        sandbox
+            .cairn([&["promote", "1", "prod"], dry].concat())
+            .fails(6)
+            .says("prod is frozen until 2999-01-01 00:00 UTC; a rollback is not");
+    }
     sandbox.cairn(["rollback", "prod", "--no-hold"]).ok();
     rule(
         &sandbox,
@@ -250,7 +257,8 @@ fn rules_bind_what_moves_forward() {
     sandbox
         .cairn(["rollback", "prod"])
         .fails(6)
-        .says("below the channel's floor");
+        .says("below the channel's floor")
+        .says("nothing that was released before 2");
     let spec = Project::new()
         .with("\n[ledger.channels.prod]\nfloor = \"1\"\n")
         .spec();

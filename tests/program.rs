@@ -53,6 +53,7 @@ mod packages;
 mod peers;
 mod reading;
 mod rebuild;
+mod refusals;
 mod retention;
 mod scarcity;
 mod second;

@@ -72,10 +72,21 @@ impl Classify for RepositoryError {
 
 /// The hint of the repository's error behind `error`, whatever lies between.
 fn hint_behind(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    behind(error)?.hint()
+}
+
+/// The same, if a registry refused access.
+fn denied_behind(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let found = behind(error)?;
+    let is_denied = matches!(found, RepositoryError::Denied { .. });
+    found.hint().filter(|_| is_denied)
+}
+
+fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a RepositoryError> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<RepositoryError>() {
-            return found.hint();
+            return Some(found);
         }
         next = error.source();
     }
@@ -338,7 +349,14 @@ impl Classify for OperationError {
     }
 
     fn hint(&self) -> Option<String> {
-        Self::hint(self).or_else(|| hint_behind(self))
+        match (denied_behind(self), self) {
+            // Run again as it is it would be refused again.
+            (Some(hint), Self::Unfinished { .. } | Self::Incomplete(_)) => Some(format!(
+                "{hint}; then the same command completes what is unfinished"
+            )),
+            (Some(hint), _) => Some(hint),
+            (None, _) => Self::hint(self).or_else(|| hint_behind(self)),
+        }
     }
 }
 
@@ -368,7 +386,9 @@ impl Classify for CopyError {
     }
 
     fn hint(&self) -> Option<String> {
-        Self::hint(self)
+        denied_behind(self)
+            .or_else(|| Self::hint(self))
+            .or_else(|| hint_behind(self))
     }
 }
 

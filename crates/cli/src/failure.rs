@@ -36,7 +36,7 @@ const NOISE: [&str; 5] = [
 ];
 
 /// Why a command ended without doing what was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     exit: Exit,
     errors: Vec<Message>,
@@ -44,7 +44,7 @@ pub struct Failure {
 }
 
 /// One error as it is shown.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Message {
     /// Rendered already, with place and caret; then it is printed as it is.
     rendered: Option<String>,
@@ -137,6 +137,15 @@ impl Failure {
     pub fn with_hint(mut self, hint: impl Into<Option<String>>) -> Self {
         if let (Some(last), Some(hint)) = (self.errors.last_mut(), hint.into()) {
             last.hint = Some(hint);
+        }
+        self
+    }
+
+    /// The same with other hints.
+    #[must_use]
+    pub fn map_hints(mut self, change: impl Fn(String) -> String) -> Self {
+        for error in &mut self.errors {
+            error.hint = error.hint.take().map(&change);
         }
         self
     }

@@ -30,6 +30,9 @@ pub struct LedgerOptions {
     /// The images' repository, instead of the spec's
     #[arg(long, value_name = "REF")]
     pub repository: Option<Reference>,
+    /// Where the ledger is, if not in the images' repository, instead of what the spec says ([ledger] repository)
+    #[arg(long, value_name = "REF")]
+    pub ledger_repository: Option<Reference>,
     /// Entries that the ledger must have: sha256:GENESIS[+sha256:ENTRY…] [default: $CAIRN_TRUST, else the spec's]
     #[arg(long, value_name = "PIN")]
     pub trust: Option<Pin>,
@@ -146,13 +149,26 @@ impl LedgerOptions {
     /// When nothing says which, or what is trusted is no pin.
     pub fn place(&self, cairn: &Cairn, project: Option<&Project>) -> Result<LedgerPlace, Failure> {
         let images = match (&self.repository, project) {
-            (Some(repository), _) => repository.without_target(),
+            (Some(repository), _) => {
+                let images = repository.without_target();
+                if project.is_none_or(|project| project.repository() != images) {
+                    let home = self.ledger_repository.as_ref();
+                    let home = home.map(|home| format!(" --ledger-repository {home}"));
+                    let options = format!("--repository {images}{}", home.unwrap_or_default());
+                    cairn.terminal.named_by(options);
+                }
+                images
+            }
             (None, Some(project)) => project.repository(),
             (None, None) => return Err(no_repository(cairn)),
         };
         // A repository that was named has its own ledger, unless it is the spec's.
         let project = project.filter(|project| project.repository() == images);
-        let home = project.map_or_else(|| images.clone(), |project| project.ledger_home(&images));
+        let home = match (&self.ledger_repository, project) {
+            (Some(home), _) => home.without_target(),
+            (None, Some(project)) => project.ledger_home(&images),
+            (None, None) => images.clone(),
+        };
         let pin = self.pin(cairn, project)?;
         Ok(LedgerPlace {
             images,
@@ -249,8 +265,19 @@ impl OpenLedger {
     /// That there is no ledger.
     #[must_use]
     pub fn absent(&self) -> Failure {
-        Failure::new(Exit::Input, format!("{} has no ledger", self.images))
-            .with_hint("the first cairn release starts one; so does cairn ledger init".to_owned())
+        let start = "the first cairn release starts one; so do cairn adopt, which brings in tags that are there, and cairn ledger init";
+        if self.images.host.is_some() {
+            return Failure::new(Exit::Input, format!("{} has no ledger", self.home))
+                .with_hint(format!("{start}. One that is elsewhere: --ledger-repository REF"));
+        }
+        Failure::new(
+            Exit::Input,
+            format!("{} in the local store has no ledger", self.images),
+        )
+        .with_hint(format!(
+            "{start}. A repository of a registry has its host in its name: registry.example.org/{}",
+            self.images
+        ))
     }
 
     /// Says how the ledger is believed; then it is remembered.
@@ -269,13 +296,13 @@ impl OpenLedger {
             .mode()
             .map(|mode| mode_text(&mode))
             .unwrap_or_default();
-        let entries = counted(head.size, "entry", "entries");
+        let entries = entries_text(
+            self.opened.view().records().len() as u64,
+            self.opened.verified_entries() as u64,
+        );
         cairn.terminal.step(
             "ledger",
-            format!(
-                "{entries} read and verified; head of {} UTC ({mode})",
-                minute(head.at)
-            ),
+            format!("{entries}; head of {} UTC ({mode})", minute(head.at)),
         );
         if self.opened.how_trusted() == HowTrusted::FirstSeen {
             cairn.terminal.warn(format!(
@@ -420,6 +447,16 @@ impl OpenLedger {
 #[must_use]
 pub fn mode_text(mode: &cairn_ledger::Mode) -> String {
     format!("{mode:?}").to_lowercase()
+}
+
+/// How many entries were read, and how many of them were verified now.
+fn entries_text(all: u64, verified: u64) -> String {
+    let entries = counted(all, "entry", "entries");
+    match all.saturating_sub(verified) {
+        0 => format!("{entries} read and verified"),
+        before if before == all => format!("{entries}, verified before"),
+        before => format!("{entries}: {verified} verified now, {before} before"),
+    }
 }
 
 /// What a command that appends is told.

@@ -94,6 +94,9 @@ fn start() -> u8 {
         Err(error) => {
             // clap prints help to stdout and everything else to stderr, and knows the exit code for each.
             let _unheard = error.print();
+            if let Some(hint) = misplaced(&error) {
+                let _unheard = std::io::stderr().write_all(format!("\nhint: {hint}\n").as_bytes());
+            }
             return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8);
         }
     };
@@ -113,6 +116,23 @@ fn start() -> u8 {
             failure.exit() as u8
         }
     }
+}
+
+/// What to say of a repository that was given where none is taken.
+fn misplaced(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg)?;
+    let given = match error.kind() {
+        ErrorKind::UnknownArgument => argument,
+        ErrorKind::ValueValidation if argument.contains("CHANNEL") => text(ContextKind::InvalidValue)?,
+        _ => return None,
+    };
+    let is_repository = given.contains('/') && given.parse::<cairn_oci::Reference>().is_ok();
+    is_repository.then_some("a repository is named with --repository")
 }
 
 fn execute(cli: Cli, environment: Environment, terminal: Terminal) -> Result<(), (Terminal, Failure)> {

@@ -1,7 +1,7 @@
 //! What a command says: data on stdout, everything else on stderr.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cairn_oci::{Digest, json};
 use cairn_store::transfer::Transferred;
@@ -30,7 +30,15 @@ pub struct Terminal {
     about: Option<String>,
     /// Where data is kept back, if it does not go to stdout.
     kept: Option<Arc<Mutex<Kept>>>,
+    /// The options that say of which ledger the command speaks: what is to be typed next needs them too.
+    named: Arc<OnceLock<String>>,
 }
+
+/// The verbs that take `--repository`, as far as a message names them.
+const ON_A_LEDGER: [&str; 16] = [
+    "adopt", "approve", "audit", "history", "key", "ledger", "promote", "ratify", "record", "release",
+    "repair", "resume", "rollback", "show", "status", "yank",
+];
 
 /// Data that was kept back.
 #[derive(Debug, Default)]
@@ -44,7 +52,7 @@ pub struct Kept {
 impl Terminal {
     /// A terminal that speaks like this.
     #[must_use]
-    pub const fn new(json: bool, quiet: bool, verbose: bool, color: bool) -> Self {
+    pub fn new(json: bool, quiet: bool, verbose: bool, color: bool) -> Self {
         Self {
             json,
             quiet,
@@ -54,6 +62,25 @@ impl Terminal {
             columns: None,
             about: None,
             kept: None,
+            named: Arc::default(),
+        }
+    }
+
+    /// The command speaks of a ledger because these options say so, and not by a spec.
+    pub fn named_by(&self, options: String) {
+        let _the_first_one = self.named.set(options);
+    }
+
+    /// Text that may say what to type next: where options named the ledger, they have to be typed again.
+    #[must_use]
+    pub fn to_type(&self, text: String) -> String {
+        let takes =
+            |verb: &str| text.contains(&format!("cairn {verb} ")) || text.ends_with(&format!("cairn {verb}"));
+        match self.named.get() {
+            Some(options) if ON_A_LEDGER.iter().any(|verb| takes(verb)) && !text.contains("--repository") => {
+                format!("{text} (add {options})")
+            }
+            _ => text,
         }
     }
 
@@ -101,6 +128,7 @@ impl Terminal {
 
     /// Why the command failed.
     pub fn fail(&self, failure: &Failure) {
+        let failure = failure.clone().map_hints(|hint| self.to_type(hint));
         self.stderr(&failure.to_string());
     }
 

@@ -3,7 +3,7 @@
 //! A version tag (sealed), a channel's tag, a release's referrer. All of them follow from the ledger, and all can be
 //! written again. A tag that shows what the ledger does not know is somebody's hand or a stale view, and is left alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Condition, RawManifest, RepositoryError, Target};
@@ -123,6 +123,15 @@ impl ProjectError {
             _ => Some("run the same command again: it completes what is unfinished".to_owned()),
         }
     }
+}
+
+/// What was seen on the tags of channels, none of which shows what the ledger does not know.
+pub(crate) struct Looked {
+    /// The ledger as it is now.
+    pub(crate) opened: Opened,
+    /// What tags show that the ledger knows, but does not say of their channel: somebody's hand put it there, or whoever moved the
+    /// channel last has not written its tag.
+    pub(crate) astray: BTreeMap<Channel, Digest>,
 }
 
 /// What a command named: only that is completed.
@@ -378,23 +387,30 @@ impl Ledger {
     }
 
     /// Looks at the tags of channels before anything is appended: one that the ledger does not know stops it, unless it is
-    /// `accepted`. Returns the ledger as it is now, for what looks unknown may only be new.
+    /// `accepted`. What looks unknown or astray may only be new, so the ledger is read again then.
     pub(crate) async fn check_tags(
         &self,
         opened: Opened,
         channels: &BTreeSet<Channel>,
         accepted: &BTreeSet<Digest>,
-    ) -> Result<Opened, ProjectError> {
+    ) -> Result<Looked, ProjectError> {
+        let mut astray = BTreeMap::new();
         let mut opened = opened;
         for channel in channels {
             let found = self.tag_shows(&channel.tag()).await?;
-            let found = found.filter(|found| !accepted.contains(found));
-            if self.check_known(&opened, channel, found).is_err() {
-                opened = self.look_again(&opened).await?;
-                self.check_known(&opened, channel, found)?;
+            let Some(found) = found.filter(|found| !accepted.contains(found)) else {
+                continue;
+            };
+            if shows(&opened, channel) == Some(&found) {
+                continue;
+            }
+            opened = self.look_again(&opened).await?;
+            self.check_known(&opened, channel, Some(found))?;
+            if shows(&opened, channel) != Some(&found) {
+                astray.insert(channel.clone(), found);
             }
         }
-        Ok(opened)
+        Ok(Looked { opened, astray })
     }
 }
 

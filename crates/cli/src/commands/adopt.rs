@@ -57,6 +57,18 @@ fn shows(text: &str) -> Result<Shows, String> {
 struct Found {
     request: AdoptRequest,
     skipped: Vec<(Tag, String)>,
+    /// Whether there is a tag that fits a pattern, or none was asked for.
+    fits: bool,
+}
+
+impl Found {
+    /// The version that a channel would show `digest` as.
+    fn version_of(&self, digest: &Digest) -> Option<&Version> {
+        let mut versions = self.request.versions.iter().rev();
+        versions
+            .find(|(_, one)| one == digest)
+            .map(|(version, _)| version)
+    }
 }
 
 /// `--json`
@@ -132,6 +144,13 @@ impl Adopt {
         let adopted = adopted?;
         open.remember(cairn, &adopted.opened);
         tell(cairn, &adopted);
+        if !adopted.changed {
+            let why = match found.fits {
+                true => "nothing to adopt: the ledger has all of it".to_owned(),
+                false => self.nothing_fits(&open),
+            };
+            cairn.terminal.say(why);
+        }
         if cairn.terminal.json {
             cairn
                 .terminal
@@ -147,6 +166,9 @@ impl Adopt {
             cairn.terminal.step("adopted", text);
         };
         if open.opened.state().is_none() {
+            if found.request == AdoptRequest::default() {
+                return Err(nothing(open));
+            }
             cairn
                 .terminal
                 .say(format!("would start a ledger for {}", open.images));
@@ -154,10 +176,12 @@ impl Adopt {
                 would(version, digest);
             }
             for (channel, digest) in &found.request.channels {
-                cairn.terminal.step(
-                    channel.as_str(),
-                    format!("– → {} (not done: --dry-run)", short(digest)),
-                );
+                let next = found
+                    .version_of(digest)
+                    .map_or_else(|| short(digest), Version::to_string);
+                cairn
+                    .terminal
+                    .step(channel.as_str(), format!("– → {next} (not done: --dry-run)"));
             }
             return Ok(());
         }
@@ -186,7 +210,9 @@ impl Adopt {
         for blocked in &plan.blocked {
             cairn.terminal.warn(blocked.text());
         }
-        if plan.entries.is_empty() {
+        if !found.fits {
+            cairn.terminal.say(self.nothing_fits(open));
+        } else if plan.entries.is_empty() {
             cairn.terminal.say("would append nothing");
         }
         Ok(())
@@ -197,6 +223,7 @@ impl Adopt {
         let mut found = Found {
             request: AdoptRequest::default(),
             skipped: Vec::new(),
+            fits: self.patterns.is_empty(),
         };
         let fits = self.globs()?;
         let all = if fits.is_empty() {
@@ -213,6 +240,7 @@ impl Adopt {
             {
                 continue;
             }
+            found.fits = true;
             match text.parse::<Version>() {
                 Ok(version) => versions.push((version, tag)),
                 Err(error) => found.skipped.push((tag, error.to_string())),
@@ -239,6 +267,11 @@ impl Adopt {
             }
         }
         Ok(found)
+    }
+
+    fn nothing_fits(&self, open: &OpenLedger) -> String {
+        let patterns = self.patterns.join(", ");
+        format!("nothing to adopt: no tag of {} fits {patterns}", open.images)
     }
 
     fn globs(&self) -> Result<Vec<globset::GlobMatcher>, Failure> {
@@ -305,9 +338,7 @@ fn tell(cairn: &Cairn, adopted: &Adopted) {
             now.push(format!("{} now names {}", channel.channel, label(&channel.now)));
         }
     }
-    if !adopted.changed {
-        cairn.terminal.say("nothing to adopt: the ledger has all of it");
-    } else if now.is_empty() {
+    if adopted.changed && now.is_empty() {
         let count = adopted.versions.len() as u64;
         cairn.terminal.say(format!(
             "{} in the ledger now",
@@ -315,6 +346,7 @@ fn tell(cairn: &Cairn, adopted: &Adopted) {
         ));
     }
     tell_nothing_changed(&cairn.terminal, &now, "");
+    moves::tell_overwritten(cairn, &adopted.channels);
 }
 
 fn document(open: &OpenLedger, adopted: &Adopted, tags: Vec<(Tag, String)>) -> Document {

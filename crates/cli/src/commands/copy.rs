@@ -127,6 +127,7 @@ impl Copy {
             repository: Some(from.clone()),
             trust: self.trust.clone(),
             max_age: self.max_age,
+            ..LedgerOptions::default()
         };
         let open = options.require_here(cairn).await?;
         let (bar, watch) = Bar::moving(&cairn.terminal, "copying");

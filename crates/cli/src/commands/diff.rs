@@ -213,6 +213,12 @@ async fn find(cairn: &Cairn, ledger: Option<&OpenLedger>, name: &str) -> Result<
         digest.map(|digest: Digest| (&open.images, digest, Known::of(open, name, &digest)))
     });
     let Some((images, digest, known)) = named else {
+        if let (Some(open), true) = (ledger, name.parse::<Version>().is_ok()) {
+            let text = format!("{} has no release {name}", open.images);
+            return Err(
+                Failure::new(Exit::Input, text).with_hint("cairn history shows what there is".to_owned())
+            );
+        }
         let place: Place = name
             .parse()
             .map_err(|error| Failure::new(Exit::Usage, format!("`{name}`: {error}")))?;

@@ -1,7 +1,9 @@
 //! What the commands that append have in common: the arguments, the way there, and telling what was done.
 
-use cairn_ledger::operation::{Appended, Blocked, Note, Plan, PlannedMove};
+use cairn_ledger::image::Parts;
+use cairn_ledger::operation::{Appended, Blocked, ChannelDone, Note, Overwrote, Plan, PlannedMove};
 use cairn_ledger::query;
+use cairn_ledger::state::Shown;
 use cairn_ledger::waiting::Missing;
 use cairn_ledger::{Channel, Context, Done, Fingerprint, Kind, Ledger, Opened, OperationError, Version};
 use cairn_oci::Digest;
@@ -78,7 +80,15 @@ impl MoveOptions {
         let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         if self.entry.dry_run {
             let plan = plan(&open.opened, &open.ledger.home().label(), &context)?;
-            return print_plan(cairn, &open, key.fingerprint(), plan);
+            let rehearsed = open.ledger.rehearse(&open.opened, &plan).await?;
+            tell_checked(cairn, verb, plan.version.as_ref(), rehearsed.checked.as_ref());
+            print_plan(cairn, &open, key.fingerprint(), plan)?;
+            for (channel, overwrote) in &rehearsed.overwrites {
+                let said = open.opened.state().and_then(|state| state.shows(channel));
+                let text = overwritten_text(channel, overwrote, said);
+                cairn.terminal.warn(format!("{text}. It would be overwritten"));
+            }
+            return Ok(());
         }
         let done = deed(&open.ledger, &open.opened, &context).await;
         let moved = Moved {
@@ -122,6 +132,14 @@ struct ChannelDocument {
     digest: Option<Digest>,
     held: bool,
     complete: bool,
+    overwrote: Option<OverwroteDocument>,
+}
+
+/// What a channel's tag showed instead of what the ledger said.
+#[derive(Serialize)]
+struct OverwroteDocument {
+    digest: Digest,
+    version: Option<String>,
 }
 
 /// Tells what was done, remembers the ledger as it is now, and fails if not everything was done.
@@ -182,12 +200,16 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
     }
     let transferred = moved.transferred.unwrap_or_default();
     let entry = done.entry.or_else(|| standing(done));
-    let channel = |one: &cairn_ledger::operation::ChannelDone| ChannelDocument {
+    let channel = |one: &ChannelDone| ChannelDocument {
         name: one.channel.to_string(),
         previous: one.previous.as_ref().map(|shown| shown.digest),
         digest: one.now.as_ref().map(|shown| shown.digest),
         held: one.held,
         complete: one.projected,
+        overwrote: one.overwrote.as_ref().map(|overwrote| OverwroteDocument {
+            digest: overwrote.digest,
+            version: overwrote.version.as_ref().map(ToString::to_string),
+        }),
     };
     cairn.terminal.document(&Document {
         repository: open.images.to_string(),
@@ -236,20 +258,7 @@ fn standing(done: &Done) -> Option<Appended> {
 
 fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
     let terminal = &cairn.terminal;
-    if let (true, Some(parts)) = (moved.verb == "rolled back", &done.checked) {
-        let version = done
-            .version
-            .as_ref()
-            .map_or_else(String::new, ToString::to_string);
-        terminal.step(
-            &format!("checking {version}"),
-            format!(
-                "{}, {}: all there",
-                counted(parts.indexes + parts.manifests, "manifest", "manifests"),
-                counted(parts.blobs, "blob", "blobs")
-            ),
-        );
-    }
+    tell_checked(cairn, moved.verb, done.version.as_ref(), done.checked.as_ref());
     let is_again = done
         .notes
         .iter()
@@ -261,24 +270,22 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
     }
     let names = Names::of(Some(key), &done.opened);
     for note in &done.notes {
-        terminal.say(note_text(note, &names, &done.opened, cairn));
+        terminal.say(terminal.to_type(note_text(note, &names, &done.opened, cairn)));
     }
     let mut now = Vec::new();
     let mut held = Vec::new();
     for channel in &done.channels {
         let name = &channel.channel;
-        let label = |shown: &Option<cairn_ledger::state::Shown>| {
-            shown
-                .as_ref()
-                .map_or_else(|| "–".to_owned(), cairn_ledger::state::Shown::label)
-        };
+        let label = |shown: &Option<Shown>| shown.as_ref().map_or_else(|| "–".to_owned(), Shown::label);
         if channel.moved() {
             let hold = if channel.held { ", held" } else { "" };
             terminal.step(
                 name.as_str(),
                 format!("{} → {}{hold}", label(&channel.previous), label(&channel.now)),
             );
-            now.push(format!("{name} now names {}", label(&channel.now)));
+            if channel.projected {
+                now.push(format!("{name} now names {}", label(&channel.now)));
+            }
             if channel.held {
                 held.push(format!("cairn resume {name}"));
             }
@@ -293,9 +300,53 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
     }
     let after = match held.is_empty() {
         true => String::new(),
-        false => format!(". Resume releases with: {}", held.join("; ")),
+        false => terminal.to_type(format!(". Resume releases with: {}", held.join("; "))),
     };
     tell_nothing_changed(terminal, &now, &after);
+    tell_overwritten(cairn, &done.channels);
+}
+
+/// Says of a rollback that all of its target is there.
+fn tell_checked(cairn: &Cairn, verb: &str, version: Option<&Version>, checked: Option<&Parts>) {
+    let Some(parts) = checked.filter(|_| verb == "rolled back") else {
+        return;
+    };
+    let version = version.map_or_else(String::new, ToString::to_string);
+    cairn.terminal.step(
+        &format!("checking {version}"),
+        format!(
+            "{}, {}: all there",
+            counted(parts.indexes + parts.manifests, "manifest", "manifests"),
+            counted(parts.blobs, "blob", "blobs")
+        ),
+    );
+}
+
+fn overwritten_text(channel: &Channel, overwrote: &Overwrote, said: Option<&Shown>) -> String {
+    let version = overwrote.version.as_ref();
+    let version = version.map_or_else(String::new, |version| format!(" ({version})"));
+    let said = said.map_or_else(|| "nothing".to_owned(), Shown::label);
+    format!(
+        "the tag {channel} showed {}{version}, and the ledger said {said}: somebody moved it by hand, or a run was cut off",
+        overwrote.digest
+    )
+}
+
+/// Says what tags showed that nobody may have meant to be overwritten.
+pub fn tell_overwritten(cairn: &Cairn, channels: &[ChannelDone]) {
+    for channel in channels {
+        let Some(overwrote) = &channel.overwrote else {
+            continue;
+        };
+        let name = &channel.channel;
+        let text = overwritten_text(name, overwrote, channel.previous.as_ref());
+        let target = match &overwrote.version {
+            Some(version) => version.to_string(),
+            None => overwrote.digest.to_string(),
+        };
+        let next = format!("{text}. It is overwritten; if it was meant: cairn rollback {name} {target}");
+        cairn.terminal.warn(cairn.terminal.to_type(next));
+    }
 }
 
 /// One sentence about what there was not to do.
@@ -369,7 +420,7 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan
     let plan = plan.foreseen(&open.opened, &key);
     let names = Names::of(Some(key), &open.opened);
     for note in &plan.notes {
-        terminal.say(note_text(note, &names, &open.opened, cairn));
+        terminal.say(terminal.to_type(note_text(note, &names, &open.opened, cairn)));
     }
     for planned in &plan.channels {
         if let Some(text) = planned_text(&plan, planned) {
@@ -385,8 +436,11 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan
     }
     if !plan.blocked.is_empty() {
         let texts: Vec<String> = plan.blocked.iter().map(Blocked::would_text).collect();
+        let hint = plan
+            .hint(&open.opened)
+            .map_or_else(String::new, |hint| format!("{hint}; "));
         return Err(Failure::new(Exit::Conflict, texts.join("; "))
-            .with_hint("nothing was done: --dry-run".to_owned()));
+            .with_hint(format!("{hint}nothing was done: --dry-run")));
     }
     match plan.digest {
         Some(digest) => terminal.print(open.images.at_digest(digest).to_string()),
@@ -412,6 +466,6 @@ fn planned_text(plan: &Plan, planned: &PlannedMove) -> Option<String> {
         (None, Some(digest)) => short(digest),
         (None, None) => "–".to_owned(),
     };
-    let previous = previous.map_or_else(|| "–".to_owned(), cairn_ledger::state::Shown::label);
+    let previous = previous.map_or_else(|| "–".to_owned(), Shown::label);
     (!same).then(|| format!("{previous} → {next}"))
 }

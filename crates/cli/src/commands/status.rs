@@ -2,7 +2,7 @@
 
 use cairn_ledger::head;
 use cairn_ledger::query::{self, Past, StatusRow, WayBack};
-use cairn_ledger::{EntryName, Source};
+use cairn_ledger::{EntryName, Source, Version};
 use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
@@ -177,7 +177,7 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
         &lines,
     )?;
     for row in rows {
-        tell(cairn, row);
+        tell(cairn, open, row);
     }
     for (seq, entry) in unratified(open, &names) {
         cairn.terminal.warn(format!(
@@ -232,7 +232,22 @@ fn way_back(back: &WayBack) -> String {
     }
 }
 
-fn tell(cairn: &Cairn, row: &StatusRow) {
+/// A digest with its version: `shown` as that, or any that it was released as.
+fn named(open: &OpenLedger, digest: &Digest, shown: Option<&Version>) -> String {
+    let any = || {
+        open.opened
+            .state()?
+            .versions_of(digest)
+            .next()
+            .map(|(version, _)| version)
+    };
+    match shown.or_else(any) {
+        Some(version) => format!("{digest} ({version})"),
+        None => digest.to_string(),
+    }
+}
+
+fn tell(cairn: &Cairn, open: &OpenLedger, row: &StatusRow) {
     if let Some(held) = &row.held {
         let reason = held
             .reason
@@ -244,20 +259,25 @@ fn tell(cairn: &Cairn, row: &StatusRow) {
             .as_ref()
             .map(|left| format!(" (left {left})"))
             .unwrap_or_default();
-        cairn.terminal.say(format!(
+        let text = format!(
             "{} is held since {} UTC{reason}{left}; cairn resume {0} lifts it",
             row.name,
             minute(held.since)
-        ));
+        );
+        cairn.terminal.say(cairn.terminal.to_type(text));
     }
     if row.agrees == Some(false) {
-        let tag = row
-            .tag
-            .map_or_else(|| "nothing".to_owned(), |tag| tag.to_string());
-        cairn.terminal.warn(format!(
-            "the tag {} shows {tag}, and the ledger says {}; cairn record {0} accepts it, cairn repair {0} --forward puts it back",
-            row.name, row.digest
-        ));
+        let (name, says) = (&row.name, named(open, &row.digest, row.version.as_ref()));
+        let text = match &row.tag {
+            Some(tag) => format!(
+                "the tag {name} shows {}, and the ledger says {says}; cairn record {name} accepts it, cairn repair {name} --forward puts it back",
+                named(open, tag, None)
+            ),
+            None => format!(
+                "there is no tag {name}, and the ledger says {says}; cairn repair {name} --forward writes it"
+            ),
+        };
+        cairn.terminal.warn(cairn.terminal.to_type(text));
     }
     if let Some(missing) = row.way_back.as_ref().and_then(|back| back.missing.as_ref()) {
         cairn

@@ -14,8 +14,28 @@ const LIMIT: u64 = 64 << 10;
 pub(super) fn parse(text: &str, origin: &str) -> Result<LocalKey, Failure> {
     LocalKey::from_pem(text).map_err(|error| {
         // The text is a secret: what is wrong with it is said, and never what it is.
-        Failure::new(Exit::Input, format!("{origin} holds no usable key: {error}")).with_hint(error.hint())
+        let hint = other_form(text).map(str::to_owned).or_else(|| error.hint());
+        Failure::new(Exit::Input, format!("{origin} holds no usable key: {error}")).with_hint(hint)
     })
+}
+
+/// What to do with a key of another form.
+fn other_form(text: &str) -> Option<&'static str> {
+    let text = text.trim_start();
+    let begins = |with: &str| text.starts_with(with);
+    if begins("-----BEGIN OPENSSH PRIVATE KEY-----") {
+        Some(
+            "it is a key of OpenSSH: ssh-add FILE gives it to ssh-agent, and cairn takes it from there (Ed25519 or ECDSA P-256)",
+        )
+    } else if begins("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        Some(
+            "it is encrypted: openssl pkey -in FILE decrypts it; a key that asks for a passphrase is better kept in ssh-agent",
+        )
+    } else if begins("-----BEGIN PUBLIC KEY-----") || begins("ssh-") || begins("ecdsa-") {
+        Some("it is the public half, which verifies and cannot sign")
+    } else {
+        None
+    }
 }
 
 /// The text of a file; none if there is no file.

@@ -16,7 +16,7 @@ use crate::fold::Why;
 use crate::image::{self, Depth};
 use crate::name::{Channel, Version};
 use crate::open::{Ledger, Opened};
-use crate::project::Named;
+use crate::project::{Looked, Named};
 
 /// How often it is planned again because somebody else appended.
 const ROUND_LIMIT: usize = 8;
@@ -159,11 +159,11 @@ impl Ledger {
             .map(|(channel, _)| channel.clone())
             .collect();
         let digests = request.channels.iter().map(|(_, digest)| *digest).collect();
-        let before = self
+        let looked = self
             .check_tags(opened.clone(), &channels, &digests)
             .await
             .map_err(OperationError::Tags)?;
-        let mut now = before.clone();
+        let mut now = looked.opened.clone();
         for _ in 0..ROUND_LIMIT {
             let plan = plan::adopt(&now, &label, context, &request)?;
             if let Some(lack) = plan.lacks.first() {
@@ -173,7 +173,7 @@ impl Ledger {
             }
             let envelopes = sign(context, &plan)?;
             if envelopes.is_empty() {
-                return self.adopted(before, now, &channels, plan, &[], broken).await;
+                return self.adopted(looked, now, &channels, plan, &[], broken).await;
             }
             match self
                 .append_all(&now, &envelopes, context.signer, context.at)
@@ -182,7 +182,7 @@ impl Ledger {
                 Commit::Appended(appended) => {
                     let names: Vec<EntryName> = envelopes.iter().map(Envelope::name).collect();
                     return self
-                        .adopted(before, *appended, &channels, plan, &names, broken)
+                        .adopted(looked, *appended, &channels, plan, &names, broken)
                         .await;
                 }
                 Commit::Overtaken(newer, entry, outcome) if newer.head() == now.head() => {
@@ -252,7 +252,7 @@ impl Ledger {
 
     async fn adopted(
         &self,
-        before: Opened,
+        looked: Looked,
         now: Opened,
         channels: &BTreeSet<Channel>,
         plan: AdoptPlan,
@@ -284,9 +284,10 @@ impl Ledger {
             .project(now, &named)
             .await
             .map_err(OperationError::Incomplete)?;
-        let done = channels
-            .iter()
-            .map(|channel| channel_done(&before, &opened, channel, true));
+        let done = channels.iter().map(|channel| {
+            let astray = looked.astray.get(channel).copied();
+            channel_done(&looked.opened, &opened, channel, true, astray)
+        });
         let mut skipped = plan.skipped;
         skipped.extend(broken);
         Ok(Adopted {

@@ -9,7 +9,7 @@ use crate::open::{Ledger, Opened};
 use crate::operation::plan::{self, PlannedMove};
 use crate::operation::run::Planned;
 use crate::operation::{Context, Done, OperationError, Plan};
-use crate::project::Named;
+use crate::project::{Looked, Named};
 use crate::state::State;
 use crate::waiting::{self, Missing, Standing, Waiting};
 
@@ -101,7 +101,7 @@ impl Ledger {
             }
             checked => checked?,
         };
-        let opened = self
+        let Looked { opened, astray } = self
             .check_tags(opened.clone(), &named.channels, &BTreeSet::new())
             .await
             .map_err(OperationError::Tags)?;
@@ -124,6 +124,7 @@ impl Ledger {
             envelope: Some(envelope),
             checked,
             opened,
+            astray,
         };
         let again = |opened: &Opened| Ok(Plan::of_entry(plan::state(opened, &label)?, &entry));
         let done = self.append(ready, context, &named, again).await;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Condition, Target};
+use jiff::Timestamp;
 
 use crate::append::{Commit, CommitError};
 use crate::authority::{Authority, Rules};
@@ -251,7 +252,7 @@ impl Ledger {
         }
         let (genesis, envelopes) = (carrier.ledger, carrier.envelopes);
         let (opened, left) = self.replace(old, &envelopes, context, mode).await?;
-        let opened = self.complete(opened, state).await?;
+        let opened = self.complete(opened, state, context.at).await?;
         self.clear_waiting(old).await;
         Ok(Continued {
             genesis,
@@ -341,7 +342,7 @@ impl Ledger {
     }
 
     /// Attaches the new entries to the images, and looks at the tags.
-    async fn complete(&self, opened: Opened, state: &State) -> Result<Opened, OperationError> {
+    async fn complete(&self, opened: Opened, state: &State, at: Timestamp) -> Result<Opened, OperationError> {
         let shown = state
             .channels
             .iter()
@@ -359,9 +360,11 @@ impl Ledger {
                     now: state.shows(channel).cloned(),
                     held: false,
                     projected: false,
+                    overwrote: None,
                 };
                 let done = Done {
                     kind: Kind::Genesis,
+                    at,
                     changed: true,
                     entry: None,
                     version: None,

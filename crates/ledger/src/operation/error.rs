@@ -1,16 +1,17 @@
 //! Why an operation was not done.
 
 use cairn_oci::Digest;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::append::CommitError;
-use crate::authority::{AuthorityError, KeyLabel, RulesError};
+use crate::authority::{AuthorityError, Freeze, KeyLabel, RulesError};
 use crate::class::Class;
 use crate::entry::{EntryError, EntryName, Kind};
 use crate::fold::Why;
 use crate::image::ImageError;
 use crate::name::{Channel, Version};
 use crate::open::OpenError;
-use crate::operation::Done;
+use crate::operation::{Done, Plan};
 use crate::project::ProjectError;
 use crate::state::{Hold, Shown, State};
 use crate::waiting::{Missing, Waiting};
@@ -502,7 +503,9 @@ impl OperationError {
                 nearest_text(nearest).unwrap_or_else(|| "cairn status lists the channels".to_owned())
             }
             Self::UnknownTarget { .. } => "`cairn history` shows what there is".to_owned(),
-            Self::NoWayBack { channel, .. } => format!("name a target: cairn rollback {channel} VERSION"),
+            Self::NoWayBack { channel, .. } => {
+                format!("name a target: cairn rollback {channel} VERSION; cairn history shows what there is")
+            }
             Self::VersionTaken { version, .. } => {
                 format!(
                     "a version never changes: choose another. cairn show {version} says who released it, and when"
@@ -519,7 +522,7 @@ impl OperationError {
                 "name the live channel first, then the slot: cairn switch prod green".to_owned()
             }
             Self::Overtaken => "run the same command again".to_owned(),
-            Self::Refused { channel, why } => return rule_hint(channel, *why),
+            Self::Refused { channel, why } => return rule_hint(channel, *why, None),
             Self::Pruned { version, .. } => format!(
                 "choose another version; or build it again from its lock and release {version} once more: the same digest counts again. cairn show {version} says who pruned it, when and why"
             ),
@@ -568,12 +571,63 @@ fn nearest_text<T: ToString>(nearest: &[T]) -> Option<String> {
     (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
 }
 
-fn rule_hint(channel: &Channel, why: Why) -> Option<String> {
+/// What the rule says that is in the way, and how it is met. `wish` is what was to be shown there, and when, if that is known.
+fn rule_hint(channel: &Channel, why: Why, wish: Option<&Wish<'_>>) -> Option<String> {
     let is_rule = matches!(
         why,
         Why::Frozen | Why::NotFrom | Why::BelowFloor | Why::TooEarly | Why::Unapproved
     );
-    is_rule.then(|| format!("a rule of {channel}: cairn ledger rules shows them"))
+    let rule = wish.and_then(|wish| wish.rule(channel, why));
+    let rule = rule.unwrap_or_else(|| format!("a rule of {channel}"));
+    is_rule.then(|| format!("{rule}; cairn ledger rules shows the rules"))
+}
+
+/// A move that a rule was in the way of.
+struct Wish<'a> {
+    state: &'a State,
+    version: Option<&'a Version>,
+    digest: Option<Digest>,
+    at: Timestamp,
+}
+
+impl Wish<'_> {
+    fn rule(&self, channel: &Channel, why: Why) -> Option<String> {
+        let rules = self.state.rules.channels.get(channel)?;
+        let minute = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M UTC");
+        match (why, &rules.from) {
+            (Why::Frozen, _) => {
+                let now = |freeze: &&Freeze| freeze.from <= self.at && self.at <= freeze.until;
+                let until = rules.freeze.iter().filter(now).map(|freeze| freeze.until).max()?;
+                Some(format!(
+                    "{channel} is frozen until {}; a rollback is not",
+                    minute(until)
+                ))
+            }
+            (Why::NotFrom, Some(from)) => {
+                let version = self
+                    .version
+                    .map_or_else(|| "VERSION".to_owned(), ToString::to_string);
+                Some(format!(
+                    "{channel} takes only what {from} has shown: cairn promote {version} {from} first"
+                ))
+            }
+            (Why::TooEarly, Some(from)) => {
+                let soak = SignedDuration::from_secs(i64::from(rules.soak?.get()));
+                let stay = self.state.channel(from)?.stay_of(&self.digest?, self.at)?;
+                let stay = SignedDuration::from_secs(stay.as_secs());
+                Some(format!(
+                    "{channel} takes what {from} has shown for {soak:#} without a break; it has for {stay:#}"
+                ))
+            }
+            (Why::BelowFloor, _) => {
+                let floor = rules.floor.as_ref()?;
+                Some(format!(
+                    "{channel} shows nothing that was released before {floor}: choose a later version"
+                ))
+            }
+            _ => None,
+        }
+    }
 }
 
 fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
@@ -592,6 +646,31 @@ fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
             "{version} is released; if it is still to be shown: cairn promote {version} {channel}"
         )),
         (Obstacle::Overtaken { .. }, _) => Some("see what it shows now: cairn status".to_owned()),
-        (Obstacle::Void(why), _) => rule_hint(channel, *why),
+        (Obstacle::Void(why), _) => {
+            let entry = done.entry.and_then(|entry| done.opened.view().find(&entry.name));
+            let entry = entry.map(|(_, record, _)| &record.entry);
+            let wish = done.opened.state().map(|state| Wish {
+                state,
+                version,
+                digest: done.digest,
+                at: entry.map_or(done.at, |entry| entry.at),
+            });
+            rule_hint(channel, *why, wish.as_ref())
+        }
     }
+}
+
+/// What to do about the first channel that a plan would not move.
+pub(super) fn planned_hint(plan: &Plan, state: &State) -> Option<String> {
+    let blocked = plan.blocked.first()?;
+    let Obstacle::Void(why) = blocked.why else {
+        return None;
+    };
+    let wish = plan.entry.as_ref().map(|entry| Wish {
+        state,
+        version: plan.version.as_ref(),
+        digest: entry.digest,
+        at: entry.at,
+    });
+    rule_hint(&blocked.channel, why, wish.as_ref())
 }

@@ -1,6 +1,6 @@
 //! Changing keys and rules, and accepting what an unlisted key did.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -211,6 +211,7 @@ impl Ledger {
             envelope,
             checked: None,
             opened: opened.clone(),
+            astray: BTreeMap::new(),
         };
         let done = self.append(planned, context, &Named::default(), plan).await;
         done.map(Governed::from)

@@ -149,6 +149,8 @@ pub struct Appended {
 pub struct Done {
     /// What was asked for.
     pub kind: Kind,
+    /// When.
+    pub at: Timestamp,
     /// Whether anything was appended.
     pub changed: bool,
     /// The entry that was appended.
@@ -167,6 +169,15 @@ pub struct Done {
     pub notes: Vec<Note>,
     /// The ledger as it is now.
     pub opened: Opened,
+}
+
+/// What a plan would find.
+#[derive(Debug, Clone)]
+pub struct Rehearsed {
+    /// Channels whose tags show what the ledger does not say, and would show it no more.
+    pub overwrites: Vec<(Channel, Overwrote)>,
+    /// What there is of the image that would be shown, all of it; none if nothing would be.
+    pub checked: Option<Parts>,
 }
 
 impl Done {
@@ -190,6 +201,18 @@ pub struct ChannelDone {
     pub held: bool,
     /// Whether its tag is known to show that.
     pub projected: bool,
+    /// What its tag showed instead of what the ledger said, and shows no more: somebody's hand put it there, or it was left by a run
+    /// that was cut off.
+    pub overwrote: Option<Overwrote>,
+}
+
+/// What a channel's tag showed, and the ledger did not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overwrote {
+    /// Which manifest or index. The channel showed it once, or somebody wanted it to.
+    pub digest: Digest,
+    /// As which version.
+    pub version: Option<Version>,
 }
 
 impl ChannelDone {

@@ -1,8 +1,9 @@
 //! Doing what was planned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_oci::{Digest, Reference};
+use jiff::Timestamp;
 
 use crate::append::Commit;
 use crate::class::Class;
@@ -14,10 +15,10 @@ use crate::name::{Channel, Version};
 use crate::open::{Ledger, Opened};
 use crate::operation::plan::{self, Plan};
 use crate::operation::{
-    Appended, Blocked, ChannelDone, Context, Done, Obstacle, OperationError, PromoteRequest, RecordRequest,
-    ReleaseRequest, RollbackRequest, SwitchRequest, YankRequest,
+    Appended, Blocked, ChannelDone, Context, Done, Obstacle, OperationError, Overwrote, PromoteRequest,
+    RecordRequest, Rehearsed, ReleaseRequest, RollbackRequest, SwitchRequest, YankRequest,
 };
-use crate::project::Named;
+use crate::project::{Looked, Named};
 use crate::state::State;
 
 impl Ledger {
@@ -246,7 +247,7 @@ impl Ledger {
         if let (false, Some(entry)) = (first.lacks.is_empty(), &first.entry) {
             return Err(self.wait(&opened, context.signer, entry).await?);
         }
-        let opened = self
+        let Looked { opened, astray } = self
             .check_tags(opened, &named.channels, &by_hand(&first))
             .await
             .map_err(OperationError::Tags)?;
@@ -269,8 +270,35 @@ impl Ledger {
             envelope,
             checked,
             opened,
+            astray,
         };
         self.append(planned, context, named, plan).await
+    }
+
+    /// Looks at all that would stop a plan before anything is appended, beside the rules: whether this is the ledger's home, the tags
+    /// of the channels, and the image. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`], as the operation itself would fail.
+    pub async fn rehearse(&self, opened: &Opened, plan: &Plan) -> Result<Rehearsed, OperationError> {
+        let state = plan::state(opened, &self.home.label())?;
+        self.check_home(state)?;
+        let channels = plan.channels.iter().map(|planned| planned.channel.clone());
+        let looked = self
+            .check_tags(opened.clone(), &channels.collect(), &by_hand(plan))
+            .await
+            .map_err(OperationError::Tags)?;
+        self.check_version_tag(plan).await?;
+        let overwrites = plan.channels.iter().filter_map(|planned| {
+            let digest = looked.astray.get(&planned.channel).copied()?;
+            let version = plan::version_of(state, &planned.channel, &digest);
+            (planned.next != Some(digest)).then(|| (planned.channel.clone(), Overwrote { digest, version }))
+        });
+        Ok(Rehearsed {
+            overwrites: overwrites.collect(),
+            checked: self.check_image(plan).await?,
+        })
     }
 
     /// Appends what was planned and signed, and completes what others see of it.
@@ -290,6 +318,8 @@ impl Ledger {
             entry: None,
             outcome: None,
             opened: planned.opened,
+            at: context.at,
+            astray: planned.astray,
         };
         if let Some(envelope) = planned.envelope {
             let envelopes = std::slice::from_ref(&envelope);
@@ -491,6 +521,7 @@ pub(super) struct Planned {
     pub(super) envelope: Option<Envelope>,
     pub(super) checked: Option<Parts>,
     pub(super) opened: Opened,
+    pub(super) astray: BTreeMap<Channel, Digest>,
 }
 
 /// An operation whose entry, if any, is in the ledger.
@@ -500,6 +531,10 @@ struct Finished {
     /// What became of the entry, or would have.
     outcome: Option<Outcome>,
     opened: Opened,
+    /// When it was asked for.
+    at: Timestamp,
+    /// What tags showed before.
+    astray: BTreeMap<Channel, Digest>,
 }
 
 impl Finished {
@@ -550,6 +585,17 @@ impl Finished {
         }
     }
 
+    /// Whether a rollback is repeated whose tag still shows what it left: that is what the repetition is for.
+    fn is_repeated(&self, before: &Opened, channel: &Channel, found: &Digest) -> bool {
+        let state = before.state().and_then(|state| state.channels.get(channel));
+        let last = state.and_then(|state| state.last.as_ref());
+        let left = state
+            .and_then(|state| state.hold.as_ref()?.left.as_ref())
+            .is_none_or(|left| left.digest == *found);
+        let is_rollback = last.is_some_and(|last| last.kind == Kind::Rollback);
+        self.plan.kind == Kind::Rollback && self.entry.is_none() && is_rollback && left
+    }
+
     fn into_done(
         self,
         before: &Opened,
@@ -558,17 +604,20 @@ impl Finished {
         checked: Option<Parts>,
         projected: bool,
     ) -> Done {
-        let channels = named
-            .channels
-            .iter()
-            .map(|channel| channel_done(before, &opened, channel, projected));
+        let channels = named.channels.iter().map(|channel| {
+            let astray = self.astray.get(channel).copied();
+            let astray = astray.filter(|found| !self.is_repeated(before, channel, found));
+            channel_done(before, &opened, channel, projected, astray)
+        });
+        let channels = channels.collect();
         Done {
             kind: self.plan.kind,
+            at: self.at,
             changed: self.entry.is_some(),
             entry: self.entry,
             version: self.plan.version,
             digest: self.plan.digest,
-            channels: channels.collect(),
+            channels,
             mode: opened.mode().unwrap_or(crate::entry::Mode::Linear),
             checked,
             notes: self.plan.notes,
@@ -577,14 +626,29 @@ impl Finished {
     }
 }
 
-pub(super) fn channel_done(before: &Opened, now: &Opened, channel: &Channel, projected: bool) -> ChannelDone {
+/// What became of a channel whose tag was `astray` before.
+pub(super) fn channel_done(
+    before: &Opened,
+    now: &Opened,
+    channel: &Channel,
+    projected: bool,
+    astray: Option<Digest>,
+) -> ChannelDone {
     let shows = |opened: &Opened| opened.state().and_then(|state| state.shows(channel)).cloned();
     let current = now.state().and_then(|state| state.channels.get(channel));
+    let current_digest = current.and_then(|current| Some(current.shows.as_ref()?.digest));
+    let overwritten = astray.filter(|found| projected && Some(*found) != current_digest);
     ChannelDone {
         channel: channel.clone(),
         previous: shows(before),
         now: shows(now),
         held: current.is_some_and(|channel| channel.hold.is_some()),
         projected,
+        overwrote: overwritten.map(|digest| Overwrote {
+            digest,
+            version: now
+                .state()
+                .and_then(|state| plan::version_of(state, channel, &digest)),
+        }),
     }
 }

@@ -24,7 +24,7 @@ use crate::name::{Channel, Version};
 use crate::open::Opened;
 use crate::operation::{
     Blocked, Context, Obstacle, OperationError, PromoteRequest, ReleaseRequest, RollbackRequest,
-    RollbackTarget,
+    RollbackTarget, error,
 };
 use crate::state::{ChannelState, Shown, Standing, State};
 use crate::waiting;
@@ -54,6 +54,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What to do about the first channel that a rule keeps away.
+    #[must_use]
+    pub fn hint(&self, opened: &Opened) -> Option<String> {
+        error::planned_hint(self, opened.state()?)
+    }
+
     /// The plan with what the rules say of its entry, if `key` signed it now: channels that they keep away are blocked. Signatures
     /// that would be missing are in `lacks`, and keep nothing away here.
     #[must_use]
@@ -707,7 +713,7 @@ fn resolve_digest(
 }
 
 /// The version under which the channel showed a digest, else any that names it now.
-fn version_of(state: &State, channel: &Channel, digest: &Digest) -> Option<Version> {
+pub(super) fn version_of(state: &State, channel: &Channel, digest: &Digest) -> Option<Version> {
     let trail = state
         .channels
         .get(channel)

@@ -1,0 +1,117 @@
+//! Refusals, as somebody meets them who was woken up: each says what to type next, and that can be typed.
+
+use crate::harness::{Project, Sandbox, run, tag_by_hand};
+
+#[test]
+fn a_dry_run_is_refused_where_the_move_itself_would_be() {
+    let sandbox = Sandbox::new();
+    sandbox.write_project(&Project::new(), "1");
+    for version in ["1", "2"] {
+        sandbox.write_app(version);
+        sandbox.cairn(["release", version, "--channel", "prod"]).ok();
+    }
+    let rollback = ["rollback", "prod", "--dry-run"];
+    sandbox
+        .cairn(rollback)
+        .ok()
+        .says("all there")
+        .says("2 → 1 (not done");
+    let layer = sandbox.layer("hello:1");
+    std::fs::remove_file(sandbox.blob("hello", &layer)).unwrap();
+    sandbox.cairn(rollback).fails(4).says(&layer);
+    assert_eq!(sandbox.tagged("hello:prod"), sandbox.tagged("hello:2"));
+}
+
+#[test]
+fn a_dry_run_names_what_somebody_put_on_the_tag() {
+    let (sandbox, store) = (Sandbox::new(), Sandbox::new());
+    let server = store.serve();
+    sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "1");
+    for version in ["1", "2", "3"] {
+        sandbox.write_app(version);
+        sandbox.cairn(["release", version, "--channel", "prod"]).ok();
+    }
+    let promote = ["promote", "2", "prod", "--dry-run"];
+    tag_by_hand(server.host(), "team/hello", "1", "prod");
+    sandbox
+        .cairn(promote)
+        .ok()
+        .says("(1), and the ledger said 3")
+        .says("would be overwritten");
+    sandbox.write_app("stranger");
+    sandbox.cairn(["push", "--tag", "stranger"]).ok();
+    tag_by_hand(server.host(), "team/hello", "stranger", "prod");
+    sandbox.cairn(promote).fails(6).says("cairn record prod");
+}
+
+#[test]
+fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere() {
+    let (day, night, store) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
+    let server = store.serve();
+    let (images, ledger) = (
+        server.repository("team/hello"),
+        server.repository("team/hello-ledger"),
+    );
+    let elsewhere = format!("\n[ledger]\nrepository = \"{ledger}\"\n");
+    day.write_project(&Project::new().repository(&images).with(&elsewhere), "1");
+    for version in ["1", "2"] {
+        day.write_app(version);
+        day.cairn(["release", version, "--channel", "prod"]).ok();
+    }
+    std::fs::create_dir_all(night.key().parent().unwrap()).unwrap();
+    std::fs::copy(day.key(), night.key()).unwrap();
+    night
+        .cairn(["status", "--repository", &images])
+        .fails(1)
+        .says("--ledger-repository REF");
+    let named = format!("--repository {images} --ledger-repository {ledger}");
+    let cairn = |typed: &str| night.cairn(typed.split(' ').chain(named.split(' ')));
+    cairn("status").ok().prints("1 ready");
+    cairn("rollback prod")
+        .ok()
+        .says(&format!("cairn resume prod (add {named})"));
+    cairn("promote 2 prod").fails(6).says(&format!(
+        "hint: cairn resume prod, or the same command with --resume (add {named})"
+    ));
+    cairn("resume prod").ok();
+    cairn("promote 2 prod").ok();
+    // With a spec there is nothing to add.
+    let back = day.cairn(["rollback", "prod"]).ok();
+    assert!(!back.stderr.contains("(add "), "{back}");
+}
+
+#[test]
+fn a_repository_where_none_is_taken_says_how_it_is_named() {
+    let sandbox = Sandbox::new();
+    for typed in [
+        &["status", "registry.example.org/team/shop"][..],
+        &["rollback", "registry.example.org/team/shop", "prod"],
+    ] {
+        sandbox
+            .cairn(typed)
+            .fails(2)
+            .says("a repository is named with --repository");
+    }
+    sandbox
+        .cairn(["status", "--repository", "team/shop"])
+        .fails(1)
+        .says("team/shop in the local store has no ledger")
+        .says("registry.example.org/team/shop");
+}
+
+#[test]
+fn a_key_of_another_form_is_known_for_what_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write_project(&Project::new(), "1");
+    sandbox.cairn(["release", "1", "--channel", "prod"]).ok();
+    for (text, hint) in [
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "ssh-add FILE"),
+        ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n", "it is encrypted"),
+        ("ssh-ed25519 AAAA ann", "it is the public half"),
+        ("nonsense", "cairn key new"),
+    ] {
+        let path = sandbox.write("key", text);
+        let mut command = sandbox.command(["promote", "1", "staging"]);
+        run(command.env("CAIRN_KEY_FILE", path)).fails(1).says(hint);
+    }
+}
