@@ -1,6 +1,7 @@
 //! What sealed tags reach: it is never deleted, and never means anything else.
 //!
-//! A sealed tag never moves, so what it reaches is worked out once in each process, and remembered.
+//! A sealed tag never moves, so what it reaches is worked out once in each process, and remembered. Only the owner of the disk takes a
+//! seal off, perhaps in another process: so what refuses is looked at again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,8 +44,12 @@ impl DirectoryRepository {
         digest: &Digest,
         sealed: &mut Sealed,
     ) -> Result<Option<(Tag, Digest)>, RepositoryError> {
-        if let Some(found) = sealed.reached.get(digest) {
-            return Ok(Some(found.clone()));
+        if let Some((tag, root)) = sealed.reached.get(digest) {
+            let found = self.refs().tag(tag)?;
+            if found.is_some_and(|found| found.sealed && found.descriptor.digest == *root) {
+                return Ok(Some((tag.clone(), *root)));
+            }
+            *sealed = Sealed::default();
         }
         for tag in self.refs().tags()? {
             if sealed.tags.contains(&tag) {
