@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Whenever a `_state` is written, the packs that no `_state` needs are removed. Whatever is removed while a command runs, by that or
-//! by hand, is read again, or from the file that the command has open.
+//! by hand, is read again, or as the command holds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -39,7 +39,7 @@ const LEDGERS: &str = "ledgers";
 const STATE: &str = "_state";
 /// What the name of the file ends with that says what was verified of a pack.
 const VERIFIED: &str = ".verified";
-/// How many packs a command keeps open.
+/// How many packs a command holds on to: those of some 400,000 entries.
 const OPEN: usize = 128;
 
 /// The files of one ledger.
@@ -302,17 +302,47 @@ impl NameSource for NamesFile {
 #[derive(Debug)]
 struct Packs {
     directory: PathBuf,
-    /// What is open can be read to the end, also if somebody removes it.
-    open: Mutex<BTreeMap<Digest, Arc<File>>>,
+    /// What is held can be read to the end, also if somebody removes it.
+    open: Mutex<BTreeMap<Digest, Held>>,
+}
+
+/// A pack that a command holds on to.
+#[derive(Debug, Clone)]
+enum Held {
+    /// As it is kept.
+    File(Arc<File>),
+    /// As it was got by this command.
+    Bytes(Bytes),
+}
+
+impl Held {
+    fn piece(&self, start: usize, length: usize) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => {
+                let piece = bytes.get(start..start.checked_add(length)?)?;
+                Some(bytes.slice_ref(piece))
+            }
+            Self::File(file) => {
+                let mut piece = vec![0; length];
+                file.read_exact_at(&mut piece, start as u64).ok()?;
+                Some(piece.into())
+            }
+        }
+    }
+
+    fn whole(&self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.clone()),
+            Self::File(file) => self.piece(0, usize::try_from(file.metadata().ok()?.len()).ok()?),
+        }
+    }
 }
 
 impl PackCache for Packs {
     fn get(&self, digest: &Digest) -> Option<Bytes> {
-        let file = self.file(digest)?;
-        let mut bytes = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
-        let is_read = file.read_exact_at(&mut bytes, 0).is_ok();
-        if is_read && Digest::of(&bytes) == *digest {
-            return Some(bytes.into());
+        let bytes = self.held(digest)?.whole();
+        if let Some(bytes) = bytes.filter(|bytes| Digest::of(bytes) == *digest) {
+            return Some(bytes);
         }
         // A damaged file is thrown away, and what was noted of it.
         self.close(digest);
@@ -322,20 +352,17 @@ impl PackCache for Packs {
     }
 
     fn put(&self, digest: &Digest, pack: &Bytes) {
-        self.close(digest);
+        self.hold(digest, Held::Bytes(pack.clone()));
         // A cache that cannot be written only costs time. What is in it is checked when it is read.
         let _unkept = files::write_cached(&self.directory.join(digest.hex()), pack);
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.file(digest).is_some()
+        self.held(digest).is_some()
     }
 
     fn piece(&self, digest: &Digest, start: usize, length: usize) -> Option<Bytes> {
-        let file = self.file(digest)?;
-        let mut piece = vec![0; length];
-        file.read_exact_at(&mut piece, start as u64).ok()?;
-        Some(piece.into())
+        self.held(digest)?.piece(start, length)
     }
 
     fn note(&self, digest: &Digest) -> Option<Bytes> {
@@ -353,16 +380,23 @@ impl Packs {
         self.directory.join(format!("{}{VERIFIED}", digest.hex()))
     }
 
-    fn file(&self, digest: &Digest) -> Option<Arc<File>> {
+    fn held(&self, digest: &Digest) -> Option<Held> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = open.get(digest).cloned();
+        drop(open);
+        held.or_else(|| {
+            let file = File::open(self.directory.join(digest.hex())).ok()?;
+            let held = Held::File(Arc::new(file));
+            self.hold(digest, held.clone());
+            Some(held)
+        })
+    }
+
+    fn hold(&self, digest: &Digest, held: Held) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(digest) {
-            return Some(Arc::clone(file));
+        if open.len() < OPEN || open.contains_key(digest) {
+            open.insert(*digest, held);
         }
-        let file = Arc::new(File::open(self.directory.join(digest.hex())).ok()?);
-        if open.len() < OPEN {
-            open.insert(*digest, Arc::clone(&file));
-        }
-        Some(file)
     }
 
     fn close(&self, digest: &Digest) {
@@ -481,7 +515,10 @@ mod tests {
         assert!(files::discard(&directory.path().join("packs").join(digest.hex())).unwrap());
         assert_eq!(reader.piece(&digest, 2, 3), Some(bytes.slice(2..5)));
         assert_eq!(reader.get(&digest), Some(bytes.clone()));
-        // The next command gets it again.
+        // Also what was got a moment ago, and the next command gets it again.
+        reader.put(&digest, &bytes);
+        assert!(files::discard(&directory.path().join("packs").join(digest.hex())).unwrap());
+        assert_eq!(reader.piece(&digest, 2, 3), Some(bytes.slice(2..5)));
         assert!(!packs(directory.path()).has(&digest));
     }
 
