@@ -15,6 +15,7 @@ const MOVED: &[&str] = &[
     "name",
     "mode",
     "changed",
+    "dry_run",
     "uploaded",
     "reused",
 ];

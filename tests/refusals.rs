@@ -16,6 +16,19 @@ fn a_dry_run_is_refused_where_the_move_itself_would_be() {
         .ok()
         .says("all there")
         .says("2 → 1 (not done");
+    let would = sandbox
+        .cairn(["--json", "rollback", "prod", "--dry-run"])
+        .ok()
+        .json();
+    assert_eq!(would["digest"], sandbox.tagged("hello:1").as_str());
+    assert_eq!(
+        (
+            &would["dry_run"],
+            &would["changed"],
+            &would["channels"][0]["held"]
+        ),
+        (&true.into(), &false.into(), &true.into())
+    );
     let layer = sandbox.layer("hello:1");
     std::fs::remove_file(sandbox.blob("hello", &layer)).unwrap();
     sandbox.cairn(rollback).fails(4).says(&layer);

@@ -121,6 +121,7 @@ struct Document {
     name: Option<Digest>,
     mode: String,
     changed: bool,
+    dry_run: bool,
     uploaded: Count,
     reused: Count,
 }
@@ -226,6 +227,7 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
         name: entry.map(|entry| entry.name),
         mode: mode_text(&done.mode),
         changed: done.changed,
+        dry_run: false,
         uploaded: transferred.uploaded,
         reused: transferred.reused,
     })
@@ -442,9 +444,57 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan
         return Err(Failure::new(Exit::Conflict, texts.join("; "))
             .with_hint(format!("{hint}nothing was done: --dry-run")));
     }
+    if terminal.json {
+        return terminal.document(&planned_document(open, &plan));
+    }
     match plan.digest {
         Some(digest) => terminal.print(open.images.at_digest(digest).to_string()),
         None => Ok(()),
+    }
+}
+
+/// The document of what would be done: its channels as they would be, and no entry.
+fn planned_document(open: &OpenLedger, plan: &Plan) -> Document {
+    let state = open.opened.state();
+    let channels = plan.channels.iter().map(|planned| {
+        let current = state.and_then(|state| state.channel(&planned.channel));
+        let is_held = current.is_some_and(|current| current.hold.is_some());
+        let entry = plan.entry.as_ref();
+        let holds = entry.and_then(|entry| entry.hold);
+        let lifts = entry.is_some_and(|entry| entry.resume || entry.kind == Kind::Resume);
+        ChannelDocument {
+            name: planned.channel.to_string(),
+            previous: planned.previous.as_ref().map(|shown| shown.digest),
+            digest: match entry {
+                Some(_) => planned.next,
+                None => planned.previous.as_ref().map(|shown| shown.digest),
+            },
+            held: holds.unwrap_or(is_held && !lifts),
+            complete: false,
+            overwrote: None,
+        }
+    });
+    let first = plan.channels.first();
+    Document {
+        repository: open.images.to_string(),
+        reference: plan
+            .digest
+            .map(|digest| open.images.at_digest(digest).to_string()),
+        version: plan.version.as_ref().map(ToString::to_string),
+        channels: channels.collect(),
+        digest: plan.digest,
+        previous: first.and_then(|planned| Some(planned.previous.as_ref()?.digest)),
+        seq: None,
+        name: None,
+        mode: open
+            .opened
+            .mode()
+            .map(|mode| mode_text(&mode))
+            .unwrap_or_default(),
+        changed: false,
+        dry_run: true,
+        uploaded: Count::default(),
+        reused: Count::default(),
     }
 }
 

@@ -133,6 +133,11 @@ impl Gc {
         }
         let count = counted(rows.len() as u64, "repository", "repositories");
         cairn.terminal.say(format!("{verb} {} in {count}", bytes(total)));
+        if total == 0 && rows.iter().any(|row| row.dropped.manifests > 0) {
+            cairn
+                .terminal
+                .say("what was written or asked for of late goes later: --grace says how late");
+        }
         Ok(())
     }
 }
