@@ -162,7 +162,11 @@ pub async fn finish(
     };
     if let Some(done) = done {
         open.remember(cairn, &done.opened);
-        tell(cairn, key, done, &moved);
+        let blocked = match &result {
+            Err(OperationError::Blocked { blocked, .. }) => blocked.as_slice(),
+            _ => &[],
+        };
+        tell(cairn, key, done, &moved, blocked);
     }
     if let Some(name) = done.and_then(broke_glass) {
         cairn.terminal.warn(format!(
@@ -258,7 +262,8 @@ fn standing(done: &Done) -> Option<Appended> {
     Some(Appended { seq, name })
 }
 
-fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
+/// What was done; what became of channels that are `blocked` is somebody else's doing.
+fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved, blocked: &[Blocked]) {
     let terminal = &cairn.terminal;
     tell_checked(cairn, moved.verb, done.version.as_ref(), done.checked.as_ref());
     let is_again = done
@@ -276,7 +281,8 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
     }
     let mut now = Vec::new();
     let mut held = Vec::new();
-    for channel in &done.channels {
+    let is_blocked = |one: &&ChannelDone| blocked.iter().any(|blocked| blocked.channel == one.channel);
+    for channel in done.channels.iter().filter(|one| !is_blocked(one)) {
         let name = &channel.channel;
         let label = |shown: &Option<Shown>| shown.as_ref().map_or_else(|| "–".to_owned(), Shown::label);
         if channel.moved() {
@@ -299,6 +305,16 @@ fn tell(cairn: &Cairn, key: Fingerprint, done: &Done, moved: &Moved) {
             );
             terminal.step(name.as_str(), same);
         }
+    }
+    // Whatever becomes of a rollback's move, it holds the channel.
+    let holds = done.changed && done.kind == Kind::Rollback;
+    for channel in done
+        .channels
+        .iter()
+        .filter(|one| holds && one.held && is_blocked(one))
+    {
+        let text = format!("{0} is held now; cairn resume {0} lifts it", channel.channel);
+        terminal.say(terminal.to_type(text));
     }
     let after = match held.is_empty() {
         true => String::new(),
