@@ -140,7 +140,7 @@ fn nobody_is_locked_out() {
     sandbox
         .cairn(["key", "threshold", "2"])
         .fails(1)
-        .says("1 keys may change the keys");
+        .says("1 of the listed keys may change the list");
     sandbox.cairn(["key", "threshold", "0"]).fails(1);
     let ann = Person::new();
     sandbox
@@ -156,7 +156,7 @@ fn nobody_is_locked_out() {
             "2",
         ])
         .fails(1)
-        .says("1 keys may change the keys");
+        .says("1 of the listed keys may change the list");
     ann.cairn(&sandbox, ["key", "add", &ann.public, "--role", "everything"])
         .fails(1)
         .says("may not change keys");

@@ -448,7 +448,8 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// The tables in the table `key` by their names, each called `[key."name"]` in messages.
+    /// The tables in the table `key` by their names, each called as it is written: `[ledger.channels.prod]` by people, and
+    /// `[image."web"]` in a lock, whose root they are in.
     pub(crate) fn named_tables(&self, key: &str, keys: &Keys) -> Vec<(Located<String>, Self)> {
         let Some(value) = self.value(key) else {
             return Vec::new();
@@ -457,8 +458,17 @@ impl<'d> Section<'d> {
             self.report_type(key, "a table of tables", value);
             return Vec::new();
         };
+        let above = self
+            .title
+            .strip_prefix('[')
+            .and_then(|title| title.strip_suffix(']'));
+        let above = above.map_or_else(String::new, |above| format!("{above}."));
         let named = table.iter().filter_map(|(name, value)| {
-            let title = format!("[{key}.\"{}\"]", name.get_ref());
+            let name_text = match above.is_empty() {
+                true => format!("\"{}\"", name.get_ref()),
+                false => key_text(name.get_ref()),
+            };
+            let title = format!("[{above}{key}.{name_text}]");
             let section = self.table_of(name.get_ref(), &title, value, keys)?;
             Some((Located::new(name.get_ref().to_string(), name.span()), section))
         });
@@ -472,6 +482,15 @@ impl<'d> Section<'d> {
             .into_iter()
             .filter_map(|element| self.table_of(key, title, element, keys))
             .collect()
+    }
+}
+
+/// A key as it is written in TOML.
+fn key_text(key: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match !key.is_empty() && key.chars().all(is_bare) {
+        true => key.to_owned(),
+        false => format!("\"{key}\""),
     }
 }
 

@@ -35,9 +35,25 @@ pub struct Terminal {
 }
 
 /// The verbs that take `--repository`, as far as a message names them.
-const ON_A_LEDGER: [&str; 16] = [
-    "adopt", "approve", "audit", "history", "key", "ledger", "promote", "ratify", "record", "release",
-    "repair", "resume", "rollback", "show", "status", "yank",
+const ON_A_LEDGER: [&str; 18] = [
+    "adopt",
+    "approve",
+    "audit",
+    "history",
+    "key add",
+    "key list",
+    "key remove",
+    "ledger",
+    "promote",
+    "ratify",
+    "record",
+    "release",
+    "repair",
+    "resume",
+    "rollback",
+    "show",
+    "status",
+    "yank",
 ];
 
 /// Data that was kept back.

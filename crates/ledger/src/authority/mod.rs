@@ -168,7 +168,7 @@ pub enum AuthorityError {
         key: Fingerprint,
     },
     /// The threshold cannot be reached.
-    #[error("the threshold is {threshold}, but {able} keys may change the keys")]
+    #[error("the threshold is {threshold}, and {able} of the listed keys may change the list")]
     Threshold {
         /// What was given.
         threshold: u32,

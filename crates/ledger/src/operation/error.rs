@@ -546,6 +546,9 @@ impl OperationError {
             }
             Self::OtherHead { .. } => "cairn ledger head shows it".to_owned(),
             Self::NoGlass { .. } => "cairn audit names those that are not ratified".to_owned(),
+            Self::Authority(AuthorityError::Threshold { .. }) => {
+                "first list another key that may: cairn key add KEY.pub --role everything".to_owned()
+            }
             Self::Void { .. } | Self::Authority(_) | Self::Rules(_) => return None,
         };
         Some(text)
