@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Reads, verifies and folds a ledger from an OCI image layout, using only docs/ledger-format.md.
 
-    python3 read_ledger.py DIRECTORY [--json]
+    python3 read_ledger.py DIRECTORY [--trust sha256:GENESIS] [--json]
 
-Needs python3-cryptography. Exits 0 if a ledger was read, 1 if there is none or none that counts. It shows that the page is complete, and
+Needs python3-cryptography. Exits 0 if a ledger was read, 1 if there is none, none that counts, or two and no word which. It shows that the page is complete, and
 is for whoever writes a reader of their own; it neither compares tags nor looks at images.
 """
 
@@ -47,6 +47,10 @@ SHAPES = {  # kind: (must have, may have)
 
 class Refused(Exception):
     """A head does not count, and why."""
+
+
+# What bytes of somebody else may raise while they are read: a blob that is missing, a member that is, or is of another type.
+BROKEN = (Refused, KeyError, ValueError, TypeError, AttributeError, OSError)
 
 
 def need(condition, why):
@@ -96,6 +100,7 @@ def verifies(key, message, signature):
 
 
 def open_envelope(data, payload_type):
+    need(len(data) <= 12 * 1024 and b"\n" not in data, "an envelope over its limits")
     envelope = strict(data)
     need(set(envelope) == {"payload", "payloadType", "signatures"}, "not an envelope")
     need(envelope["payloadType"] == payload_type, "an envelope of another type")
@@ -121,6 +126,33 @@ def named(entry):
     return [name for name in names + [move.get("after") for move in entry.get("moves", [])] if name]
 
 
+def only(value, must, may=()):
+    need(isinstance(value, dict), "no object")
+    need(set(must) <= set(value) <= set(must) | set(may), f"of {sorted(value)} a member is missing or unknown")
+
+
+def check_members(entry):
+    """No part of an entry has a member that the page does not know."""
+    for move in entry.get("moves", []) + [entry[part] for part in ["from"] if part in entry]:
+        only(move, ["channel"], ["after"])
+    only(entry["actor"], ["id", "how"])
+    only(entry.get("source", {}), [], ["repository", "path", "commit", "ref", "dirty"])
+    only(entry.get("run", {}), [], ["url", "id"])
+    only(entry.get("continues", {"ledger": "", "head": ""}), ["ledger", "head"])
+    authority = entry.get("authority", {"keys": [], "threshold": 1})
+    only(authority, ["keys", "threshold"], ["recovery"])
+    for grant in authority["keys"]:
+        only(grant, ["key", "roles"], ["name", "groups", "until"])
+        for role in grant["roles"]:
+            only(role, [], ["kinds", "channels", "shown"])
+    rules = entry.get("rules", {})
+    only(rules, [], ["channels"])
+    for rule in rules.get("channels", {}).values():
+        only(rule, [], ["from", "soak", "freeze", "floor", "requires", "glass"])
+        for freeze in rule.get("freeze", []):
+            only(freeze, ["from", "until"])
+
+
 def parse_entry(line):
     payload, signatures = open_envelope(line, ENTRY)
     statement = strict(payload)
@@ -132,6 +164,7 @@ def parse_entry(line):
     if shape:
         need(all(member in entry for member in CODES + shape[0]), f"a {entry['kind']} entry lacks a member")
         need(set(entry) <= set(MAY + shape[0] + shape[1]), f"a {entry['kind']} entry has a member too many")
+        check_members(entry)
         about = entry.get("digest") or entry.get("ledger")
         subject = [{"digest": {"sha256": about.removeprefix("sha256:")}}] if about else []
         need(statement["subject"] == subject, "the subject is not what the predicate names")
@@ -563,9 +596,11 @@ class Layout:
         index = json.loads((self.directory / "index.json").read_bytes())
         name = "org.opencontainers.image.ref.name"
         tagged = [(one.get("annotations", {}).get(name, ""), one) for one in index["manifests"]]
-        causal = re.compile(r"cairn-h-[0-9]{10}-[0-9a-f]{16}")
-        linear = [one for tag, one in tagged if tag == "cairn-head"]
-        self.heads = linear or [one for tag, one in tagged if causal.fullmatch(tag)]
+        self.heads = [("linear", one) for tag, one in tagged if tag == "cairn-head"]
+        for tag, one in tagged:
+            causal = re.fullmatch(r"cairn-h-[0-9]{10}-([0-9a-f]{16})", tag)
+            if causal and one["digest"].startswith("sha256:" + causal[1]):
+                self.heads.append(("causal", one))
 
     def read(self, descriptor):
         data = (self.directory / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
@@ -582,8 +617,8 @@ def layout_of(size):
     return packs + ([size] if size else [])
 
 
-def read_head(layout, descriptor):
-    """The entries of a head that counts, with the state after them."""
+def read_head(layout, mode, descriptor):
+    """The entries of a head that counts, with the state after them. Each mode has its own tags."""
     data = layout.read(descriptor)
     manifest = strict(data)
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -591,6 +626,10 @@ def read_head(layout, descriptor):
     need(manifest["artifactType"] == LEDGER and manifest["config"]["mediaType"] == HEAD, "no head")
     config, signatures = open_envelope(layout.read(manifest["config"]), HEAD)
     statement = strict(config)
+    only(statement, ["ledger", "size", "packs", "at"], ["from", "covers"])
+    need(1 <= statement["size"] and len(statement.get("covers", [])) <= 128, "a statement over its limits")
+    for blob in [manifest["config"], *manifest["layers"]]:
+        only(blob, ["mediaType", "digest", "size"])
     digests = b"".join(bytes.fromhex(pack["digest"][7:]) for pack in manifest["layers"])
     need(sha256(digests) == statement["packs"], "the packs are not those that were signed")
     sizes = layout_of(statement["size"])
@@ -610,6 +649,7 @@ def read_head(layout, descriptor):
     current = {fingerprint(g["key"]) for g in fold.authority["keys"] if valid(g, statement["at"])}
     need(signed & (current | {broke}), "the head is signed by no key that may")
     need(statement["ledger"] == fold.ledger, "the head is of another ledger")
+    need(fold.mode == mode, "a head of the other mode")
     return {"digest": descriptor["digest"], "statement": statement, "fold": fold, "keys": keys, "entries": entries, "seen": seen}
 
 
@@ -636,14 +676,18 @@ def admit(fold, keys, entries, seen, line):
     seen.add(name)
 
 
-def view(layout):
+def view(layout, trust=None):
     """The best head, then what the others have beyond it."""
     heads, findings = [], []
-    for descriptor in layout.heads:
+    for mode, descriptor in layout.heads:
         try:
-            heads.append(read_head(layout, descriptor))
-        except (Refused, KeyError, ValueError) as why:
+            heads.append(read_head(layout, mode, descriptor))
+        except BROKEN as why:
             findings.append(f"{descriptor['digest']} does not count: {why}")
+    ledgers = {head["fold"].ledger for head in heads}
+    if trust or len(ledgers) > 1:
+        findings += [f"a head of another ledger, {ledger}" for ledger in sorted(ledgers - {trust})]
+        heads = [head for head in heads if head["fold"].ledger == trust]
     if not heads:
         return None, findings
     chain = lambda head: sum(e["kind"] in ("keys", "rules") and not o for (_, e, _), o in zip(head["entries"], head["fold"].outcomes))
@@ -651,11 +695,13 @@ def view(layout):
     best, others = heads[0], heads[1:]
     for other in sorted(others, key=lambda head: (-head["statement"]["size"], head["digest"])):
         for name, entry, line in other["entries"]:
-            if name not in best["seen"] and other["fold"].ledger == best["fold"].ledger:
-                if takes_in(best["fold"], entry, line, best["keys"]):
-                    admit(best["fold"], best["keys"], best["entries"], best["seen"], line)
-                else:
-                    findings.append(f"{name} was left out: its key is no longer allowed")
+            if name in best["seen"]:
+                continue
+            try:
+                need(takes_in(best["fold"], entry, line, best["keys"]), "its key is no longer allowed")
+                admit(best["fold"], best["keys"], best["entries"], best["seen"], line)
+            except Refused as why:
+                findings.append(f"{name} was left out: {why}")
     return best, findings
 
 
@@ -703,18 +749,26 @@ def report(best, findings):
 
 
 def main(arguments):
-    directories = [argument for argument in arguments if not argument.startswith("-")]
-    if len(directories) != 1:
+    as_json, trust, directories = "--json" in arguments, None, [one for one in arguments if one != "--json"]
+    if "--trust" in directories[:-1]:
+        at = directories.index("--trust")
+        trust = directories.pop(at + 1)
+        directories.pop(at)
+    if len(directories) != 1 or directories[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 2
-    best, findings = view(Layout(directories[0]))
+    try:
+        best, findings = view(Layout(directories[0]), trust)
+    except BROKEN as why:
+        print(f"{directories[0]} is no image layout: {why}", file=sys.stderr)
+        return 1
     for finding in findings:
         print(finding, file=sys.stderr)
     if not best:
         print("no ledger that counts", file=sys.stderr)
         return 1
     said = report(best, findings)
-    if "--json" in arguments:
+    if as_json:
         print(json.dumps(said, indent=1))
         return 0
     print(f"ledger   {said['ledger']}  {said['mode']}, {said['size']} entries")

@@ -57,6 +57,7 @@ mod refusals;
 mod retention;
 mod scarcity;
 mod second;
+mod second_reader;
 mod serving;
 mod signing;
 mod tampering;

@@ -5,11 +5,28 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Project, Sandbox, run, skip, tool, workspace};
+use crate::harness::{Output, Project, Sandbox, run, skip, tool, workspace};
 use crate::signing::openssl_key;
 
 /// What the script says of the layout at `path`; nothing if it cannot run here.
 fn read(sandbox: &Sandbox, path: &Path) -> Option<Value> {
+    let output = run_script(sandbox, path, &[])?.ok();
+    assert_eq!(output.stderr, "", "findings");
+    Some(serde_json::from_str(&output.stdout).expect("one document"))
+}
+
+/// The same of a layout in which heads, or all of them, may not count: then it says so and ends with 1.
+pub(crate) fn read_whatever(sandbox: &Sandbox, path: &Path) -> Option<Option<Value>> {
+    let output = run_script(sandbox, path, &[])?;
+    assert!(!output.stderr.contains("Traceback"), "{}", output.stderr);
+    if output.stdout.is_empty() {
+        output.exits(1);
+        return Some(None);
+    }
+    Some(Some(serde_json::from_str(&output.stdout).expect("one document")))
+}
+
+fn run_script(sandbox: &Sandbox, path: &Path, options: &[&str]) -> Option<Output> {
     let python = tool("python3")?;
     let has_library = Command::new(&python).args(["-c", "import cryptography"]).output();
     if !has_library.unwrap().status.success() {
@@ -20,10 +37,8 @@ fn read(sandbox: &Sandbox, path: &Path) -> Option<Value> {
     sandbox.confine(&mut command);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(workspace().join("docs/read_ledger.py"));
-    command.arg(path).arg("--json");
-    let output = run(&mut command).ok();
-    assert_eq!(output.stderr, "", "findings");
-    Some(serde_json::from_str(&output.stdout).expect("one document"))
+    command.args(options).arg(path).arg("--json");
+    Some(run(&mut command))
 }
 
 fn texts<'a>(rows: &'a Value, member: &str) -> Vec<&'a Value> {
@@ -178,6 +193,72 @@ fn agrees(sandbox: &Sandbox) {
             texts(&said["entries"], member),
             texts(&entries, member),
             "{member}"
+        );
+    }
+}
+
+/// Copies the ledgers `names` that are kept into one layout.
+fn layout_of(names: &[&str]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let blobs = directory.path().join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let mut manifests = Vec::new();
+    for name in names {
+        let from = workspace().join("crates/ledger/tests/fixtures/v1").join(name);
+        for blob in std::fs::read_dir(from.join("blobs/sha256")).unwrap() {
+            let blob = blob.unwrap();
+            std::fs::copy(blob.path(), blobs.join(blob.file_name())).unwrap();
+        }
+        let index = std::fs::read(from.join("index.json")).unwrap();
+        let index: Value = serde_json::from_slice(&index).unwrap();
+        manifests.extend(index["manifests"].as_array().unwrap().iter().cloned());
+    }
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests });
+    std::fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+    directory
+}
+
+#[test]
+fn a_ledger_that_lacks_a_blob_or_has_a_wrong_one_is_refused_by_the_script() {
+    let sandbox = Sandbox::new();
+    let layout = layout_of(&["linear"]);
+    let blobs = std::fs::read_dir(layout.path().join("blobs/sha256")).unwrap();
+    for blob in blobs.map(|blob| blob.unwrap().path()) {
+        let whole = std::fs::read(&blob).unwrap();
+        for damaged in [None, Some([&whole[..], b"\n"].concat()), Some(b"{}".to_vec())] {
+            std::fs::remove_file(&blob).unwrap();
+            if let Some(damaged) = damaged {
+                std::fs::write(&blob, damaged).unwrap();
+            }
+            let Some(output) = run_script(&sandbox, layout.path(), &[]) else {
+                return;
+            };
+            let output = output.exits(1).says("does not count");
+            assert!(!output.stderr.contains("Traceback"), "{}", output.stderr);
+            std::fs::write(&blob, &whole).unwrap();
+        }
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let output = run_script(&sandbox, empty.path(), &[]).unwrap();
+    output.exits(1).says("is no image layout");
+}
+
+#[test]
+fn of_two_ledgers_in_one_place_the_script_shows_the_one_that_is_trusted() {
+    let sandbox = Sandbox::new();
+    let both = layout_of(&["linear", "causal"]);
+    let Some(output) = run_script(&sandbox, both.path(), &[]) else {
+        return;
+    };
+    output.exits(1).says("a head of another ledger");
+    for name in ["linear", "causal"] {
+        let alone = read(&sandbox, layout_of(&[name]).path()).unwrap();
+        let trust = ["--trust", alone["ledger"].as_str().unwrap()];
+        let output = run_script(&sandbox, both.path(), &trust).unwrap();
+        let said: Value = serde_json::from_str(&output.ok().stdout).unwrap();
+        assert_eq!(
+            (&said["ledger"], &said["entries"]),
+            (&alone["ledger"], &alone["entries"])
         );
     }
 }
