@@ -172,6 +172,13 @@ fn what_a_dry_run_says_of_adopting_is_what_is_done() {
         .cairn(&dry)
         .ok()
         .says("live             – → 2.0.0 (not done");
+    let would = world.cairn(&[&["--json"], &dry[..]].concat()).ok().json();
+    assert_eq!(would["adopted"].as_array().map(Vec::len), Some(2));
+    assert_eq!(would["channels"][0]["digest"], world.tagged("2.0.0").as_str());
+    assert_eq!(
+        (&would["dry_run"], &would["changed"]),
+        (&true.into(), &false.into())
+    );
     // A pattern that no tag fits is not the same as a ledger that has everything.
     world
         .cairn(&["adopt", "--tags", "v*", "--dry-run"])

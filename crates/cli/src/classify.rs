@@ -366,7 +366,13 @@ impl Classify for OpenError {
     }
 
     fn hint(&self) -> Option<String> {
-        Self::hint(self).or_else(|| hint_behind(self))
+        let again = || {
+            let is_away = matches!(self, Self::Repository { .. }) && self.exit() == Exit::Environment;
+            is_away.then(|| {
+                "nothing was changed; when the registry answers, run the same command again".to_owned()
+            })
+        };
+        Self::hint(self).or_else(|| hint_behind(self)).or_else(again)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cairn_ledger::operation::adopt::{Skipped, WhySkipped, natural_order};
-use cairn_ledger::operation::plan;
+use cairn_ledger::operation::plan::{self, AdoptPlan};
 use cairn_ledger::{AdoptRequest, Adopted, Channel, Version};
 use cairn_oci::{Digest, Tag, media_type};
 use cairn_store::{Repository, Target};
@@ -81,6 +81,7 @@ struct Document {
     channels: Vec<ChannelDocument>,
     mode: Option<String>,
     changed: bool,
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -183,7 +184,23 @@ impl Adopt {
                     .terminal
                     .step(channel.as_str(), format!("– → {next} (not done: --dry-run)"));
             }
-            return Ok(());
+            if !cairn.terminal.json {
+                return Ok(());
+            }
+            let versions = found.request.versions.iter();
+            let channels = found.request.channels.iter();
+            let mut document = planned_document(open, &found, &AdoptPlan::default());
+            document.adopted = versions
+                .map(|(version, digest)| would_adopt(version, *digest))
+                .collect();
+            document.channels = channels
+                .map(|(channel, digest)| ChannelDocument {
+                    name: channel.to_string(),
+                    previous: None,
+                    digest: Some(*digest),
+                })
+                .collect();
+            return cairn.terminal.document(&document);
         }
         let key = signing::require(cairn, open)?;
         let context = self.entry.context(cairn, &key, None)?;
@@ -214,6 +231,9 @@ impl Adopt {
             cairn.terminal.say(self.nothing_fits(open));
         } else if plan.entries.is_empty() {
             cairn.terminal.say("would append nothing");
+        }
+        if cairn.terminal.json {
+            cairn.terminal.document(&planned_document(open, &found, &plan))?;
         }
         Ok(())
     }
@@ -392,6 +412,57 @@ fn document(open: &OpenLedger, adopted: &Adopted, tags: Vec<(Tag, String)>) -> D
             .collect(),
         mode: adopted.opened.mode().map(|mode| mode_text(&mode)),
         changed: adopted.changed,
+        dry_run: false,
+    }
+}
+
+/// The document of what would be brought in: no entry has a name yet.
+fn planned_document(open: &OpenLedger, found: &Found, plan: &AdoptPlan) -> Document {
+    let versions = plan.entries.iter().filter(|entry| entry.moves.is_empty());
+    let versions = versions.filter_map(|entry| Some((entry.version.as_ref()?, entry.digest?)));
+    let tags = found.skipped.iter().map(|(tag, why)| SkippedDocument {
+        tag: tag.to_string(),
+        why: why.clone(),
+    });
+    let skipped = plan.skipped.iter().map(|one| SkippedDocument {
+        tag: one.subject.clone(),
+        why: one.why.to_string(),
+    });
+    Document {
+        repository: open.images.to_string(),
+        adopted: versions
+            .map(|(version, digest)| would_adopt(version, digest))
+            .collect(),
+        known: plan
+            .known
+            .iter()
+            .map(|(version, digest)| KnownDocument {
+                version: version.to_string(),
+                digest: *digest,
+            })
+            .collect(),
+        skipped: tags.chain(skipped).collect(),
+        channels: plan
+            .channels
+            .iter()
+            .map(|planned| ChannelDocument {
+                name: planned.channel.to_string(),
+                previous: planned.previous.as_ref().map(|shown| shown.digest),
+                digest: planned.next,
+            })
+            .collect(),
+        mode: open.opened.mode().map(|mode| mode_text(&mode)),
+        changed: false,
+        dry_run: true,
+    }
+}
+
+fn would_adopt(version: &Version, digest: Digest) -> AdoptedDocument {
+    AdoptedDocument {
+        version: version.to_string(),
+        digest,
+        seq: None,
+        name: None,
     }
 }
 
