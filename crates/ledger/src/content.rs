@@ -2,10 +2,8 @@
 
 use bytes::Bytes;
 use cairn_oci::{Descriptor, Digest};
-use cairn_store::stream::{ReadBytes, unwrap_verified};
-use cairn_store::{
-    Condition, RawManifest, Repository, RepositoryError, Target, collect, from_bytes, verified,
-};
+use cairn_store::stream::{ReadBytes, collect_about, unwrap_verified};
+use cairn_store::{Condition, RawManifest, Repository, RepositoryError, Target, from_bytes, verified};
 
 /// How often a manifest is sent to a registry that does not see its blobs.
 const SIGHT_LIMIT: usize = 5;
@@ -86,10 +84,12 @@ pub(crate) async fn read(
     let blob = repository.read_blob(&digest, None).await.map_err(failed)?;
     let blob = blob.ok_or(ContentError::Missing { digest })?;
     let content = verified(blob.content, digest, size);
-    collect(content, limit).await.map_err(|error| match error {
-        ReadBytes::TooLarge { limit } => ContentError::TooLarge { digest, size, limit },
-        ReadBytes::Broken(source) => broken(digest, source),
-    })
+    collect_about(content, limit, size)
+        .await
+        .map_err(|error| match error {
+            ReadBytes::TooLarge { limit } => ContentError::TooLarge { digest, size, limit },
+            ReadBytes::Broken(source) => broken(digest, source),
+        })
 }
 
 fn broken(digest: Digest, error: std::io::Error) -> ContentError {

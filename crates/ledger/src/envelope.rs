@@ -8,6 +8,7 @@
 //!
 //! The payload is never serialised again: what is stored is what was signed.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -30,7 +31,7 @@ pub const ENVELOPE_LIMIT: usize = 12 << 10;
 pub struct Envelope {
     bytes: Bytes,
     payload: Bytes,
-    payload_type: String,
+    payload_type: Cow<'static, str>,
     signatures: Vec<Signature>,
 }
 
@@ -45,18 +46,22 @@ pub struct Signature {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
-    payload: String,
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    signatures: Vec<WireSignature>,
+struct Wire<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+    #[serde(borrow, rename = "payloadType")]
+    payload_type: Cow<'a, str>,
+    #[serde(borrow)]
+    signatures: Vec<WireSignature<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireSignature {
-    keyid: String,
-    sig: String,
+struct WireSignature<'a> {
+    #[serde(borrow)]
+    keyid: Cow<'a, str>,
+    #[serde(borrow)]
+    sig: Cow<'a, str>,
 }
 
 /// Why bytes are not an envelope.
@@ -130,7 +135,7 @@ impl Envelope {
             bytes: signature,
         }];
         Ok(Self::assemble(
-            payload_type.to_owned(),
+            payload_type.to_owned().into(),
             payload.into(),
             signatures,
         ))
@@ -155,15 +160,15 @@ impl Envelope {
         ))
     }
 
-    fn assemble(payload_type: String, payload: Bytes, signatures: Vec<Signature>) -> Self {
+    fn assemble(payload_type: Cow<'static, str>, payload: Bytes, signatures: Vec<Signature>) -> Self {
         let wire = Wire {
-            payload: STANDARD.encode(&payload),
-            payload_type: payload_type.clone(),
+            payload: STANDARD.encode(&payload).into(),
+            payload_type: Cow::Borrowed(&payload_type),
             signatures: signatures
                 .iter()
                 .map(|signature| WireSignature {
-                    keyid: signature.key.to_string(),
-                    sig: STANDARD.encode(&signature.bytes),
+                    keyid: signature.key.to_string().into(),
+                    sig: STANDARD.encode(&signature.bytes).into(),
                 })
                 .collect(),
         };
@@ -181,7 +186,7 @@ impl Envelope {
     ///
     /// [`EnvelopeError`]; signatures are not verified here: see [`Envelope::signers`].
     pub fn parse(bytes: &Bytes, expected: &'static str) -> Result<Self, EnvelopeError> {
-        let wire: Wire = json::parse(bytes, ENVELOPE_LIMIT).map_err(EnvelopeError::Json)?;
+        let wire: Wire<'_> = json::parse(bytes, ENVELOPE_LIMIT).map_err(EnvelopeError::Json)?;
         if bytes.contains(&b'\n') {
             return Err(EnvelopeError::LineBreak);
         }
@@ -203,7 +208,7 @@ impl Envelope {
         Ok(Self {
             bytes: bytes.clone(),
             payload: payload.into(),
-            payload_type: wire.payload_type,
+            payload_type: Cow::Borrowed(expected),
             signatures,
         })
     }
@@ -262,7 +267,7 @@ fn decode(member: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
         .map_err(|source| EnvelopeError::Base64 { member, source })
 }
 
-fn signature(wire: &WireSignature) -> Result<Signature, EnvelopeError> {
+fn signature(wire: &WireSignature<'_>) -> Result<Signature, EnvelopeError> {
     let key = wire.keyid.parse().map_err(|_| EnvelopeError::KeyId {
         keyid: wire.keyid.chars().take(64).collect(),
     })?;

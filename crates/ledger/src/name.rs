@@ -6,7 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use cairn_oci::Tag;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::text;
 
 /// Longest version, in bytes: it becomes a tag.
 pub const VERSION_LIMIT: usize = cairn_oci::name::TAG_LIMIT;
@@ -14,13 +16,13 @@ pub const VERSION_LIMIT: usize = cairn_oci::name::TAG_LIMIT;
 pub const CHANNEL_LIMIT: usize = 63;
 
 /// The immutable name of a release: `v?[0-9][A-Za-z0-9._-]*`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct Version(String);
 
 /// A mutable pointer: `[a-z][a-z0-9-]{0,62}`, never shaped like a version and none of the reserved names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct Channel(String);
 
 /// Why a text is not a version.
@@ -130,19 +132,19 @@ impl FromStr for Channel {
     type Err = ChannelError;
 
     fn from_str(text: &str) -> Result<Self, ChannelError> {
-        let owned = text.to_owned();
+        let owned = || text.to_owned();
         if is_version(text) {
-            return Err(ChannelError::LikeVersion { text: owned });
+            return Err(ChannelError::LikeVersion { text: owned() });
         }
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let first = text.starts_with(|c: char| c.is_ascii_lowercase());
         if !first || text.len() > CHANNEL_LIMIT || !text.bytes().all(word) {
-            return Err(ChannelError::Grammar { text: owned });
+            return Err(ChannelError::Grammar { text: owned() });
         }
         if is_reserved(text) {
-            return Err(ChannelError::Reserved { text: owned });
+            return Err(ChannelError::Reserved { text: owned() });
         }
-        Ok(Self(owned))
+        Ok(Self(owned()))
     }
 }
 
@@ -152,7 +154,7 @@ fn as_tag(text: &str) -> Tag {
 }
 
 macro_rules! tag_like {
-    ($name:ident, $error:ident) => {
+    ($name:ident) => {
         impl $name {
             /// The name as text.
             #[must_use]
@@ -167,11 +169,9 @@ macro_rules! tag_like {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, $error> {
-                text.parse()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text::read(deserializer, str::parse)
             }
         }
 
@@ -189,8 +189,8 @@ macro_rules! tag_like {
     };
 }
 
-tag_like!(Version, VersionError);
-tag_like!(Channel, ChannelError);
+tag_like!(Version);
+tag_like!(Channel);
 
 #[cfg(test)]
 mod tests {

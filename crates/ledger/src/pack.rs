@@ -3,6 +3,7 @@
 //! A list of entries is cut into packs at multiples of 4,096, 256 and 16, as large as fit, plus a tail of up to
 //! 15. So two heads share all packs but the last few, and an append moves one small pack.
 
+use std::io::BufRead as _;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -85,13 +86,15 @@ pub enum PackError {
 ///
 /// [`PackError`].
 pub fn read(bytes: &Bytes, expected: usize) -> Result<Vec<Bytes>, PackError> {
-    let Some(body) = bytes.strip_suffix(b"\n") else {
+    if !bytes.ends_with(b"\n") {
         return Err(PackError::Torn);
-    };
-    let lines: Vec<Bytes> = body
-        .split(|b| *b == b'\n')
-        .map(|line| bytes.slice_ref(line))
-        .collect();
+    }
+    let mut lines = Vec::with_capacity(expected.min(SIZES[0]));
+    let mut rest: &[u8] = bytes;
+    while let Some((line, others)) = split(rest) {
+        lines.push(bytes.slice_ref(line));
+        rest = others;
+    }
     if lines.len() != expected {
         let found = lines.len();
         return Err(PackError::Count { expected, found });
@@ -100,6 +103,15 @@ pub fn read(bytes: &Bytes, expected: usize) -> Result<Vec<Bytes>, PackError> {
         Some(line) => Err(PackError::TooLong { length: line.len() }),
         None => Ok(lines),
     }
+}
+
+/// What stands before the first line feed, and behind it.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    // This looks at many bytes at a time, and `position` does not.
+    let mut rest = bytes;
+    let length = rest.skip_until(b'\n').ok()?;
+    let line = bytes.get(..length)?.strip_suffix(b"\n")?;
+    Some((line, rest))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::fold::Record;
 use crate::head::{self, HeadError, HeadInfo, HeadStatement, Parts};
 use crate::key::{Fingerprint, PublicKey};
 use crate::pack;
-use crate::verify::{self, Checked, Keys, Parsed};
+use crate::verify::{self, Arrived, Arriving, Checked, Keys, Pack, Parsed, Recalled};
 use crate::walk::Walk;
 
 /// How many packs are fetched at a time.
@@ -111,8 +112,7 @@ impl Known {
         self.lock().verified.clone()
     }
 
-    fn count_verified(&self, checked: &[Checked]) {
-        let names = checked.iter().map(|one| one.record.name);
+    fn count_verified(&self, names: impl IntoIterator<Item = EntryName>) {
         self.lock().verified.extend(names);
     }
 
@@ -144,7 +144,7 @@ impl Known {
             entries.goes_on_from(head.base.as_ref())
                 && head.records.kept() == entries.base.as_ref().map_or(0, |base| base.size())
                 && records.len() >= entries.rest.len()
-                && pairs.all(|(record, one)| record.envelope == one.record.envelope)
+                && pairs.all(|(record, one)| is_same(record, one))
         };
         heads.into_iter().find(begins)
     }
@@ -199,6 +199,12 @@ impl Known {
             Some((digest, walk)) if digest == head.info.digest => walk,
             _ => Arc::new(Walk::again(head)),
         }
+    }
+
+    /// Whether no head was read yet.
+    fn is_untouched(&self) -> bool {
+        let known = self.lock();
+        known.heads.is_empty() && known.last.is_none()
     }
 
     fn last(&self) -> Option<Arc<Walk>> {
@@ -256,6 +262,8 @@ pub(crate) struct CountedHead {
 struct Entries {
     base: Option<Arc<Base>>,
     rest: Vec<Checked>,
+    /// What follows from all of them, if that is known already; the others are empty then.
+    walk: Option<Result<Walk, HeadError>>,
 }
 
 impl Entries {
@@ -266,6 +274,11 @@ impl Entries {
             _ => false,
         }
     }
+}
+
+/// Whether an entry is stored with the same bytes.
+fn is_same(record: &Arc<Record>, one: &Checked) -> bool {
+    Arc::ptr_eq(record, &one.record) || record.envelope == one.record.envelope
 }
 
 /// Whether a head counts, or that it was not read to its end.
@@ -336,7 +349,7 @@ impl Place<'_> {
         let Some(entries_of) = entries_of else {
             return Ok(Reading::OverBudget);
         };
-        let head = self.count(front, &entries_of)?;
+        let head = self.count(front, entries_of)?;
         *budget = Budget { bytes, entries };
         Ok(Reading::Counts(head))
     }
@@ -401,14 +414,18 @@ impl Place<'_> {
         }
         let rest = self.verify_behind(&base, others, &lines)?;
         let base = Some(base);
-        Ok(Some(Entries { base, rest }))
+        Ok(Some(Entries {
+            base,
+            rest,
+            walk: None,
+        }))
     }
 
     /// Verifies the entries behind those of `base`; `lines` are those of the packs at `places`.
     fn verify_behind(
         &self,
         base: &Base,
-        places: &[(std::ops::Range<usize>, Descriptor)],
+        places: &[(Range<usize>, Descriptor)],
         lines: &[Bytes],
     ) -> Result<Vec<Checked>, HeadError> {
         let begin = places.first().map_or(0, |(range, _)| range.start);
@@ -445,6 +462,7 @@ impl Place<'_> {
             .zip(front.parts.packs.iter().cloned())
             .collect();
         // The first one says whether it is this ledger at all.
+        let mut first = None;
         for (range, descriptor) in places.iter().take(1) {
             if self.known.pack(&descriptor.digest).is_none() {
                 if !budget.take(descriptor.size, 0) {
@@ -452,78 +470,83 @@ impl Place<'_> {
                 }
                 let bytes = fetch(self.repository, self.cache, descriptor.clone(), range.len()).await?;
                 check_first(&bytes, range.len(), front)?;
-                if let Some(cache) = self.cache {
-                    cache.put(&descriptor.digest, &bytes);
-                }
+                first = Some(bytes);
             }
         }
-        let is_new = |descriptor: &Descriptor| self.known.pack(&descriptor.digest).is_none();
-        let new: Vec<_> = places
+        let known: Vec<_> = places
             .iter()
-            .filter(|(_, descriptor)| is_new(descriptor))
+            .map(|(_, descriptor)| self.known.pack(&descriptor.digest))
             .collect();
-        let sizes = new.iter().map(|(_, descriptor)| descriptor.size);
+        let new = || places.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let sizes = new().map(|((_, descriptor), _)| descriptor.size);
         let cost = sizes.fold(0_u64, u64::saturating_add);
         if !budget.take(cost, front.statement.size) {
             return Ok(None);
         }
-        let tasks: Vec<_> = new
-            .into_iter()
-            .map(|(range, descriptor)| fetch(self.repository, self.cache, descriptor.clone(), range.len()))
+        let tasks: Vec<_> = new()
+            .skip(usize::from(first.is_some()))
+            .map(|((range, descriptor), _)| {
+                fetch(self.repository, self.cache, descriptor.clone(), range.len())
+            })
             .collect();
-        let fetched: Vec<Bytes> = stream::iter(tasks).buffered(AT_ONCE).try_collect().await?;
-        self.verify(&places, fetched)?;
-        let packs = places
-            .iter()
-            .map(|(_, descriptor)| self.known.pack(&descriptor.digest))
-            .collect::<Option<Vec<_>>>();
-        Ok(packs.map(|packs| Entries {
+        let mut fetched = stream::iter(first.map(Ok)).chain(stream::iter(tasks).buffered(AT_ONCE));
+        let mut arriving = Arriving::new(self.known.is_untouched());
+        for ((range, descriptor), known) in places.iter().zip(&known) {
+            let digest = descriptor.digest;
+            match known {
+                Some(known) => arriving.pass(digest, Ok(known.to_vec())),
+                None => match fetched.next().await.transpose()? {
+                    Some(bytes) => self.arrived(range, digest, &bytes, &mut arriving),
+                    None => return Ok(None),
+                },
+            }
+        }
+        let Arrived {
+            packs,
+            verified,
+            walk,
+        } = arriving.end()?;
+        self.known.count_verified(verified);
+        let mut rest = Vec::new();
+        for pack in packs {
+            if let (Some(cache), true) = (self.cache, pack.is_new) {
+                cache.put_note(&pack.digest, &verify::note(&pack.digest, &pack.checked));
+            }
+            if walk.is_none() {
+                rest.extend(pack.checked.iter().cloned());
+            }
+            self.known.keep_pack(pack.digest, pack.checked);
+        }
+        Ok(Some(Entries {
             base: None,
-            rest: packs.iter().flat_map(|pack| pack.iter().cloned()).collect(),
+            rest,
+            walk,
         }))
     }
 
-    /// Reads and verifies the packs that are not known yet, all of them at once.
-    fn verify(
-        &self,
-        places: &[(std::ops::Range<usize>, Descriptor)],
-        fetched: Vec<Bytes>,
-    ) -> Result<(), HeadError> {
-        let mut keys = Keys::new();
-        let mut fetched = fetched.into_iter();
-        let mut new = Vec::new();
-        for (range, descriptor) in places {
-            if let Some(known) = self.known.pack(&descriptor.digest) {
-                known
-                    .iter()
-                    .for_each(|one| verify::learn(&mut keys, &one.record.entry));
-                continue;
-            }
-            let Some(bytes) = fetched.next() else { continue };
-            let start = range.start;
-            let lines =
-                pack::read(&bytes, range.len()).map_err(|source| HeadError::Pack { start, source })?;
-            let lines: Vec<(usize, Bytes)> = (start..).zip(lines).collect();
-            let known = lines
-                .iter()
-                .map(|(_, line)| self.known.entry(line))
-                .collect::<Option<Vec<_>>>();
-            if let Some(known) = known.filter(|_| lines.len() <= SMALL) {
-                known
-                    .iter()
-                    .for_each(|one| verify::learn(&mut keys, &one.record.entry));
-                self.known.keep_pack(descriptor.digest, known);
-                continue;
-            }
-            let parsed = verify::parse(&lines)?;
-            parsed.iter().for_each(|one| verify::learn(&mut keys, &one.entry));
-            new.push((descriptor.digest, parsed));
+    /// Sends a pack that was fetched on its way, but for what need not be verified again.
+    fn arrived(&self, range: &Range<usize>, digest: Digest, bytes: &Bytes, arriving: &mut Arriving) {
+        let start = range.start;
+        let lines = match pack::read(bytes, range.len()) {
+            Ok(lines) => lines,
+            Err(source) => return arriving.pass(digest, Err(HeadError::Pack { start, source })),
+        };
+        let known: Vec<_> = lines
+            .iter()
+            .filter(|_| lines.len() <= SMALL)
+            .map_while(|line| self.known.entry(line))
+            .collect();
+        if known.len() == lines.len() {
+            return arriving.pass(digest, Ok(known));
         }
-        for (digest, parsed) in new {
-            let checked = self.check(&digest, parsed, &keys);
-            self.known.keep_pack(digest, checked);
-        }
-        Ok(())
+        let note = self.cache.and_then(|cache| cache.note(&digest));
+        let recalled = note.and_then(|note| Recalled::read(&digest, &note, lines.len()));
+        let pack = Pack {
+            start,
+            lines: (start..).zip(lines).skip(known.len()).collect(),
+            recalled,
+        };
+        arriving.push(digest, known, pack);
     }
 
     /// Verifies a pack, unless that was done before.
@@ -531,8 +554,9 @@ impl Place<'_> {
         let Some(cache) = self.cache else {
             return self.check_known(parsed, keys);
         };
-        let recalled = match cache.note(digest) {
-            Some(note) => verify::recall(digest, &note, parsed),
+        let note = cache.note(digest);
+        let recalled = match note.and_then(|note| Recalled::read(digest, &note, parsed.len())) {
+            Some(recalled) => recalled.apply(0, parsed),
             None => Err(parsed),
         };
         recalled.unwrap_or_else(|parsed| {
@@ -546,7 +570,8 @@ impl Place<'_> {
     fn check_known(&self, parsed: Vec<Parsed>, keys: &Keys) -> Vec<Checked> {
         let verify = |parsed: Vec<Parsed>| {
             let checked = verify::check(parsed, keys);
-            self.known.count_verified(&checked);
+            self.known
+                .count_verified(checked.iter().map(|one| one.record.name));
             checked
         };
         if parsed.len() > SMALL {
@@ -560,21 +585,18 @@ impl Place<'_> {
     }
 
     /// Whether a head whose packs are known counts.
-    fn count(&self, front: &Front, entries: &Entries) -> Result<Arc<CountedHead>, HeadError> {
-        if let Some(head) = self
-            .known
-            .longer(entries)
-            .and_then(|longer| begins(front, &Longer::of(&longer)))
-        {
-            let head = Arc::new(head);
-            self.known.keep(&head, None);
-            return Ok(head);
-        }
-        let on_base = || entries.base.as_ref().map(Base::walk).unwrap_or_default();
-        let mut walk = self.continued(entries).unwrap_or_else(on_base);
-        for checked in entries.rest.iter().skip(walk.new_count()) {
-            walk.take(checked)?;
-        }
+    fn count(&self, front: &Front, mut entries: Entries) -> Result<Arc<CountedHead>, HeadError> {
+        let walk = if let Some(walk) = entries.walk.take() {
+            walk?
+        } else {
+            let longer = self.known.longer(&entries);
+            if let Some(head) = longer.and_then(|longer| begins(front, &Longer::of(&longer))) {
+                let head = Arc::new(head);
+                self.known.keep(&head, None);
+                return Ok(head);
+            }
+            self.fold(&entries)?
+        };
         let ledger = walk.fold.state().map(|state| state.ledger);
         if ledger != Some(front.statement.ledger) {
             return Err(HeadError::Foreign { position: 0 });
@@ -600,13 +622,23 @@ impl Place<'_> {
         Ok(head)
     }
 
+    /// What follows from the entries, after as many of them as were folded before.
+    fn fold(&self, entries: &Entries) -> Result<Walk, HeadError> {
+        let on_base = || entries.base.as_ref().map(Base::walk).unwrap_or_default();
+        let mut walk = self.continued(entries).unwrap_or_else(on_base);
+        for checked in entries.rest.iter().skip(walk.new_count()) {
+            walk.take(checked)?;
+        }
+        Ok(walk)
+    }
+
     /// The walk that was made last, if this list begins with all of its entries.
     fn continued(&self, entries: &Entries) -> Option<Walk> {
         let last = self.known.last()?;
         let mut pairs = last.records.rest().iter().zip(&entries.rest);
         let begins = entries.goes_on_from(last.base.as_ref())
             && last.new_count() <= entries.rest.len()
-            && pairs.all(|(record, one)| record.envelope == one.record.envelope);
+            && pairs.all(|(record, one)| is_same(record, one));
         begins.then(|| Walk::clone(&last))
     }
 }

@@ -1,18 +1,17 @@
 //! Times as text: RFC 3339 in UTC, in the one spelling that `jiff` writes.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserializer, Serializer};
+
+use crate::text;
 
 pub(crate) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(&text).ok_or_else(|| {
-        serde::de::Error::custom(format_args!(
-            "{text:?} is not a time such as 2026-11-21T10:02:00Z"
-        ))
+    text::read(deserializer, |text| {
+        parse(text).ok_or_else(|| format!("{text:?} is not a time such as 2026-11-21T10:02:00Z"))
     })
 }
 

@@ -6,11 +6,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 /// Length of a SHA-256 digest in bytes.
 pub const LENGTH: usize = 32;
+
+/// The hexadecimal digits.
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The SHA-256 of some content.
 ///
@@ -65,11 +69,17 @@ impl Digest {
     /// The value without its algorithm: 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
-        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let mut text = String::with_capacity(64);
-        text.extend(digits.map(digit));
-        text
+        self.with_hex(str::to_owned)
+    }
+
+    /// Gives the 64 digits to `take`.
+    fn with_hex<R>(&self, take: impl FnOnce(&str) -> R) -> R {
+        let mut digits = [0; LENGTH * 2];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
+        }
+        #[expect(clippy::expect_used, reason = "hexadecimal digits")]
+        take(std::str::from_utf8(&digits).expect("ASCII"))
     }
 
     /// The digest whose value is `hex`, 64 lower-case hexadecimal digits.
@@ -126,7 +136,8 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        f.write_str("sha256:")?;
+        self.with_hex(|digits| f.write_str(digits))
     }
 }
 
@@ -144,9 +155,21 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -47,13 +47,26 @@ pub enum ReadBytes {
     Broken(#[source] io::Error),
 }
 
+/// Most bytes that are made room for because somebody says how long content is.
+const ROOM_LIMIT: u64 = 16 << 20;
+
 /// Reads at most `limit` bytes into memory.
 ///
 /// # Errors
 ///
 /// [`ReadBytes`], as soon as the limit is passed.
-pub async fn collect(mut content: ByteStream, limit: u64) -> Result<Bytes, ReadBytes> {
-    let mut all = BytesMut::new();
+pub async fn collect(content: ByteStream, limit: u64) -> Result<Bytes, ReadBytes> {
+    collect_about(content, limit, 0).await
+}
+
+/// The same of content that should have `size` bytes.
+///
+/// # Errors
+///
+/// As [`collect`].
+pub async fn collect_about(mut content: ByteStream, limit: u64, size: u64) -> Result<Bytes, ReadBytes> {
+    let room = size.min(limit).min(ROOM_LIMIT);
+    let mut all = BytesMut::with_capacity(usize::try_from(room).unwrap_or_default());
     while let Some(piece) = content.try_next().await.map_err(ReadBytes::Broken)? {
         if all.len() as u64 + piece.len() as u64 > limit {
             return Err(ReadBytes::TooLarge { limit });

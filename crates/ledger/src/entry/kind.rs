@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::text;
+
 /// What an entry does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -139,13 +141,16 @@ impl Serialize for Kind {
 
 impl<'de> Deserialize<'de> for Kind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let known = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        let is_word = |b: u8| b.is_ascii_lowercase() || b == b'-';
-        match known {
-            Some(kind) => Ok(kind),
-            None if (1..=32).contains(&text.len()) && text.bytes().all(is_word) => Ok(Self::Unknown(text)),
-            None => Err(serde::de::Error::custom("not the name of a kind")),
-        }
+        text::read(deserializer, |text| {
+            let known = Self::ALL.iter().find(|kind| kind.as_str() == text);
+            let is_word = |b: u8| b.is_ascii_lowercase() || b == b'-';
+            match known {
+                Some(kind) => Ok(kind.clone()),
+                None if (1..=32).contains(&text.len()) && text.bytes().all(is_word) => {
+                    Ok(Self::Unknown(text.to_owned()))
+                }
+                None => Err("not the name of a kind"),
+            }
+        })
     }
 }

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use cairn_oci::Digest;
+use cairn_oci::digest::DigestError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::EntryName;
 use crate::name::Channel;
+use crate::text;
 
 /// Longest text of an entry but its reason, in bytes.
 pub const TEXT_LIMIT: usize = 256;
@@ -120,11 +122,12 @@ impl Serialize for Nonce {
 
 impl<'de> Deserialize<'de> for Nonce {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        // Digests have the only reader of hexadecimal digits; a nonce is half of one.
-        let doubled = Digest::from_hex(&format!("{text}{text}")).map_err(serde::de::Error::custom)?;
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&doubled.as_bytes()[..16]);
-        Ok(Self(bytes))
+        text::read(deserializer, |text| {
+            // Digests have the only reader of hexadecimal digits; a nonce is half of one.
+            let doubled = Digest::from_hex(&text.repeat(2))?;
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&doubled.as_bytes()[..16]);
+            Ok::<_, DigestError>(Self(bytes))
+        })
     }
 }

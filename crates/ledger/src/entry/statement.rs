@@ -1,5 +1,6 @@
 //! The statement that is signed, and how it is read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -19,16 +20,16 @@ pub const PREDICATE_TYPE: &str = "urn:cairn:entry:v1";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Statement<P> {
-    #[serde(rename = "_type")]
-    statement_type: String,
+struct Statement<'a, P> {
+    #[serde(borrow, rename = "_type")]
+    statement_type: Cow<'a, str>,
     subject: Vec<Subject>,
-    #[serde(rename = "predicateType")]
-    predicate_type: String,
+    #[serde(borrow, rename = "predicateType")]
+    predicate_type: Cow<'a, str>,
     predicate: P,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
     digest: BTreeMap<String, String>,
@@ -43,9 +44,9 @@ impl Entry {
     pub fn sign(&self, signer: &dyn Signer) -> Result<Envelope, EntryError> {
         self.check()?;
         let payload = json::canonical(&Statement {
-            statement_type: STATEMENT_TYPE.to_owned(),
+            statement_type: STATEMENT_TYPE.into(),
             subject: self.subject(),
-            predicate_type: PREDICATE_TYPE.to_owned(),
+            predicate_type: PREDICATE_TYPE.into(),
             predicate: self,
         });
         if payload.len() > PAYLOAD_LIMIT {
@@ -65,7 +66,7 @@ impl Entry {
     /// [`EntryError`].
     pub fn parse(envelope: &Envelope) -> Result<Self, EntryError> {
         // Nearly all entries are of known kinds and can be read at once.
-        let statement = match json::parse::<Statement<Self>>(envelope.payload(), PAYLOAD_LIMIT) {
+        let statement = match json::parse::<Statement<'_, Self>>(envelope.payload(), PAYLOAD_LIMIT) {
             Ok(statement) if !matches!(statement.predicate.kind, Kind::Unknown(_)) => statement,
             _ => Self::parse_apart(envelope)?,
         };
@@ -74,20 +75,21 @@ impl Entry {
         let entry = statement.predicate;
         entry.check()?;
         let is_known = !matches!(entry.kind, Kind::Unknown(_));
-        if is_known && statement.subject != entry.subject() {
+        if is_known && !entry.is_about(&statement.subject) {
             return Err(EntryError::Subject);
         }
         Ok(entry)
     }
 
     /// Reads a statement whose predicate may have members that this program does not know.
-    fn parse_apart(envelope: &Envelope) -> Result<Statement<Self>, EntryError> {
-        let statement: Statement<serde_json::Value> =
+    fn parse_apart(envelope: &Envelope) -> Result<Statement<'_, Self>, EntryError> {
+        let statement: Statement<'_, serde_json::Value> =
             json::parse(envelope.payload(), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
         expect_type(STATEMENT_TYPE, &statement.statement_type)?;
         expect_type(PREDICATE_TYPE, &statement.predicate_type)?;
         let predicate = without_unknown_members(statement.predicate);
-        let predicate = json::parse(&json::canonical(&predicate), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
+        let predicate: Self =
+            json::parse(&json::canonical(&predicate), PAYLOAD_LIMIT).map_err(EntryError::Json)?;
         Ok(Statement {
             statement_type: statement.statement_type,
             subject: statement.subject,
@@ -105,6 +107,18 @@ impl Entry {
         let envelope = Envelope::parse(bytes, PAYLOAD_TYPE).map_err(EntryError::Envelope)?;
         let entry = Self::parse(&envelope)?;
         Ok((envelope, entry))
+    }
+
+    /// Whether this is [`Entry::subject`].
+    fn is_about(&self, subject: &[Subject]) -> bool {
+        match (subject, self.digest.or(self.ledger)) {
+            ([], None) => true,
+            ([one], Some(digest)) => {
+                let hex = one.digest.get("sha256").filter(|_| one.digest.len() == 1);
+                hex.is_some_and(|hex| Digest::from_hex(hex) == Ok(digest))
+            }
+            _ => false,
+        }
     }
 
     /// The image; without one, the genesis; for the genesis, nothing.

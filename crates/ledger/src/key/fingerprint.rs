@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use cairn_oci::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::text;
+
 /// What names a key: the SHA-256 of its SubjectPublicKeyInfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(Digest);
@@ -47,12 +49,11 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let bytes = text
-            .strip_prefix("SHA256:")
-            .and_then(|value| STANDARD_NO_PAD.decode(value).ok())
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        bytes
-            .map(|bytes| Self(Digest::from_bytes(bytes)))
+        let mut bytes = [0; 32];
+        let value = text.strip_prefix("SHA256:");
+        let length = value.and_then(|value| STANDARD_NO_PAD.decode_slice(value, &mut bytes).ok());
+        (length == Some(bytes.len()))
+            .then(|| Self(Digest::from_bytes(bytes)))
             .ok_or_else(|| FingerprintError {
                 text: text.to_owned(),
             })
@@ -67,8 +68,6 @@ impl Serialize for Fingerprint {
 
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        text::read(deserializer, str::parse)
     }
 }

@@ -3,6 +3,15 @@
 //! Reading a ledger is mostly this. Whether a signature verifies does not depend on where its entry stands, so all of them
 //! are verified at once, by whatever key any entry lists; which of these keys were listed at an entry's position is
 //! [`Verifier`](crate::walk::Verifier)'s business, one entry after the other.
+//!
+//! ```text
+//!   arriving ──▶ belt (packs in, verified entries out, in order, while more is fetched)
+//!   note (what was verified of a pack, so that it is not verified again)
+//! ```
+
+mod arriving;
+mod belt;
+mod note;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -10,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
 use crate::entry::Entry;
@@ -18,12 +26,13 @@ use crate::envelope::Envelope;
 use crate::fold::Record;
 use crate::head::HeadError;
 use crate::key::{Fingerprint, PublicKey};
-use cairn_oci::{Digest, json};
+
+pub(crate) use arriving::{Arrived, Arriving};
+pub(crate) use belt::Pack;
+pub(crate) use note::{Recalled, note};
 
 /// How many envelopes a thread takes at a time.
-const PIECE: usize = 64;
-/// Longest note of what was verified, in bytes.
-const NOTE_LIMIT: usize = 4 << 20;
+const PIECE: usize = 32;
 
 /// The keys by which signatures are verified.
 pub(crate) type Keys = BTreeMap<Fingerprint, PublicKey>;
@@ -103,6 +112,22 @@ impl Checked {
         checked.pop().ok_or(HeadError::Size { size: 0 })
     }
 
+    /// Tries the keys that were not known before and are now.
+    fn retried(&self, keys: &Keys) -> Self {
+        let record = &self.record;
+        let (now, untried): (BTreeSet<Fingerprint>, _) =
+            self.untried.iter().partition(|key| keys.contains_key(key));
+        let mut signers = record.signers.clone();
+        if let Ok(envelope) = Envelope::parse(&record.envelope, crate::entry::PAYLOAD_TYPE) {
+            signers.extend(envelope.signers(|key| keys.get(key).filter(|_| now.contains(key))));
+        }
+        let record = Arc::new(Record {
+            signers,
+            ..Record::clone(record)
+        });
+        Self { record, untried }
+    }
+
     /// The entry as it counts where only `keys` are listed.
     pub(crate) fn under(&self, keys: &Keys) -> Arc<Record> {
         let record = &self.record;
@@ -125,15 +150,32 @@ impl Checked {
     }
 }
 
+/// Verifies what is signed by keys that were not known when it was checked, and are now.
+pub(crate) fn complete(checked: &mut [Checked], keys: &Keys) {
+    let has_late = |one: &Checked| one.untried.iter().any(|key| keys.contains_key(key));
+    let late: Vec<usize> = (0..)
+        .zip(&*checked)
+        .filter_map(|(at, one)| has_late(one).then_some(at))
+        .collect();
+    let tried = on_all_cores(&late, |at| checked.get(*at).map(|one| one.retried(keys)));
+    for (at, tried) in late.into_iter().zip(tried) {
+        if let (Some(one), Some(tried)) = (checked.get_mut(at), tried) {
+            *one = tried;
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// `work` on each of `items`, in their order.
 pub(crate) fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    // How many cores there are is asked only where it matters: the answer is read from several files.
-    let pieces = items.len().div_ceil(PIECE);
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = if pieces > 1 { pieces.min(cores()) } else { 1 };
-    if threads <= 1 {
+    // Asking how many cores there are takes a while.
+    if items.len() <= PIECE {
         return items.iter().map(work).collect();
     }
+    let threads = cores().min(items.len().div_ceil(PIECE));
     let next = AtomicUsize::new(0);
     let mut done: Vec<(usize, Vec<R>)> = Vec::new();
     let run = || {
@@ -159,98 +201,4 @@ pub(crate) fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R
     });
     done.sort_by_key(|(piece, _)| *piece);
     done.into_iter().flat_map(|(_, results)| results).collect()
-}
-
-/// What was verified of a pack, so that it is not verified again. It is kept where only its reader writes.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    schema: u32,
-    /// Which pack.
-    pack: Digest,
-    /// The keys that signed.
-    keys: Vec<Fingerprint>,
-    /// For each entry, which of them: two digits each.
-    signers: Vec<String>,
-}
-
-/// Writes down what was verified of `pack`: SHA-256 of the rest, a line feed, the rest.
-pub(crate) fn note(pack: &Digest, checked: &[Checked]) -> Bytes {
-    let all: BTreeSet<Fingerprint> = checked
-        .iter()
-        .flat_map(|one| one.record.signers.iter().copied())
-        .collect();
-    let keys: Vec<Fingerprint> = all.into_iter().collect();
-    let number = |key: &Fingerprint| keys.binary_search(key).unwrap_or_default();
-    let signers = checked.iter().map(|one| {
-        let signers = one.record.signers.iter();
-        signers.map(|key| format!("{:04x}", number(key))).collect()
-    });
-    let body = json::canonical(&Note {
-        schema: 1,
-        pack: *pack,
-        signers: signers.collect(),
-        keys: keys.clone(),
-    });
-    let mut bytes = Digest::of(&body).to_string().into_bytes();
-    bytes.push(b'\n');
-    bytes.extend(body);
-    bytes.into()
-}
-
-/// The entries of `pack` as a note says that they were verified; none if the note is damaged or of something else.
-pub(crate) fn recall(pack: &Digest, note: &[u8], parsed: Vec<Parsed>) -> Result<Vec<Checked>, Vec<Parsed>> {
-    let Some((keys, signers)) = read_note(pack, note).filter(|(_, signers)| signers.len() == parsed.len())
-    else {
-        return Err(parsed);
-    };
-    let fits = |(one, signers): (&Parsed, &Vec<usize>)| {
-        let ids: BTreeSet<Fingerprint> = one
-            .envelope
-            .signatures()
-            .iter()
-            .map(|signature| signature.key)
-            .collect();
-        signers
-            .iter()
-            .all(|number| keys.get(*number).is_some_and(|key| ids.contains(key)))
-    };
-    if !parsed.iter().zip(&signers).all(fits) {
-        return Err(parsed);
-    }
-    let recalled = parsed.into_iter().zip(signers).map(|(one, numbers)| {
-        let signers: BTreeSet<Fingerprint> = numbers
-            .iter()
-            .filter_map(|number| keys.get(*number).copied())
-            .collect();
-        let mut checked = one.into_checked(signers, &Keys::new());
-        // A signature that did not verify then is tried again when its key is listed: that is rare, and never wrong.
-        checked.untried = checked
-            .untried
-            .difference(&checked.record.signers)
-            .copied()
-            .collect();
-        checked
-    });
-    Ok(recalled.collect())
-}
-
-fn read_note(pack: &Digest, note: &[u8]) -> Option<(Vec<Fingerprint>, Vec<Vec<usize>>)> {
-    let at = note.iter().position(|byte| *byte == b'\n')?;
-    let (sum, body) = (note.get(..at)?, note.get(at + 1..)?);
-    if sum != Digest::of(body).to_string().as_bytes() {
-        return None;
-    }
-    let note: Note = json::parse(body, NOTE_LIMIT).ok()?;
-    if note.schema != 1 || note.pack != *pack {
-        return None;
-    }
-    let numbers = |text: &String| -> Option<Vec<usize>> {
-        let digits = text.as_bytes().chunks(4);
-        digits
-            .map(|digits| usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
-            .collect()
-    };
-    let signers: Option<Vec<_>> = note.signers.iter().map(numbers).collect();
-    Some((note.keys, signers?))
 }
