@@ -374,6 +374,7 @@ impl Ledger {
         }
         let mut current = opened.clone();
         let mut view = view;
+        let mut turn = None;
         for _ in 0..ROUND_LIMIT {
             let next = next(view, batch.signer, batch.at, Vec::new())?;
             self.write_parts(&next).await?;
@@ -384,6 +385,10 @@ impl Ledger {
                     return Ok(Commit::Appended(Box::new(Opened { view, ..current })));
                 }
                 Sent::Refused => {
+                    // All who were overtaken would be again by the first of them; one after the other they are not.
+                    if turn.is_none() {
+                        turn = self.home.turn().await;
+                    }
                     current = self.reopen(&current).await.map_err(CommitError::Open)?;
                     if batch.is_in(&current.view) {
                         return Ok(Commit::Appended(Box::new(current)));

@@ -42,7 +42,7 @@ pub use mirror::{Mirror, Mirrored, Upstream};
 pub use overlay::Overlay;
 pub use repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
-    Written,
+    Turn, Written,
 };
 pub use store::{Store, UploadError, UploadId};
 pub use stream::{BlobSource, ByteStream, ReadBytes, collect, from_bytes, verified};

@@ -9,7 +9,8 @@ use cairn_oci::{Descriptor, Digest, RepositoryName, Tag};
 use crate::RepositoryError;
 use crate::files::TemporaryFile;
 use crate::repository::{
-    Blob, Capabilities, Condition, Page, RawManifest, ReferrersPage, Repository, TagPage, Target, Written,
+    Blob, Capabilities, Condition, Page, RawManifest, ReferrersPage, Repository, TagPage, Target, Turn,
+    Written,
 };
 use crate::stream::ByteStream;
 
@@ -157,6 +158,10 @@ impl<T: Overlay> Repository for T {
 
     async fn mount_blob(&self, digest: &Digest, from: &RepositoryName) -> Result<bool, RepositoryError> {
         Overlay::mount_blob(self, digest, from).await
+    }
+
+    async fn turn(&self) -> Option<Turn> {
+        self.below().turn().await
     }
 
     async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {

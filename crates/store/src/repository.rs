@@ -10,7 +10,7 @@ use cairn_oci::{Descriptor, Digest, Document, MediaType, RepositoryName, Tag};
 
 use crate::blobs::FileSource;
 use crate::error::RepositoryError;
-use crate::files::TemporaryFile;
+use crate::files::{Lock, TemporaryFile};
 use crate::stream::{BlobSource, ByteStream};
 
 /// What a manifest is read or written by.
@@ -209,6 +209,18 @@ pub struct ReferrersPage {
     pub next: Option<String>,
 }
 
+/// That it is one's turn: see [`Repository::turn`].
+#[derive(Debug)]
+pub struct Turn {
+    _lock: Lock,
+}
+
+impl Turn {
+    pub(crate) const fn new(lock: Lock) -> Self {
+        Self { _lock: lock }
+    }
+}
+
 /// One repository.
 ///
 /// Every write is atomic: afterwards it is there whole, or not at all. "Written" is said only when it would
@@ -320,6 +332,13 @@ pub trait Repository: Send + Sync + fmt::Debug {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Waits until nobody else who asks has the turn, and has it until it is dropped; none where that is not known, or if it
+    /// takes too long. It is a courtesy among those who write under conditions and were overtaken, so that the next attempt is not in vain:
+    /// nobody is kept from writing.
+    async fn turn(&self) -> Option<Turn> {
+        None
     }
 
     /// A page of tags.

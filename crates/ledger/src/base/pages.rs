@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use cairn_oci::Digest;
 
+use crate::verify::on_all_cores;
+
 /// Bytes of a page.
 const PAGE: usize = 4096;
 /// Bytes of the sum of a page: the beginning of its SHA-256.
@@ -23,6 +25,8 @@ const MAGIC: &[u8; 16] = b"cairn state v1\r\n";
 const TRAILER: usize = 16 + 8 + 8 + 32;
 /// Longest sums and front, in bytes.
 const END_LIMIT: u64 = 256 << 20;
+/// From so many pages on they are read at once.
+const MANY: u64 = 64;
 /// How many pages are kept.
 const KEPT: usize = 1024;
 
@@ -147,6 +151,9 @@ impl Pages {
         if range.start > range.end || range.end > self.length {
             return None;
         }
+        if range.end - range.start > MANY * PAGE as u64 {
+            return self.read_many(range);
+        }
         let mut bytes = Vec::with_capacity(usize::try_from(range.end - range.start).ok()?);
         let mut at = range.start;
         while at < range.end {
@@ -157,6 +164,29 @@ impl Pages {
             bytes.extend_from_slice(page.get(start..end)?);
             at += (end - start) as u64;
         }
+        Some(bytes)
+    }
+
+    /// The same for many pages, which are not kept: who reads a long range reads it once.
+    fn read_many(&self, range: Range<u64>) -> Option<Vec<u8>> {
+        let page = PAGE as u64;
+        let first = range.start / page * page;
+        let end = range.end.div_ceil(page).checked_mul(page)?.min(self.length);
+        let mut bytes = vec![0; usize::try_from(end - first).ok()?];
+        if !self.source.read_at(&mut bytes, first) {
+            return None;
+        }
+        let sums = self.sums.get(usize::try_from(first / page).ok()?..)?;
+        let pages: Vec<_> = bytes.chunks(PAGE).zip(sums).collect();
+        if pages.len() != bytes.len().div_ceil(PAGE)
+            || !on_all_cores(&pages, |(page, expected)| sum(page) == **expected)
+                .into_iter()
+                .all(|is_right| is_right)
+        {
+            return None;
+        }
+        bytes.truncate(usize::try_from(range.end - first).ok()?);
+        bytes.drain(..usize::try_from(range.start - first).ok()?);
         Some(bytes)
     }
 
@@ -201,6 +231,33 @@ mod tests {
         assert!(!pages.is_damaged());
         assert_eq!(pages.read(12_388..12_389), None);
         assert!(pages.is_damaged());
+    }
+
+    #[test]
+    fn a_long_range_is_read_at_once_and_checked_as_a_short_one() {
+        let length = 70 * PAGE + 100;
+        let data: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let whole = write(data.clone(), b"front");
+        let read = |bytes: Bytes, range: Range<usize>| {
+            let (pages, _) = Pages::open(Box::new(bytes)).unwrap();
+            let read = pages.read(range.start as u64..range.end as u64);
+            assert_eq!(read.is_none(), pages.is_damaged());
+            read
+        };
+        for range in [
+            0..length,
+            1..length,
+            5000..length - 1,
+            PAGE..66 * PAGE,
+            0..64 * PAGE + 1,
+        ] {
+            assert_eq!(read(whole.clone(), range.clone()).as_deref(), Some(&data[range]));
+        }
+        for at in [0, 4095, 4096, 40 * PAGE, length - 1] {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 1;
+            assert_eq!(read(bytes.into(), 0..length), None, "{at}");
+        }
     }
 
     #[test]

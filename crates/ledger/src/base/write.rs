@@ -16,6 +16,7 @@ use super::{List, Table, pages};
 use crate::fold::{self, Record};
 use crate::key::Fingerprint;
 use crate::pack;
+use crate::verify::on_all_cores;
 use crate::view::View;
 use crate::walk::Walk;
 
@@ -174,13 +175,14 @@ impl Writer {
         let raw = records
             .base()
             .map_or_else(|| Some(Raw::default()), |base: &Arc<Shelf<_>>| base.all())?;
+        let sums = on_all_cores(records.rest(), |record| Line::sum_of(&record.envelope));
         let mut open = self.begin();
         for range in pack::layout(records.len()) {
             let mut offset = 0;
             for at in range {
                 let mut line = match at.checked_sub(records.kept()) {
                     None => Line::whole(raw.get(at)?)?,
-                    Some(at) => line_of(records.rest().get(at)?, &mut signers)?,
+                    Some(at) => line_of(records.rest().get(at)?, *sums.get(at)?, &mut signers)?,
                 };
                 line.offset = offset;
                 offset = offset.checked_add(line.length)?.checked_add(1)?;
@@ -192,11 +194,11 @@ impl Writer {
     }
 }
 
-fn line_of(record: &Record, signers: &mut Vec<Fingerprint>) -> Option<Line> {
+fn line_of(record: &Record, sum: [u8; 16], signers: &mut Vec<Fingerprint>) -> Option<Line> {
     Some(Line {
         offset: 0,
         length: u32::try_from(record.envelope.len()).ok()?,
-        sum: Line::sum_of(&record.envelope),
+        sum,
         signers: brief::numbers(record, signers)?,
     })
 }

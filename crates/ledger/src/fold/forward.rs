@@ -8,7 +8,8 @@ impl Step<'_> {
     /// Each move is judged alone. `binding` is what became of the version that the entry binds.
     pub(super) fn moves(&mut self, binding: Option<Verdict>) -> Outcome {
         let moves = self.record.entry.moves.clone();
-        let mut effects = Vec::new();
+        // What a release does to its version comes before.
+        let mut effects = Vec::with_capacity(moves.len() + usize::from(binding.is_some()));
         for one in &moves {
             let access = self.access_to_show(&one.channel);
             let verdict = self.judge_forward(one, binding, access);

@@ -52,7 +52,8 @@ impl fmt::Display for Algorithm {
 /// A key that verifies.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
-    key: Key,
+    /// Apart, because every entry has room for a key, and few have one.
+    key: Box<Key>,
     fingerprint: Fingerprint,
 }
 
@@ -122,7 +123,10 @@ impl PublicKey {
 
     fn of(key: Key) -> Self {
         let fingerprint = Fingerprint::of(&key.spki());
-        Self { key, fingerprint }
+        Self {
+            key: Box::new(key),
+            fingerprint,
+        }
     }
 
     /// The Ed25519 key of these 32 bytes (RFC 8032 §5.1.5).
@@ -207,7 +211,7 @@ impl PublicKey {
     /// How it signs.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
-        match self.key {
+        match *self.key {
             Key::Ed25519(_) => Algorithm::Ed25519,
             Key::P256(_) => Algorithm::EcdsaP256,
         }
@@ -222,7 +226,7 @@ impl PublicKey {
     /// Whether `signature` is this key's signature of `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match &self.key {
+        match &*self.key {
             Key::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
             Key::P256(key) => {

@@ -84,7 +84,9 @@ pub(crate) fn check(parsed: Vec<Parsed>, keys: &Keys) -> Vec<Checked> {
 }
 
 impl Parsed {
-    fn into_checked(self, signers: BTreeSet<Fingerprint>, keys: &Keys) -> Checked {
+    fn into_checked(mut self, signers: BTreeSet<Fingerprint>, keys: &Keys) -> Checked {
+        // A list that was read has room for more, and all entries are kept.
+        self.entry.moves.shrink_to_fit();
         let glass = self.entry.glass.as_ref().map(PublicKey::fingerprint);
         let ids = self.envelope.signatures().iter().map(|signature| signature.key);
         let untried = ids.filter(|key| !keys.contains_key(key) && glass != Some(*key));

@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cairn_oci::{Descriptor, Digest, Document, RepositoryName, Tag, manifest};
@@ -21,14 +22,19 @@ use super::refs::{ManifestRef, Refs, TagRef};
 use crate::blobs::{Blobs, expect_digest};
 use crate::blocking::blocking;
 use crate::error::{MissingBlob, RepositoryError};
-use crate::files::{Lock, TemporaryFile, Writer};
+use crate::files::{Lock, TemporaryFile, Tried, Writer};
 use crate::layout;
 use crate::memory::{check_condition, referrer_descriptor};
 use crate::repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
-    Written,
+    Turn, Written,
 };
 use crate::stream::ByteStream;
+
+/// How long to wait before asking again whose turn it is.
+const TURN_PAUSE: Duration = Duration::from_millis(2);
+/// How often to ask. Whoever holds it may wait for somebody who touches a key.
+const TURN_LIMIT: usize = 2_000;
 
 /// One repository of a [`Directory`].
 #[derive(Debug, Clone)]
@@ -371,6 +377,11 @@ impl Repository for DirectoryRepository {
         .await
     }
 
+    async fn turn(&self) -> Option<Turn> {
+        let place = self.layout.join("refs");
+        blocking(move || turn(&place)).await
+    }
+
     async fn stat_manifest(&self, target: &Target) -> Result<Option<Descriptor>, RepositoryError> {
         let target = target.clone();
         self.run(move |this| this.stat(&target)).await
@@ -439,4 +450,16 @@ impl Repository for DirectoryRepository {
         let digest = *digest;
         self.run(move |this| this.remove_blob(&digest)).await
     }
+}
+
+/// Waits for the lock on the directory `place`, which nothing else locks.
+fn turn(place: &Path) -> Option<Turn> {
+    for _ in 0..TURN_LIMIT {
+        match Lock::try_directory(place) {
+            Ok(Tried::Held(lock)) => return Some(Turn::new(lock)),
+            Ok(Tried::Busy) => std::thread::sleep(TURN_PAUSE),
+            Ok(Tried::Missing) | Err(_) => return None,
+        }
+    }
+    None
 }

@@ -80,6 +80,21 @@ impl Lock {
         }
     }
 
+    /// Locks a directory that is there, without waiting for whoever holds the lock. Nothing is written.
+    pub(crate) fn try_directory(path: &Path) -> Result<Tried, FileError> {
+        let directory = match File::open(path) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tried::Missing),
+            Err(error) => return Err(FileError::on("lock", path)(error)),
+        };
+        match Self::hold(path, directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(Some(lock)) => Ok(Tried::Held(lock)),
+            Ok(None) => Ok(Tried::Missing),
+            Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => Ok(Tried::Busy),
+            Err(error) => Err(error),
+        }
+    }
+
     fn wait(path: &Path, operation: FlockOperation) -> Result<Self, FileError> {
         loop {
             let file = OpenOptions::new()

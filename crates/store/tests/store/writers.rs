@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_oci::Digest;
 use cairn_store::{Condition, Directory, Repository, RepositoryError, Target, Written, from_bytes};
@@ -171,4 +172,46 @@ pub(crate) fn list(path: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn e6_a_turn_is_one_writers_at_a_time_and_keeps_nobody_from_writing() {
+    let place = tempfile::tempdir().unwrap();
+    let [one, other] = twice(place.path());
+    assert!(one.turn().await.is_none(), "there is nothing yet");
+    push(&*one, "first", &image("first")).await.unwrap();
+
+    let turn = one.turn().await;
+    assert!(turn.is_some());
+    push(&*other, "second", &image("second")).await.unwrap();
+    let waiting = tokio::spawn({
+        let other = Arc::clone(&other);
+        async move { other.turn().await.is_some() }
+    });
+    tokio::task::yield_now().await;
+    drop(turn);
+    assert!(waiting.await.unwrap());
+    assert!(one.turn().await.is_some(), "whoever had it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn e6_turns_exclude_each_other() {
+    let place = tempfile::tempdir().unwrap();
+    let views = twice(place.path());
+    push(&*views[0], "first", &image("first")).await.unwrap();
+    let inside = Arc::new(AtomicUsize::new(0));
+    let mut writers = Vec::new();
+    for number in 0..WRITERS {
+        let (repository, inside) = (Arc::clone(&views[number % 2]), Arc::clone(&inside));
+        writers.push(tokio::spawn(async move {
+            let turn = repository.turn().await;
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+            tokio::task::yield_now().await;
+            inside.fetch_sub(1, Ordering::SeqCst);
+            assert!(turn.is_some());
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
 }
