@@ -5,12 +5,26 @@ use std::sync::Arc;
 
 use cairn_ledger::Class;
 use cairn_ledger::operation::*;
+use cairn_store::Directory;
 
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn g11_appenders_at_once_are_gapless_and_each_once() {
-    let world = Arc::new(World::new());
+    appenders_at_once(World::new()).await;
+}
+
+/// There, whoever was overtaken waits for a turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g11_appenders_at_once_on_disk_are_gapless_and_each_once() {
+    let place = quick_directory();
+    let store = Directory::open(place.path().join("store")).unwrap();
+    let repository = store.open_repository(&"team/web".parse().unwrap());
+    appenders_at_once(World::over(Arc::new(repository))).await;
+}
+
+async fn appenders_at_once(world: World) {
+    let world = Arc::new(world);
     world.init().await;
     let mut tasks = Vec::new();
     for writer in 0..4 {
