@@ -6,6 +6,7 @@ use cairn_build::{BuildError, FetchError, VerifyError};
 use cairn_layer::{LocalError, WriteError};
 use cairn_ledger::audit::AuditError;
 use cairn_ledger::image::ImageError;
+use cairn_ledger::operation::DropError;
 use cairn_ledger::query::QueryError;
 use cairn_ledger::{Class, CopyError, OpenError, OperationError};
 use cairn_oci::manifest::DocumentError;
@@ -373,6 +374,16 @@ impl Classify for OpenError {
             })
         };
         Self::hint(self).or_else(|| hint_behind(self)).or_else(again)
+    }
+}
+
+impl Classify for DropError {
+    fn exit(&self) -> Exit {
+        self.class().into()
+    }
+
+    fn hint(&self) -> Option<String> {
+        hint_behind(self)
     }
 }
 

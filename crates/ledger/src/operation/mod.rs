@@ -25,7 +25,7 @@ pub use error::{Blocked, Obstacle, OperationError};
 pub use govern::{Governed, KeyChange, changed as changed_keys};
 pub use initialise::Initialised;
 pub use plan::{Note, Plan, PlannedMove};
-pub use prune::{Dropped, Pruned, Pruning, Retention, Unseal};
+pub use prune::{DropError, Dropped, Pruned, Pruning, Retention, Unseal};
 pub use repair::Repaired;
 pub(crate) use run::is_at_home;
 

@@ -21,6 +21,7 @@ use crate::image::{self, ImageError};
 use crate::name::Version;
 use crate::open::{Ledger, Opened};
 use crate::operation::{Context, OperationError};
+use crate::project::ProjectError;
 use crate::state::{Standing, State};
 
 /// How often the plan is made again because the ledger changed meanwhile.
@@ -66,6 +67,28 @@ pub struct Dropped {
     pub manifests: u64,
     /// What is still there: what, and why.
     pub left: Vec<(String, String)>,
+}
+
+/// Why it is not known what can be deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// The ledger cannot be read again: what it says is no longer kept may be released again.
+    #[error(transparent)]
+    Ledger(ProjectError),
+    /// The images' repository cannot be asked.
+    #[error(transparent)]
+    Image(ImageError),
+}
+
+impl DropError {
+    /// Where the cause lies.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Ledger(error) => error.class(),
+            Self::Image(error) => error.class(),
+        }
+    }
 }
 
 /// Takes the seal off a tag, which nobody can do but the owner of a store.
@@ -215,16 +238,18 @@ impl Ledger {
         .into())
     }
 
-    /// Deletes what is still there of images that are no longer kept. What others need too, or somebody else has tagged, stays.
+    /// Deletes what is still there of images that are no longer kept. What others need too, or somebody else has tagged, stays; and
+    /// what was released again since the ledger was read.
     ///
     /// # Errors
     ///
-    /// [`ImageError`] if the repository cannot be asked. What cannot be deleted is no error.
+    /// [`DropError`] if the ledger or the repository cannot be asked. What cannot be deleted is no error.
     pub async fn drop_pruned(
         &self,
         opened: &Opened,
         unseal: Option<&dyn Unseal>,
-    ) -> Result<Dropped, ImageError> {
+    ) -> Result<Dropped, DropError> {
+        let opened = &self.look_again(opened).await.map_err(DropError::Ledger)?;
         let mut dropping = Dropping {
             images: &*self.images,
             unseal,
@@ -234,7 +259,8 @@ impl Ledger {
         };
         if let Some(state) = opened.state() {
             for digest in state.pruned.keys() {
-                dropping.image(opened, state, *digest).await?;
+                let done = dropping.image(opened, state, *digest).await;
+                done.map_err(DropError::Image)?;
             }
         }
         Ok(dropping.dropped)

@@ -454,3 +454,20 @@ async fn a_platform_that_a_kept_index_has_too_stays_with_it() {
     assert!(is_there(index.digest()).await && is_there(parts[0].1).await);
     assert!(world.audit().await.ok);
 }
+
+/// Seed 1943 of the checker: nothing was left to prune, and what was pruned before was deleted although it was released again.
+#[tokio::test]
+async fn an_image_that_was_released_again_since_the_ledger_was_read_is_not_deleted() {
+    for world in both().await {
+        for name in ["1", "2", "3"] {
+            world.release(name, &[]).await;
+        }
+        prune_and_drop(&world, 1, 1).await;
+        let stale = world.open().await;
+        let again = world.release("1", &[]).await;
+        assert!(again.changed);
+        world.ledger.drop_pruned(&stale, None).await.unwrap();
+        assert_eq!(world.tag("1").await, again.digest);
+        assert!(world.audit().await.ok, "{:?}", world.audit().await.findings);
+    }
+}
