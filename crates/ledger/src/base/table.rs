@@ -145,8 +145,10 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
     where
         V: Default,
     {
-        let before = self.get(key).cloned();
-        self.length += usize::from(before.is_none());
+        // One that was changed before is not copied again: a value may be long.
+        let is_changed = self.changed.contains_key(key);
+        self.length += usize::from(!self.contains_key(key));
+        let before = if is_changed { None } else { self.get(key).cloned() };
         let changed = Arc::make_mut(&mut self.changed).entry(key.clone());
         changed.or_insert_with(|| before).get_or_insert_with(V::default)
     }
@@ -260,5 +262,39 @@ impl<'a, K: Ord, V> Iterator for Iter<'a, K, V> {
                 return Some((key, value));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Counts how often it was copied.
+    #[derive(Debug, Default)]
+    struct Value(Rc<Cell<usize>>);
+
+    impl Clone for Value {
+        fn clone(&self) -> Self {
+            self.0.set(self.0.get() + 1);
+            Self(Rc::clone(&self.0))
+        }
+    }
+
+    #[test]
+    fn a_value_that_was_changed_before_is_not_copied_to_be_changed_again() {
+        let mut table: Table<u8, Value> = Table::default();
+        let copies = Rc::clone(&table.value_mut(&1).0);
+        for _ in 0..3 {
+            assert!(Rc::ptr_eq(&table.value_mut(&1).0, &copies));
+            assert!(table.get_mut(&1).is_some());
+        }
+        assert_eq!((copies.get(), table.len()), (0, 1));
+        table.remove(&1);
+        assert!(table.is_empty());
+        assert!(!Rc::ptr_eq(&table.value_mut(&1).0, &copies));
+        assert_eq!(table.len(), 1);
     }
 }

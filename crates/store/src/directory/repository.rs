@@ -32,9 +32,10 @@ use crate::repository::{
 use crate::stream::ByteStream;
 
 /// How long to wait before asking again whose turn it is.
-const TURN_PAUSE: Duration = Duration::from_millis(2);
-/// How often to ask. Whoever holds it may wait for somebody who touches a key.
-const TURN_LIMIT: usize = 2_000;
+const TURN_PAUSE: Duration = Duration::from_millis(5);
+/// How often to ask: for 30 seconds, in which some hundred writers pass one after the other. Whoever holds it may wait for somebody
+/// who touches a key.
+const TURN_LIMIT: usize = 6_000;
 
 /// One repository of a [`Directory`].
 #[derive(Debug, Clone)]
