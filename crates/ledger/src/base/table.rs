@@ -133,10 +133,7 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
 
     /// The value of a key, to change it.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        if !self.changed.contains_key(key) {
-            let value = self.get(key)?.clone();
-            Arc::make_mut(&mut self.changed).insert(key.clone(), Some(value));
-        }
+        self.bring(key);
         Arc::make_mut(&mut self.changed).get_mut(key)?.as_mut()
     }
 
@@ -145,12 +142,20 @@ impl<K: Ord + Clone, V: Clone> Table<K, V> {
     where
         V: Default,
     {
-        // One that was changed before is not copied again: a value may be long.
-        let is_changed = self.changed.contains_key(key);
         self.length += usize::from(!self.contains_key(key));
-        let before = if is_changed { None } else { self.get(key).cloned() };
+        self.bring(key);
         let changed = Arc::make_mut(&mut self.changed).entry(key.clone());
-        changed.or_insert_with(|| before).get_or_insert_with(V::default)
+        changed.or_default().get_or_insert_with(V::default)
+    }
+
+    /// Copies the value of a key out of the base, where it may not be changed. One that was copied before is not copied again: it may
+    /// be long.
+    fn bring(&mut self, key: &K) {
+        if !self.changed.contains_key(key)
+            && let Some(value) = self.get(key).cloned()
+        {
+            Arc::make_mut(&mut self.changed).insert(key.clone(), Some(value));
+        }
     }
 }
 

@@ -188,9 +188,9 @@ pub(super) fn keep(repository: &DirectoryRepository, projection: &Projection<'_>
         tags: tags.collect(),
         subjects: subjects.collect(),
     };
-    let path = path(repository);
-    let (bytes, writer) = (json::canonical(&note), repository.writer());
-    if !matches!(read_bounded(writer, &path, LIMIT), Ok(Some(before)) if before[..] == bytes) {
-        drop(writer.write_cached(&path, &bytes));
-    }
+    drop(
+        repository
+            .writer()
+            .write_cached(&path(repository), &json::canonical(&note)),
+    );
 }
