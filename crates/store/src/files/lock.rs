@@ -65,8 +65,17 @@ impl Lock {
 
     /// Like [`Self::existing`], but without waiting for whoever holds the lock.
     pub(crate) fn try_existing(path: &Path) -> Result<Tried, FileError> {
+        Self::try_opened(path, OpenOptions::new().read(true).write(true))
+    }
+
+    /// Locks a directory that is there, without waiting for whoever holds the lock. Nothing is written.
+    pub(crate) fn try_directory(path: &Path) -> Result<Tried, FileError> {
+        Self::try_opened(path, OpenOptions::new().read(true))
+    }
+
+    fn try_opened(path: &Path, how: &OpenOptions) -> Result<Tried, FileError> {
         loop {
-            let file = match OpenOptions::new().read(true).write(true).open(path) {
+            let file = match how.open(path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tried::Missing),
                 Err(error) => return Err(FileError::on("lock", path)(error)),
@@ -77,21 +86,6 @@ impl Lock {
                 Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => return Ok(Tried::Busy),
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    /// Locks a directory that is there, without waiting for whoever holds the lock. Nothing is written.
-    pub(crate) fn try_directory(path: &Path) -> Result<Tried, FileError> {
-        let directory = match File::open(path) {
-            Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tried::Missing),
-            Err(error) => return Err(FileError::on("lock", path)(error)),
-        };
-        match Self::hold(path, directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(Some(lock)) => Ok(Tried::Held(lock)),
-            Ok(None) => Ok(Tried::Missing),
-            Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => Ok(Tried::Busy),
-            Err(error) => Err(error),
         }
     }
 
