@@ -182,7 +182,8 @@ fn put_on(view: &View, envelopes: &[Envelope]) -> Result<Result<View, (EntryName
         if view.has(&name) {
             continue;
         }
-        view.push(envelope.bytes()).map_err(CommitError::Unfit)?;
+        let checked = view.check(envelope.bytes()).map_err(CommitError::Unfit)?;
+        view.push(&checked).map_err(CommitError::Unfit)?;
         let pushed = view.records().last().zip(view.outcomes().last());
         if let Some((record, outcome)) = pushed
             && !has_effect(&record.entry.kind, outcome)

@@ -162,11 +162,21 @@ impl View {
         other.range(skipped..other.len())
     }
 
+    /// An entry of another head, its signatures verified by the keys that the entries here list.
+    pub(crate) fn check(&self, envelope: &Bytes) -> Result<Checked, HeadError> {
+        Checked::one(self.walk.records.len(), envelope, &self.walk.verifier.keys)
+    }
+
+    /// Whether an entry that [`View::check`] gave may come in: its signers are those whose keys are listed here, whichever its
+    /// own head knew.
+    pub(crate) fn takes_in(&self, checked: &Checked) -> bool {
+        let record = checked.under(&self.walk.verifier.keys);
+        self.state().is_some_and(|state| state.takes_in(&record))
+    }
+
     /// Takes an entry at the end.
-    pub(crate) fn push(&mut self, envelope: &Bytes) -> Result<(), HeadError> {
-        let position = self.walk.records.len();
-        let checked = Checked::one(position, envelope, &self.walk.verifier.keys)?;
-        Arc::make_mut(&mut self.walk).take(&checked)
+    pub(crate) fn push(&mut self, checked: &Checked) -> Result<(), HeadError> {
+        Arc::make_mut(&mut self.walk).take(checked)
     }
 
     /// The digests of the heads that it was made from.

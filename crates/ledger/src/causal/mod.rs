@@ -16,7 +16,8 @@ use cairn_store::{Page, RepositoryError};
 
 use crate::entry::EntryName;
 use crate::finding::{Finding, chain};
-use crate::head::{self, CAUSAL_PREFIX};
+use crate::fold::Record;
+use crate::head::{self, CAUSAL_PREFIX, HeadError};
 use crate::open::{Ledger, OpenError};
 use crate::reading::{CountedHead, Known};
 use crate::view::View;
@@ -193,13 +194,13 @@ fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut LeftOut) -> 
         if view.has(&record.name) {
             continue;
         }
-        let is_allowed = view.state().is_some_and(|state| state.takes_in(&record));
-        let why = if is_allowed {
-            let pushed = view.push(&record.envelope);
-            is_taken |= pushed.is_ok();
-            pushed.err().map(|error| chain(&error))
-        } else {
-            Some("its key is no longer allowed".to_owned())
+        let why = match take(view, &record) {
+            Ok(true) => {
+                is_taken = true;
+                None
+            }
+            Ok(false) => Some("its key is no longer allowed".to_owned()),
+            Err(error) => Some(chain(&error)),
         };
         if let Some(why) = why.filter(|_| left_out.told.insert(record.name)) {
             left_out
@@ -208,6 +209,16 @@ fn take_beyond(view: &mut View, other: &CountedHead, left_out: &mut LeftOut) -> 
         }
     }
     is_taken
+}
+
+/// Takes an entry of another head; false if nobody signed it who may bring entries in.
+fn take(view: &mut View, record: &Record) -> Result<bool, HeadError> {
+    let checked = view.check(&record.envelope)?;
+    let is_allowed = view.takes_in(&checked);
+    if is_allowed {
+        view.push(&checked)?;
+    }
+    Ok(is_allowed)
 }
 
 /// The covered heads that are still listed, newest first, as many as a head may name.

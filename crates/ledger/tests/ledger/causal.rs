@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use cairn_ledger::TrustPolicy;
-use cairn_ledger::entry::Mode;
-use cairn_ledger::head;
+use cairn_ledger::authority::{Authority, Grant};
+use cairn_ledger::entry::{Kind, Mode};
+use cairn_ledger::key::Signer as _;
+use cairn_ledger::{Entry, TrustPolicy, head};
 use cairn_oci::Tag;
 use cairn_store::{Page, Repository as _};
 
+use crate::hostile::removed_owner;
 use crate::support::*;
 
 fn world() -> (World, Arc<Plain>) {
@@ -153,7 +155,7 @@ async fn two_heads_are_read_as_one_view_and_the_next_append_joins_them() {
     // Two writers that saw the same, each with a head of its own.
     let ledger = base.state().unwrap().ledger;
     for nonce in [1, 2] {
-        let mut release = entry(&base, cairn_ledger::Kind::Release, nonce);
+        let mut release = entry(&base, Kind::Release, nonce);
         release.version = Some(version(&format!("1.{nonce}")));
         release.digest = Some(digest);
         release.moves = one_move(&base, "prod");
@@ -190,7 +192,7 @@ async fn two_bindings_that_could_not_see_each_other_are_contested() {
     let base = world.open().await;
     let ledger = base.state().unwrap().ledger;
     for nonce in [1, 2] {
-        let mut release = entry(&base, cairn_ledger::Kind::Release, nonce);
+        let mut release = entry(&base, Kind::Release, nonce);
         release.version = Some(version("1"));
         release.digest = Some(world.image(&format!("of {nonce}")).await);
         let list = [
@@ -221,4 +223,44 @@ async fn heads_that_do_not_count_are_reported_and_the_rest_goes_on() {
     assert_eq!(after.findings()[0].code, "head-refused");
     world.release("2", &["prod"]).await;
     assert_eq!(world.codes().await, ["head-refused"]);
+}
+
+/// The second reader took such an entry in, and this one did not: it knew of it only what its own head knew.
+#[tokio::test]
+async fn an_entry_from_elsewhere_is_taken_in_by_the_signature_of_a_key_that_only_the_view_lists() {
+    let (world, base, removed) = removed_owner().await;
+    let added = key(3);
+    let mut authority = Authority::single(world.key.key().clone());
+    authority.keys.push(Grant::owner(added.key().clone()));
+    let now = world.open().await;
+    let keys = Entry {
+        authority: Some(authority),
+        ..entry(&now, Kind::Keys, 2)
+    };
+    let keys = keys.sign(&world.key).unwrap();
+    let at = world.context().at;
+    let appended = world.ledger.append_all(&now, &[keys], &world.key, at).await;
+    appended.unwrap();
+    let release = Entry {
+        version: Some(version("9")),
+        digest: Some(world.image("9").await),
+        ..entry(&base, Kind::Release, 3)
+    };
+    let by_removed = release.sign(&removed).unwrap();
+    let by_both = [&by_removed, &release.sign(&added).unwrap()].map(|one| one.signatures()[0].clone());
+    for (signed, is_in) in [
+        (&by_removed, false),
+        (&by_removed.with_signatures(&by_both).unwrap(), true),
+    ] {
+        let list = [envelopes(&base), vec![signed.bytes().clone()]].concat();
+        let ledger = base.state().unwrap().ledger;
+        forge(&*world.repo, ledger, &list, &removed, None).await;
+        let state = world.open().await.state().unwrap().clone();
+        assert_eq!(
+            state.versions.contains_key(&version("9")),
+            is_in,
+            "{:?}",
+            state.versions
+        );
+    }
 }
