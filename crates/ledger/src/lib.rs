@@ -51,7 +51,6 @@ mod reading;
 pub mod referrer;
 mod shorten;
 pub mod state;
-mod text;
 mod time;
 pub mod trust;
 mod verify;

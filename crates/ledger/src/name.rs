@@ -5,10 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use cairn_oci::Tag;
+use cairn_oci::{Tag, text};
 use serde::{Deserialize, Deserializer, Serialize};
-
-use crate::text;
 
 /// Longest version, in bytes: it becomes a tag.
 pub const VERSION_LIMIT: usize = cairn_oci::name::TAG_LIMIT;

@@ -1,9 +1,8 @@
 //! Times as text: RFC 3339 in UTC, in the one spelling that `jiff` writes.
 
+use cairn_oci::text;
 use jiff::Timestamp;
 use serde::{Deserializer, Serializer};
-
-use crate::text;
 
 pub(crate) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)

@@ -23,6 +23,7 @@ pub mod media_type;
 pub mod name;
 pub mod platform;
 pub mod reference;
+pub mod text;
 
 pub use config::ImageConfig;
 pub use descriptor::Descriptor;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use cairn_oci::text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::text;
 
 /// What an entry does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use cairn_oci::Digest;
 use cairn_oci::digest::DigestError;
+use cairn_oci::{Digest, text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::EntryName;
 use crate::name::Channel;
-use crate::text;
 
 /// Longest text of an entry but its reason, in bytes.
 pub const TEXT_LIMIT: usize = 256;

@@ -5,10 +5,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use cairn_oci::Digest;
+use cairn_oci::{Digest, text};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::text;
 
 /// What names a key: the SHA-256 of its SubjectPublicKeyInfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
