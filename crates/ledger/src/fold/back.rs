@@ -31,24 +31,20 @@ impl Step<'_> {
     }
 
     fn judge_rollback(&self, one: &Move, access: Access) -> Verdict {
-        let allowed = access.judge();
-        if !allowed.stands() {
-            return allowed;
-        }
         let last = self
             .channel(&one.channel)
             .and_then(|channel| channel.last.as_ref());
         // The safe direction wins: a forward move made against the same state does not overtake it.
         let wins = last.is_some_and(|last| last.kind.is_forward() && last.after == one.after);
-        let after = self.judge_after(one);
-        if !after.stands() && !wins {
-            return after;
-        }
-        let target = self.judge_target();
-        if !target.stands() {
-            return target;
-        }
-        self.judge_floor(&one.channel)
+        let after = || match wins {
+            true => Verdict::Effect,
+            false => self.judge_after(one),
+        };
+        let allowed = access.judge();
+        allowed
+            .and_then(after)
+            .and_then(|| self.judge_target())
+            .and_then(|| self.judge_floor(&one.channel))
     }
 
     fn move_back(&mut self, one: &Move) {

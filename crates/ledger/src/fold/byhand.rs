@@ -22,19 +22,9 @@ impl Step<'_> {
     }
 
     fn judge_by_hand(&self, one: &Move, access: Access) -> Verdict {
-        let allowed = access.judge();
-        if !allowed.stands() {
-            return allowed;
-        }
-        let after = self.judge_after(one);
-        if !after.stands() {
-            return after;
-        }
-        let target = self.judge_target();
-        if !target.stands() {
-            return target;
-        }
-        self.judge_floor(&one.channel)
+        self.judge_turn(one, access)
+            .and_then(|| self.judge_target())
+            .and_then(|| self.judge_floor(&one.channel))
     }
 
     /// Back on the trail it is a rollback by hand; else what was shown is pushed. A hold stays.

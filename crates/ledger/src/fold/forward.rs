@@ -3,6 +3,7 @@
 use super::access::Access;
 use super::{Outcome, Step, Subject, Verdict, Why};
 use crate::entry::{Kind, Move};
+use crate::name::Channel;
 
 impl Step<'_> {
     /// Each move is judged alone. `binding` is what became of the version that the entry binds.
@@ -24,31 +25,25 @@ impl Step<'_> {
     }
 
     fn judge_forward(&self, one: &Move, binding: Option<Verdict>, access: Access) -> Verdict {
-        let allowed = access.judge();
-        if !allowed.stands() {
-            return allowed;
-        }
-        let after = self.judge_after(one);
-        if !after.stands() {
-            return after;
-        }
-        let hold = self
-            .channel(&one.channel)
-            .and_then(|channel| channel.hold.as_ref());
-        if let Some(hold) = hold.filter(|_| !self.entry().resume) {
-            return Verdict::void_by(Why::Held, Some(hold.entry));
-        }
-        let target = match binding {
+        let target = || match binding {
             Some(Verdict::Void {
                 why: Why::Contested, ..
             }) => Verdict::Effect,
             Some(verdict) => verdict,
             None => self.judge_target(),
         };
-        if !target.stands() {
-            return target;
+        self.judge_turn(one, access)
+            .and_then(|| self.judge_hold(&one.channel))
+            .and_then(target)
+            .and_then(|| self.judge_rules(&one.channel, access))
+    }
+
+    /// Under a hold only what lifts it moves forward.
+    fn judge_hold(&self, channel: &Channel) -> Verdict {
+        match self.hold_of(channel) {
+            Some(hold) if !self.entry().resume => Verdict::void_by(Why::Held, Some(hold.entry)),
+            _ => Verdict::Effect,
         }
-        self.judge_rules(&one.channel, access)
     }
 
     /// Pushes what the channel showed on its trail, if that is another digest.

@@ -15,15 +15,9 @@ impl Step<'_> {
         if rules.is_frozen(self.entry().at) {
             return Verdict::void(Why::Frozen);
         }
-        let origin = self.judge_origin(rules);
-        if !origin.stands() {
-            return origin;
-        }
-        let approved = self.judge_approved(channel, access);
-        if !approved.stands() {
-            return approved;
-        }
-        self.judge_floor(channel)
+        self.judge_origin(rules)
+            .and_then(|| self.judge_approved(channel, access))
+            .and_then(|| self.judge_floor(channel))
     }
 
     /// The channel that it must come from has shown it, and for long enough.

@@ -32,11 +32,12 @@ use bytes::Bytes;
 
 pub use outcome::{Outcome, Subject, Verdict, Why};
 
+use self::access::Access;
 use crate::base::{List, Table};
 use crate::entry::{Entry, EntryName, Kind, Move};
 use crate::key::Fingerprint;
 use crate::name::Channel;
-use crate::state::{ChannelState, Shown, State, Touch};
+use crate::state::{ChannelState, Hold, Shown, State, Touch};
 
 /// The rules of this fold, as a number: it changes with everything that a state says of the same entries, so that no state is
 /// taken from a program with other rules or that knew fewer kinds.
@@ -199,6 +200,16 @@ impl Step<'_> {
 
     fn channel_mut(&mut self, channel: &Channel) -> &mut ChannelState {
         self.state.channels.entry(channel.clone()).or_default()
+    }
+
+    /// The hold of a channel.
+    fn hold_of(&self, channel: &Channel) -> Option<&Hold> {
+        self.channel(channel)?.hold.as_ref()
+    }
+
+    /// What is asked first of whatever moves a channel: whether somebody may, and whether it is its turn.
+    fn judge_turn(&self, one: &Move, access: Access) -> Verdict {
+        access.judge().and_then(|| self.judge_after(one))
     }
 
     /// Whether the move stands on the last entry that moved, held or resumed its channel.

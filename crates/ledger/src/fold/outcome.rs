@@ -199,6 +199,14 @@ impl Verdict {
     pub const fn stands(self) -> bool {
         matches!(self, Self::Effect)
     }
+
+    /// Itself if it has none: the first rule that speaks against an effect is why it is void. Else what the `next` rule says.
+    pub(super) fn and_then(self, next: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Effect => next(),
+            Self::Void { .. } => self,
+        }
+    }
 }
 
 /// What became of an entry.

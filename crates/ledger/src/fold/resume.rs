@@ -24,20 +24,10 @@ impl Step<'_> {
     }
 
     fn judge_resume(&self, one: &Move, access: Access) -> Verdict {
-        let allowed = access.judge();
-        if !allowed.stands() {
-            return allowed;
-        }
-        let after = self.judge_after(one);
-        if !after.stands() {
-            return after;
-        }
-        let hold = self
-            .channel(&one.channel)
-            .and_then(|channel| channel.hold.as_ref());
-        match hold {
+        let approved = || match self.hold_of(&one.channel) {
             Some(_) => self.judge_approved(&one.channel, access),
             None => Verdict::void(Why::NotHeld),
-        }
+        };
+        self.judge_turn(one, access).and_then(approved)
     }
 }

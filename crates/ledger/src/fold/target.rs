@@ -23,15 +23,11 @@ impl Step<'_> {
             None if self.is_known(&digest) => Verdict::Effect,
             None => Verdict::void(Why::UnknownVersion),
         };
-        if named.stands() {
-            self.judge_kept(digest)
-        } else {
-            named
-        }
+        named.and_then(|| self.judge_kept(digest))
     }
 
     /// Whether the image is kept.
-    pub(super) fn judge_kept(&self, digest: Digest) -> Verdict {
+    fn judge_kept(&self, digest: Digest) -> Verdict {
         match self.state.pruned.get(&digest) {
             Some(entry) => Verdict::void_by(Why::Pruned, Some(*entry)),
             None => Verdict::Effect,

@@ -17,10 +17,7 @@ impl Step<'_> {
         match (version, digest) {
             (Some(version), Some(digest)) => {
                 let access = self.access_to_bind();
-                let verdict = match access.judge() {
-                    Verdict::Effect => self.bind(&version, digest),
-                    refused @ Verdict::Void { .. } => refused,
-                };
+                let verdict = access.judge().and_then(|| self.bind(&version, digest));
                 self.mark(access, verdict);
                 let mut outcome = self.moves(Some(verdict));
                 outcome.effects.insert(0, (Subject::Version(version), verdict));
@@ -117,10 +114,8 @@ impl Step<'_> {
         else {
             return Outcome::of(Subject::Entry, Verdict::void(Why::UnknownVersion));
         };
-        let verdict = match self.access_apart().judge() {
-            Verdict::Effect => act(self, &version, digest),
-            refused @ Verdict::Void { .. } => refused,
-        };
+        let allowed = self.access_apart().judge();
+        let verdict = allowed.and_then(|| act(self, &version, digest));
         Outcome::of(Subject::Version(version), verdict)
     }
 
