@@ -371,7 +371,9 @@ pub(crate) fn read_bounded(
     let Some(file) = writer.open(path)? else {
         return Ok(None);
     };
-    let mut bytes = Vec::new();
+    // Room for what is there, so that it is read at once; it may still grow while it is read.
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::with_capacity(usize::try_from(length).map_or(limit, |length| length.min(limit)));
     file.take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(FileError::on("read", path))?;

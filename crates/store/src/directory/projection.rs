@@ -10,7 +10,6 @@
 mod note;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cairn_oci::{Descriptor, Digest, Tag, annotations, json};
@@ -21,7 +20,7 @@ use crate::blobs::read_bounded;
 use crate::error::RepositoryError;
 use crate::files::PUBLIC;
 use crate::layout;
-use note::{Identity, Shown};
+use note::{Files, Identity, Shown};
 
 /// Longest `index.json` that is looked at, in bytes; a longer one is made without it.
 const LIMIT: usize = 256 << 20;
@@ -34,7 +33,8 @@ impl DirectoryRepository {
         };
         let path = self.layout().join("index.json");
         let before = self.before(&path)?;
-        let projection = Projection::of(self.refs(), &note::read(self, &before))?;
+        let noted = note::load(self);
+        let projection = Projection::of(self.refs(), &note::read(&noted, &before))?;
         let index = projection.index();
         if before != index {
             self.writer().write(&path, &index, PUBLIC)?;
@@ -73,14 +73,16 @@ struct ShownTag<'a> {
 struct ShownSubject<'a> {
     subject: Digest,
     directory: Option<Identity>,
-    referrers: BTreeMap<Digest, Entry<'a>>,
+    /// By digest.
+    referrers: Vec<(Digest, Entry<'a>)>,
 }
 
 impl<'a> Projection<'a> {
     fn of(refs: &Refs, shown: &Shown<'a>) -> Result<Self, RepositoryError> {
         let mut tags = Vec::new();
+        let files = Files::of(refs.tags_directory());
         for tag in refs.tags()? {
-            let file = Identity::of(&refs.tag_path(&tag));
+            let file = files.identity(tag.as_str());
             let entry = match shown.tag(&tag, file.as_ref()) {
                 Some((digest, entry)) => Some((digest, Cow::Borrowed(entry))),
                 None => tag_entry(refs, &tag)?,
@@ -105,18 +107,30 @@ impl<'a> Projection<'a> {
         Ok(Self { tags, subjects })
     }
 
+    /// The digests of the tags, sorted.
+    fn tagged(&self) -> Vec<Digest> {
+        let mut tagged: Vec<Digest> = self.tags.iter().map(|tag| tag.digest).collect();
+        tagged.sort_unstable();
+        tagged.dedup();
+        tagged
+    }
+
     /// The referrers that have an entry of their own, by digest: those without a tag.
-    fn untagged(&self) -> BTreeMap<&Digest, &Entry<'a>> {
-        let tagged: BTreeSet<&Digest> = self.tags.iter().map(|tag| &tag.digest).collect();
+    fn untagged(&self) -> Vec<(Digest, &Entry<'a>)> {
+        let tagged = self.tagged();
         let all = self.subjects.iter().flat_map(|subject| &subject.referrers);
-        all.filter(|(digest, _)| !tagged.contains(digest)).collect()
+        let untagged = all.filter(|(digest, _)| tagged.binary_search(digest).is_err());
+        let mut untagged: Vec<_> = untagged.map(|(digest, entry)| (*digest, entry)).collect();
+        untagged.sort_by_key(|(digest, _)| *digest);
+        untagged
     }
 
     /// The whole file: tags in their order, then untagged referrers by digest.
     fn index(&self) -> Vec<u8> {
         let (mut bytes, end) = frame();
         let tags = self.tags.iter().map(|tag| &tag.entry);
-        for (number, entry) in tags.chain(self.untagged().into_values()).enumerate() {
+        let untagged = self.untagged().into_iter().map(|(_, entry)| entry);
+        for (number, entry) in tags.chain(untagged).enumerate() {
             if number > 0 {
                 bytes.push(b',');
             }
@@ -153,13 +167,13 @@ fn referrers<'a>(
     subject: &Digest,
     directory: Option<&Identity>,
     shown: &Shown<'a>,
-) -> Result<BTreeMap<Digest, Entry<'a>>, RepositoryError> {
+) -> Result<Vec<(Digest, Entry<'a>)>, RepositoryError> {
     if let Some(same) = shown.subject(subject, directory) {
         return Ok(same
             .map(|(digest, entry)| (digest, Cow::Borrowed(entry)))
             .collect());
     }
-    let mut all = BTreeMap::new();
+    let mut all = Vec::new();
     for digest in refs.referrer_digests(subject)? {
         let entry = match shown.referrer(subject, &digest) {
             Some(entry) => Some(Cow::Borrowed(entry)),

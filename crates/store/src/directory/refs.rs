@@ -67,7 +67,12 @@ impl Refs {
         self.read(&self.tag_path(tag))
     }
 
-    pub(super) fn tag_path(&self, tag: &Tag) -> PathBuf {
+    /// Where the files of the tags are.
+    pub(super) fn tags_directory(&self) -> &Path {
+        &self.tags
+    }
+
+    fn tag_path(&self, tag: &Tag) -> PathBuf {
         self.tags.join(tag.as_str())
     }
 
