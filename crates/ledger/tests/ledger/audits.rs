@@ -121,12 +121,7 @@ async fn g13_a_step_back_whose_image_lost_a_blob_fails_the_audit() {
         "{few:?}"
     );
     let first = world.tag("1").await.unwrap();
-    let manifest = world
-        .repo
-        .read_manifest(&Target::Digest(first))
-        .await
-        .unwrap()
-        .unwrap();
+    let manifest = world.manifest(first).await;
     let layer = manifest.document().unwrap().blobs()[1].digest;
     let world = world.through(std::sync::Arc::new(Blind {
         inner: world.repo.clone(),

@@ -90,11 +90,7 @@ async fn no_more_than_32_heads_are_kept_and_the_newest_lists_first() {
 #[tokio::test]
 async fn a_registry_that_deletes_nothing_keeps_all_heads() {
     let world = World::new();
-    let plain = Arc::try_unwrap(Plain::new(world.repo.clone())).unwrap();
-    let world = world.through(Arc::new(Plain {
-        deletes: false,
-        ..plain
-    }));
+    let world = world.through(Plain::keeping(world.repo.clone()));
     world.init().await;
     for number in 0..40 {
         world.release(&format!("1.{number}"), &[]).await;
@@ -106,11 +102,7 @@ async fn a_registry_that_deletes_nothing_keeps_all_heads() {
 #[tokio::test]
 async fn a_registry_that_deletes_nothing_takes_more_heads_than_one_head_can_cover() {
     let world = World::new();
-    let plain = Arc::try_unwrap(Plain::new(world.repo.clone())).unwrap();
-    let world = world.through(Arc::new(Plain {
-        deletes: false,
-        ..plain
-    }));
+    let world = world.through(Plain::keeping(world.repo.clone()));
     world.init().await;
     let digest = world.image("of all").await;
     let mut opened = world.open().await;

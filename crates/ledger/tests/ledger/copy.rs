@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cairn_ledger::entry::Mode;
 use cairn_ledger::{Class, Copied, CopyError, CopyOptions};
 use cairn_oci::RepositoryName;
-use cairn_store::{Condition, Memory, Page, Target};
+use cairn_store::{Memory, Page};
 
 use crate::support::*;
 
@@ -81,13 +81,7 @@ async fn another_ledger_is_refused_before_anything_is_written() {
     assert_eq!(error.class(), Class::Conflict);
     assert_eq!(tags(&to).await, before);
     let image = from.tag("prod").await.unwrap();
-    assert!(
-        to.repo
-            .stat_manifest(&Target::Digest(image))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!to.has(image).await);
 }
 
 #[tokio::test]
@@ -134,12 +128,7 @@ async fn a_tag_that_shows_something_else_is_refused_before_anything_is_written()
 async fn without_an_image_that_is_needed_no_ledger_appears() {
     let (from, to) = worlds().await;
     let image = from.tag("staging").await.unwrap();
-    let manifest = from
-        .repo
-        .read_manifest(&Target::Digest(image))
-        .await
-        .unwrap()
-        .unwrap();
+    let manifest = from.manifest(image).await;
     let layer = manifest.document().unwrap().blobs().last().unwrap().digest;
     let lossy = Plain::damageable(from.repo.clone());
     lossy.lost.lock().unwrap().insert(layer);
@@ -217,25 +206,9 @@ async fn a_copy_that_ends_after_any_write_is_repeated() {
 async fn what_the_ledger_does_not_name_is_not_copied() {
     let (from, to) = worlds().await;
     let image = from.image("unreleased").await;
-    let manifest = from
-        .repo
-        .read_manifest(&Target::Digest(image))
-        .await
-        .unwrap()
-        .unwrap();
-    let elsewhere = Target::Tag("feature".parse().unwrap());
-    let written = from
-        .repo
-        .write_manifest(&elsewhere, &manifest, &Condition::Always);
-    written.await.unwrap();
+    from.set_tag("feature", image).await;
     copy(&from, &to).await.unwrap();
     // What the ledger does not name stays where it is.
-    assert!(
-        to.repo
-            .stat_manifest(&Target::Digest(image))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!to.has(image).await);
     assert!(to.tag("feature").await.is_none());
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_ledger::authority::{Authority, Grant};
 use cairn_ledger::entry::Kind;
+use cairn_ledger::envelope::Envelope;
 use cairn_ledger::key::{LocalKey, Signer as _};
 use cairn_ledger::{EntryName, Opened};
 use cairn_oci::{Digest, Tag};
@@ -13,17 +14,16 @@ use crate::hostile::{codes, heads, plant, removed_owner, short_of};
 use crate::support::*;
 
 /// A release of `name` on top of `opened` that moves nothing.
-fn released(
-    opened: &Opened,
-    name: &str,
-    digest: Digest,
-    nonce: u8,
-    by: &LocalKey,
-) -> cairn_ledger::envelope::Envelope {
+fn released(opened: &Opened, name: &str, digest: Digest, nonce: u8, by: &LocalKey) -> Envelope {
     let mut release = entry(opened, Kind::Release, nonce);
     release.version = Some(version(name));
     release.digest = Some(digest);
     release.sign(by).unwrap()
+}
+
+/// All that `opened` has, and one entry more.
+fn with(opened: &Opened, one: &Envelope) -> Vec<Bytes> {
+    [envelopes(opened), vec![one.bytes().clone()]].concat()
 }
 
 /// More heads than are looked at together, all of them newer by their names.
@@ -57,7 +57,7 @@ async fn what_a_removed_key_covers_is_read_however_old_it_is() {
     let digest = world.image("beside").await;
     // An older head by its name, and the only one that has this entry.
     let beside = released(&before, "9", digest, 90, &world.key);
-    let list = [envelopes(&before), vec![beside.bytes().clone()]].concat();
+    let list = with(&before, &beside);
     let hidden = plant(&world, ledger, &list, &world.key, Vec::new(), 9_999_999_999).await;
     for number in 10..50 {
         plant(
@@ -164,7 +164,7 @@ async fn a_head_that_has_an_entry_of_its_own_is_not_deleted_although_another_say
     let ledger = opened.state().unwrap().ledger;
     let digest = world.image("own").await;
     let own = released(&opened, "7", digest, 70, &world.key);
-    let list = [envelopes(&opened), vec![own.bytes().clone()]].concat();
+    let list = with(&opened, &own);
     let tags = crowded(&world, &[(list, Vec::new())]).await;
     let covers = tags.iter().map(short_of).collect();
     plant(&world, ledger, &envelopes(&opened), &world.key, covers, 1).await;
@@ -180,13 +180,10 @@ async fn of_two_heads_that_have_the_same_entries_neither_is_deleted_for_the_othe
     let opened = world.open().await;
     let digest = world.image("1").await;
     let release = released(&opened, "1", digest, 1, &world.key);
-    let same = [envelopes(&opened), vec![release.bytes().clone()]].concat();
+    let same = with(&opened, &release);
     let tags = crowded(&world, &[(same.clone(), Vec::new()), (same, Vec::new())]).await;
-    let context = world.context();
-    let appended = world
-        .ledger
-        .append_all(&opened, &[release], &world.key, context.at)
-        .await;
+    let at = world.context().at;
+    let appended = world.ledger.append_all(&opened, &[release], &world.key, at).await;
     appended.unwrap();
     let left = heads(&world).await;
     assert!(tags.iter().all(|tag| left.contains(tag)));
@@ -201,14 +198,10 @@ async fn nothing_is_deleted_while_a_pack_of_the_better_head_is_not_there() {
     let release = released(&opened, "1", digest, 1, &world.key);
     crowded(&world, &[]).await;
     let before = heads(&world).await.len();
-    let list = [envelopes(&opened), vec![release.bytes().clone()]].concat();
-    let pack = Digest::of(&cairn_ledger::pack::write(list.iter()));
+    let pack = Digest::of(&cairn_ledger::pack::write(with(&opened, &release).iter()));
     plain.lost.lock().unwrap().insert(pack);
-    let context = world.context();
-    let appended = world
-        .ledger
-        .append_all(&opened, &[release], &world.key, context.at)
-        .await;
+    let at = world.context().at;
+    let appended = world.ledger.append_all(&opened, &[release], &world.key, at).await;
     appended.unwrap();
     assert_eq!(heads(&world).await.len(), before + 1);
 }

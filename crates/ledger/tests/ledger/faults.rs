@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use cairn_ledger::key::Signer as _;
+use cairn_ledger::CopyOptions;
 use cairn_ledger::operation::*;
-use cairn_ledger::{Authority, CopyOptions};
 use cairn_oci::{Digest, RepositoryName};
 use cairn_store::error::MissingBlob;
 use cairn_store::{
@@ -265,17 +264,7 @@ async fn a_registry_that_loses_sight_of_a_blob_gets_the_tags_of_a_copy_again() {
 
         let old = to.open().await;
         let head = old.head().unwrap().digest;
-        let (key, context) = (key(3), through.context());
-        let authority = Authority::single(key.key().clone());
-        let context = Context {
-            signer: &key,
-            ..context
-        };
-        let begun = through
-            .ledger
-            .continue_from(&old, &context, authority, &head)
-            .await;
-        begun.unwrap();
+        through.begin_anew(&old).await.unwrap();
         let kept = to.tag(carry::old_tag(&head).as_str()).await;
         assert_eq!(kept, Some(head));
     }
@@ -342,17 +331,7 @@ async fn an_answer_that_was_lost_while_a_ledger_goes_on_from_another_is_found_ou
         let faulty = Faulty::new(world.repo.clone(), at, Fault::Done, false);
         let through = world.through(faulty.clone());
         let old = through.open().await;
-        let head = old.head().unwrap().digest;
-        let (signer, context) = (key(3), through.context());
-        let authority = Authority::single(signer.key().clone());
-        let context = Context {
-            signer: &signer,
-            ..context
-        };
-        let begun = through
-            .ledger
-            .continue_from(&old, &context, authority, &head)
-            .await;
+        let begun = through.begin_anew(&old).await;
         let now = world.open().await.state().unwrap().ledger;
         match begun {
             Ok(begun) => assert_eq!(now, begun.genesis),

@@ -147,15 +147,7 @@ async fn a_held_channel_is_not_moved_and_the_release_stands() {
     world.init().await;
     world.release("1.4.1", &["prod"]).await;
     world.release("1.4.2", &["prod"]).await;
-    let context = Context {
-        reason: Some("500s on checkout".to_owned()),
-        ..world.context()
-    };
-    world
-        .ledger
-        .rollback(&world.open().await, &context, &back("prod"))
-        .await
-        .unwrap();
+    world.rollback_because("500s on checkout", "prod").await;
     for _ in 0..2 {
         let error = world
             .try_release("1.4.3", &["prod", "staging"])
@@ -488,12 +480,7 @@ async fn version_tags_are_sealed_and_found_when_they_have_no_entry() {
     world.init().await;
     world.release("1", &["prod"]).await;
     let other = world.image("other").await;
-    let manifest = world
-        .repo
-        .read_manifest(&Target::Digest(other))
-        .await
-        .unwrap()
-        .unwrap();
+    let manifest = world.manifest(other).await;
     let tag = Target::Tag("1".parse().unwrap());
     let error = world
         .repo
@@ -561,15 +548,7 @@ async fn status_and_show_say_who_when_and_why() {
     world.init().await;
     world.release("1", &["prod"]).await;
     world.release("2", &["prod"]).await;
-    let context = Context {
-        reason: Some("slow".to_owned()),
-        ..world.context()
-    };
-    world
-        .ledger
-        .rollback(&world.open().await, &context, &back("prod"))
-        .await
-        .unwrap();
+    world.rollback_because("slow", "prod").await;
     world.release("3", &["staging"]).await;
     let opened = world.open().await;
     let status = world.ledger.status(&opened).await.unwrap();

@@ -655,12 +655,7 @@ async fn what_a_stripped_condition_overwrites_is_brought_back_by_who_remembers_i
     let theirs = world.release("1.1", &[]).await;
     let tag = Target::Tag(head::linear_tag());
     let other = world.repo.read_manifest(&tag).await.unwrap().unwrap();
-    let old = world
-        .repo
-        .read_manifest(&Target::Digest(before.head().unwrap().digest))
-        .await
-        .unwrap()
-        .unwrap();
+    let old = world.manifest(before.head().unwrap().digest).await;
     world
         .repo
         .write_manifest(&tag, &old, &Condition::Always)
@@ -689,12 +684,7 @@ async fn what_a_stripped_condition_overwrites_is_brought_back_by_who_remembers_i
     .await;
     assert!(error.to_string().starts_with("FORK"), "{error}");
     let digest = theirs.opened.head().unwrap().digest;
-    let kept = world
-        .repo
-        .read_manifest(&Target::Digest(digest))
-        .await
-        .unwrap()
-        .unwrap();
+    let kept = world.manifest(digest).await;
     assert_eq!(kept.digest(), digest);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cairn_ledger::operation::prune::{self, kept_images};
 use cairn_ledger::operation::*;
-use cairn_ledger::{Class, Pin, TrustPolicy, query};
+use cairn_ledger::{Class, Opened, Pin, TrustPolicy, query};
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Memory, Overlay, RawManifest, Repository, RepositoryError, Target};
 
@@ -23,6 +23,13 @@ async fn planned(world: &World, retention: &Retention) -> Vec<String> {
     let images = prune::plan(&world.open().await, retention);
     let versions = images.iter().flat_map(|image| &image.versions);
     versions.map(ToString::to_string).collect()
+}
+
+/// Says of what `opened` has that it is no longer kept.
+async fn prune(world: &World, opened: &Opened, keep: usize, steps: usize) -> Pruned {
+    let retention = retention(keep, steps);
+    let pruned = world.ledger.prune(opened, &world.context(), &retention).await;
+    pruned.unwrap()
 }
 
 /// A registry that knows no seals, as most.
@@ -115,12 +122,7 @@ async fn what_channels_show_their_way_back_the_newest_and_pins_stay() {
 async fn the_ledger_says_so_and_the_audit_is_clean() {
     let world = six().await;
     let digest = world.tag("3").await.unwrap();
-    let opened = world.open().await;
-    let pruned = world
-        .ledger
-        .prune(&opened, &world.context(), &retention(1, 1))
-        .await
-        .unwrap();
+    let pruned = prune(&world, &world.open().await, 1, 1).await;
     assert_eq!(pruned.images.len(), 3);
     assert_eq!(
         pruned.opened.view().records().len(),
@@ -137,14 +139,7 @@ async fn the_ledger_says_so_and_the_audit_is_clean() {
     );
     assert!(dropped.left.is_empty());
     assert_eq!(world.tag("3").await, None);
-    assert!(
-        world
-            .repo
-            .stat_manifest(&Target::Digest(digest))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!world.has(digest).await);
     let report = world.audit().await;
     assert!(report.ok, "{report:?}");
     assert_eq!(
@@ -167,12 +162,7 @@ async fn what_somebody_else_tagged_or_an_image_that_is_kept_needs_stays() {
     let world = six().await;
     let third = world.tag("3").await.unwrap();
     world.set_tag("Build_812", third).await;
-    let opened = world.open().await;
-    let pruned = world
-        .ledger
-        .prune(&opened, &world.context(), &retention(1, 1))
-        .await
-        .unwrap();
+    let pruned = prune(&world, &world.open().await, 1, 1).await;
     let dropped = world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
     assert_eq!(dropped.tags, 2);
     assert_eq!(dropped.left[0].0, third.to_string());
@@ -185,12 +175,7 @@ async fn what_somebody_else_tagged_or_an_image_that_is_kept_needs_stays() {
 async fn a_registry_that_deletes_nothing_is_told_of_and_tried_again() {
     let world = six().await;
     let keeps = world.through(Arc::new(Keeps(world.repo.clone())));
-    let opened = keeps.open().await;
-    let pruned = keeps
-        .ledger
-        .prune(&opened, &keeps.context(), &retention(1, 1))
-        .await
-        .unwrap();
+    let pruned = prune(&keeps, &keeps.open().await, 1, 1).await;
     let dropped = keeps.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
     assert_eq!((dropped.tags, dropped.manifests, dropped.left.len()), (0, 0, 3));
     assert!(
@@ -207,11 +192,7 @@ async fn an_image_that_a_channel_came_to_show_meanwhile_is_kept() {
     let world = six().await;
     let before = world.open().await;
     world.try_promote("3", &["staging"], false).await.unwrap();
-    let pruned = world
-        .ledger
-        .prune(&before, &world.context(), &retention(1, 1))
-        .await
-        .unwrap();
+    let pruned = prune(&world, &before, 1, 1).await;
     let versions: Vec<_> = pruned.images.iter().flat_map(|image| &image.versions).collect();
     assert_eq!(
         versions,
@@ -237,12 +218,7 @@ impl Unseal for Owner {
 #[tokio::test]
 async fn a_seal_is_asked_for_before_a_tag_is_deleted() {
     let world = six().await;
-    let opened = world.open().await;
-    let pruned = world
-        .ledger
-        .prune(&opened, &world.context(), &retention(1, 1))
-        .await
-        .unwrap();
+    let pruned = prune(&world, &world.open().await, 1, 1).await;
     let owner = Owner(world.repo.clone());
     let dropped = world
         .ledger
@@ -261,12 +237,7 @@ async fn a_target_that_was_pruned_since_the_ledger_was_read_is_passed_over() {
         world.release(name, &["prod"]).await;
     }
     let stale = world.open().await;
-    let opened = world.open().await;
-    let pruned = world
-        .ledger
-        .prune(&opened, &world.context(), &retention(1, 0))
-        .await
-        .unwrap();
+    let pruned = prune(&world, &world.open().await, 1, 0).await;
     world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
     let error = world
         .ledger
@@ -286,11 +257,8 @@ async fn a_target_that_was_pruned_since_the_ledger_was_read_is_passed_over() {
 }
 
 async fn prune_and_drop(world: &World, keep: usize, steps: usize) {
-    let opened = world.open().await;
-    let retention = retention(keep, steps);
-    let pruned = world.ledger.prune(&opened, &world.context(), &retention).await;
-    let opened = pruned.unwrap().opened;
-    world.ledger.drop_pruned(&opened, None).await.unwrap();
+    let pruned = prune(world, &world.open().await, keep, steps).await;
+    world.ledger.drop_pruned(&pruned.opened, None).await.unwrap();
 }
 
 async fn both() -> [World; 2] {
@@ -446,12 +414,8 @@ async fn a_platform_that_a_kept_index_has_too_stays_with_it() {
         done.unwrap();
     }
     prune_and_drop(&world, 1, 1).await;
-    let is_there = async |digest: Digest| {
-        let found = world.repo.stat_manifest(&Target::Digest(digest)).await;
-        found.unwrap().is_some()
-    };
-    assert!(!is_there(old).await && !is_there(parts[1].1).await);
-    assert!(is_there(index.digest()).await && is_there(parts[0].1).await);
+    assert!(!world.has(old).await && !world.has(parts[1].1).await);
+    assert!(world.has(index.digest()).await && world.has(parts[0].1).await);
     assert!(world.audit().await.ok);
 }
 

@@ -158,6 +158,16 @@ impl World {
         self.try_rollback(&back(name)).await.unwrap()
     }
 
+    pub(crate) async fn rollback_because(&self, reason: &str, name: &str) -> Done {
+        let context = Context {
+            reason: Some(reason.to_owned()),
+            ..self.context()
+        };
+        let opened = self.open().await;
+        let done = self.ledger.rollback(&opened, &context, &back(name)).await;
+        done.unwrap()
+    }
+
     pub(crate) async fn resume(&self, name: &str) -> Done {
         let opened = self.open().await;
         self.ledger
@@ -175,18 +185,33 @@ impl World {
             .map(|found| found.digest)
     }
 
+    /// Whether a manifest is there.
+    pub(crate) async fn has(&self, digest: Digest) -> bool {
+        let found = self.repo.stat_manifest(&Target::Digest(digest)).await;
+        found.unwrap().is_some()
+    }
+
+    pub(crate) async fn manifest(&self, digest: Digest) -> RawManifest {
+        let found = self.repo.read_manifest(&Target::Digest(digest)).await;
+        found.unwrap().unwrap()
+    }
+
     pub(crate) async fn set_tag(&self, name: &str, digest: Digest) {
-        let manifest = self
-            .repo
-            .read_manifest(&Target::Digest(digest))
-            .await
-            .unwrap()
-            .unwrap();
+        let manifest = self.manifest(digest).await;
         let tag: Tag = name.parse().unwrap();
         self.repo
             .write_manifest(&Target::Tag(tag), &manifest, &Condition::Always)
             .await
             .unwrap();
+    }
+
+    /// Goes on from `old` with a new ledger, whose only key is another one.
+    pub(crate) async fn begin_anew(&self, old: &Opened) -> Result<carry::Continued, OperationError> {
+        let (signer, head) = (key(3), old.head().unwrap().digest);
+        let authority = Authority::single(signer.key().clone());
+        self.ledger
+            .continue_from(old, &self.context_of(&signer), authority, &head)
+            .await
     }
 
     pub(crate) async fn audit(&self) -> AuditReport {
@@ -544,6 +569,15 @@ impl Plain {
             hidden: Mutex::default(),
             damaged: Mutex::default(),
             lost: Mutex::default(),
+        })
+    }
+
+    /// Deletes nothing.
+    pub(crate) fn keeping(inner: Repo) -> Arc<Self> {
+        let plain = Self::new(inner);
+        Arc::new(Self {
+            deletes: false,
+            ..Arc::try_unwrap(plain).unwrap()
         })
     }
 

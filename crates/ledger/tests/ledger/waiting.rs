@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use cairn_ledger::authority::{ChannelRules, Grant, Rules};
 use cairn_ledger::fold::Why;
@@ -73,8 +72,7 @@ async fn a_second_signature_moves_the_channel_in_both_modes() {
         guarded(&world).await;
         let waiting = wait_for(&world, "1").await;
         assert!(matches!(waiting.missing[..], [Missing::Group(_)]), "{waiting:?}");
-        let opened = world.open().await;
-        assert!(opened.state().unwrap().shows(&channel("prod")).is_none());
+        assert_eq!(world.shows("prod").await, None);
         assert_eq!(waiting_tags(&world).await, 1);
         match approve(&world, &waiting, &key(2)).await.unwrap() {
             Approved::Done(done) => assert!(done.changed),
@@ -239,12 +237,7 @@ async fn a_ledger_goes_on_without_its_keys_in_both_modes() {
         world.release("2", &["staging"]).await;
         let old = world.open().await;
         let head = old.head().unwrap().digest;
-        let authority = cairn_ledger::Authority::single(key(3).key().clone());
-        let begun = world
-            .ledger
-            .continue_from(&old, &world.context_of(&key(3)), authority, &head)
-            .await
-            .unwrap();
+        let begun = world.begin_anew(&old).await.unwrap();
         let opened = world.open().await;
         let (before, after) = (old.state().unwrap(), opened.state().unwrap());
         assert_eq!(after.ledger, begun.genesis);
@@ -269,21 +262,10 @@ async fn a_ledger_goes_on_without_its_keys_in_both_modes() {
 /// nothing is wrong.
 #[tokio::test]
 async fn a_ledger_goes_on_beside_heads_that_cannot_be_deleted() {
-    let plain = Plain {
-        deletes: false,
-        ..Arc::try_unwrap(Plain::new(World::new().repo)).unwrap()
-    };
-    let world = World::over(Arc::new(plain));
+    let world = World::over(Plain::keeping(World::new().repo));
     guarded(&world).await;
     wait_for(&world, "1").await;
-    let old = world.open().await;
-    let head = old.head().unwrap().digest;
-    let authority = cairn_ledger::Authority::single(key(3).key().clone());
-    let begun = world
-        .ledger
-        .continue_from(&old, &world.context_of(&key(3)), authority, &head)
-        .await
-        .unwrap();
+    let begun = world.begin_anew(&world.open().await).await.unwrap();
     assert!(!begun.left.is_empty());
     assert!(matches!(
         world.ledger.open(&TrustPolicy::default()).await,
@@ -352,13 +334,5 @@ async fn what_only_a_key_signed_that_was_taken_out_since_can_no_longer_be_approv
     assert_eq!(found.standing, void);
     let error = approve(&world, found, &key(2)).await.unwrap_err();
     assert!(matches!(error, OperationError::Void { .. }), "{error:?}");
-    assert!(
-        world
-            .open()
-            .await
-            .state()
-            .unwrap()
-            .shows(&channel("prod"))
-            .is_none()
-    );
+    assert_eq!(world.shows("prod").await, None);
 }

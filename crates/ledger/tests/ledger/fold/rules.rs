@@ -12,11 +12,32 @@ fn refused(outcome: &Outcome) -> Option<Why> {
     why(outcome, "prod").map(|(why, _)| why)
 }
 
-/// Version `name` on a channel, from `at` on.
-fn show(table: &mut Table, on: &str, name: &str, at: &str) {
-    let mut entry = table.moving(Kind::Release, name, name, &[(on, table.after(on))]);
+/// What comes to prod must have been on staging for an hour.
+fn soaking() -> Table {
+    let mut table = Table::single();
+    table.rule(ChannelRules {
+        from: Some(channel("staging")),
+        soak: Some(3600.try_into().unwrap()),
+        ..ChannelRules::default()
+    });
+    table
+}
+
+/// Version `name` on staging, from `at` on.
+fn put_on_staging(table: &mut Table, kind: Kind, name: &str, at: &str) {
+    let mut entry = table.moving(kind, name, name, &[("staging", table.after("staging"))]);
     entry.at = at.parse().unwrap();
     assert!(table.add(&entry, &[&key(1)]).1.stands());
+}
+
+/// A new version.
+fn show(table: &mut Table, name: &str, at: &str) {
+    put_on_staging(table, Kind::Release, name, at);
+}
+
+/// One that was released before.
+fn show_again(table: &mut Table, name: &str, at: &str) {
+    put_on_staging(table, Kind::Promote, name, at);
 }
 
 #[test]
@@ -35,36 +56,27 @@ pub(super) fn what_moves_forward_must_have_been_where_it_must_come_from() {
 
 #[test]
 pub(super) fn what_moves_forward_must_have_been_there_for_long_enough() {
-    let mut table = Table::single();
-    table.rule(ChannelRules {
-        from: Some(channel("staging")),
-        soak: Some(3600.try_into().unwrap()),
-        ..ChannelRules::default()
-    });
-    show(&mut table, "staging", "1", "2026-11-21T10:00:00Z");
+    let mut table = soaking();
+    show(&mut table, "1", "2026-11-21T10:00:00Z");
     // While it is shown, up to the entry's own time.
     assert_eq!(
         refused(&table.promote_at("1", "2026-11-21T10:59:59Z")),
         Some(Why::TooEarly)
     );
     // The same digest once more is no break.
-    let mut again = table.moving(Kind::Promote, "1", "1", &[("staging", table.after("staging"))]);
-    again.at = "2026-11-21T10:30:00Z".parse().unwrap();
-    assert!(table.add(&again, &[&key(1)]).1.stands());
+    show_again(&mut table, "1", "2026-11-21T10:30:00Z");
     assert!(table.promote_at("1", "2026-11-21T11:00:00Z").stands());
     // After it left: the longest stay, and two short ones are no long one.
-    show(&mut table, "staging", "2", "2026-11-21T11:00:00Z");
-    show(&mut table, "staging", "3", "2026-11-21T11:40:00Z");
-    show(&mut table, "staging", "2b", "2026-11-21T12:00:00Z");
-    let mut back = table.moving(Kind::Promote, "2", "2", &[("staging", table.after("staging"))]);
-    back.at = "2026-11-21T12:10:00Z".parse().unwrap();
-    assert!(table.add(&back, &[&key(1)]).1.stands());
+    show(&mut table, "2", "2026-11-21T11:00:00Z");
+    show(&mut table, "3", "2026-11-21T11:40:00Z");
+    show(&mut table, "2b", "2026-11-21T12:00:00Z");
+    show_again(&mut table, "2", "2026-11-21T12:10:00Z");
     assert_eq!(
         refused(&table.promote_at("2", "2026-11-21T12:50:00Z")),
         Some(Why::TooEarly)
     );
     assert!(table.promote_at("2", "2026-11-21T13:10:00Z").stands());
-    show(&mut table, "staging", "4", "2026-11-22T00:00:00Z");
+    show(&mut table, "4", "2026-11-22T00:00:00Z");
     assert!(
         table.promote_at("1", "2026-11-22T00:00:00Z").stands(),
         "it was there for an hour"
@@ -173,18 +185,11 @@ pub(super) fn forward_moves_and_resumes_need_the_signatures_that_are_required() 
 
 #[test]
 fn two_short_stays_are_no_long_one() {
-    let mut table = Table::single();
-    table.rule(ChannelRules {
-        from: Some(channel("staging")),
-        soak: Some(3600.try_into().unwrap()),
-        ..ChannelRules::default()
-    });
-    show(&mut table, "staging", "1", "2026-11-21T10:00:00Z");
-    show(&mut table, "staging", "2", "2026-11-21T10:40:00Z");
-    let mut again = table.moving(Kind::Promote, "1", "1", &[("staging", table.after("staging"))]);
-    again.at = "2026-11-21T11:00:00Z".parse().unwrap();
-    assert!(table.add(&again, &[&key(1)]).1.stands());
-    show(&mut table, "staging", "3", "2026-11-21T11:40:00Z");
+    let mut table = soaking();
+    show(&mut table, "1", "2026-11-21T10:00:00Z");
+    show(&mut table, "2", "2026-11-21T10:40:00Z");
+    show_again(&mut table, "1", "2026-11-21T11:00:00Z");
+    show(&mut table, "3", "2026-11-21T11:40:00Z");
     assert_eq!(
         refused(&table.promote_at("1", "2026-11-21T13:00:00Z")),
         Some(Why::TooEarly)
