@@ -198,6 +198,15 @@ impl Document {
         }
     }
 
+    /// Whether containers can be made of it: ledgers, signatures and other artifacts are manifests too.
+    #[must_use]
+    pub fn is_image(&self) -> bool {
+        match self {
+            Self::Manifest(m) => m.config.media_type.to_oci() == media_type::CONFIG,
+            Self::Index(i) => i.artifact_type.is_none() && !i.manifests.is_empty(),
+        }
+    }
+
     /// The document's own annotations.
     #[must_use]
     pub fn annotations(&self) -> &BTreeMap<String, String> {
@@ -298,6 +307,39 @@ mod tests {
     }
 
     use crate::Platform;
+
+    #[test]
+    fn containers_can_be_made_of_images_and_indexes_of_them() {
+        let image = image();
+        let entry = Descriptor::of(media_type::MANIFEST, &json::canonical(&image));
+        let index = Index::images(vec![entry]);
+        let docker = Manifest {
+            config: Descriptor::of(media_type::DOCKER_CONFIG, b"{}"),
+            ..image.clone()
+        };
+        for document in [
+            Document::Manifest(image.clone()),
+            Document::Manifest(docker),
+            Document::Index(index.clone()),
+        ] {
+            assert!(document.is_image(), "{document:?}");
+        }
+        let artifact = Manifest {
+            config: Descriptor::of("application/vnd.oci.empty.v1+json", b"{}"),
+            ..image
+        };
+        let list = Index {
+            artifact_type: Some("application/x".to_owned()),
+            ..index
+        };
+        for document in [
+            Document::Manifest(artifact),
+            Document::Index(list),
+            Document::Index(Index::images(Vec::new())),
+        ] {
+            assert!(!document.is_image(), "{document:?}");
+        }
+    }
 
     #[test]
     fn c4_a_document_of_two_kinds_is_refused() {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use cairn_ledger::operation::Appended;
 use cairn_ledger::operation::adopt::{Skipped, WhySkipped, natural_order};
 use cairn_ledger::operation::plan::{self, AdoptPlan};
-use cairn_ledger::{AdoptRequest, Adopted, Channel, Version};
-use cairn_oci::{Digest, Tag, media_type};
+use cairn_ledger::{AdoptRequest, Adopted, Channel, Opened, Version};
+use cairn_oci::{Digest, Tag};
 use cairn_store::{Repository, Target};
 use clap::Args;
 use globset::GlobBuilder;
@@ -92,6 +93,18 @@ struct AdoptedDocument {
     name: Option<Digest>,
 }
 
+impl AdoptedDocument {
+    /// Of a version whose `entry` is there, or is not yet.
+    fn of(version: &Version, digest: Digest, entry: Option<&Appended>) -> Self {
+        Self {
+            version: version.to_string(),
+            digest,
+            seq: entry.map(|entry| entry.seq),
+            name: entry.map(|entry| entry.name),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct KnownDocument {
     version: String,
@@ -153,9 +166,7 @@ impl Adopt {
             cairn.terminal.say(why);
         }
         if cairn.terminal.json {
-            cairn
-                .terminal
-                .document(&document(&open, &adopted, found.skipped))?;
+            cairn.terminal.document(&document(&open, &found, &adopted))?;
         }
         conflicts(&adopted)
     }
@@ -191,7 +202,7 @@ impl Adopt {
             let channels = found.request.channels.iter();
             let mut document = planned_document(open, &found, &AdoptPlan::default());
             document.adopted = versions
-                .map(|(version, digest)| would_adopt(version, *digest))
+                .map(|(version, digest)| AdoptedDocument::of(version, *digest, None))
                 .collect();
             document.channels = channels
                 .map(|(channel, digest)| ChannelDocument {
@@ -309,11 +320,7 @@ async fn image(images: &dyn Repository, tag: &Tag) -> Result<Result<Digest, &'st
     let Some(manifest) = images.read_manifest(&Target::Tag(tag.clone())).await? else {
         return Ok(Err("there is no such tag"));
     };
-    let is_image = match manifest.document()? {
-        cairn_oci::Document::Manifest(document) => document.config.media_type.to_oci() == media_type::CONFIG,
-        cairn_oci::Document::Index(index) => index.artifact_type.is_none() && !index.manifests.is_empty(),
-    };
-    Ok(if is_image {
+    Ok(if manifest.document()?.is_image() {
         Ok(manifest.digest())
     } else {
         Err("it is not an image")
@@ -369,50 +376,20 @@ fn tell(cairn: &Cairn, adopted: &Adopted) {
     moves::tell_overwritten(cairn, &adopted.channels);
 }
 
-fn document(open: &OpenLedger, adopted: &Adopted, tags: Vec<(Tag, String)>) -> Document {
-    let mut skipped: Vec<SkippedDocument> = tags
-        .into_iter()
-        .map(|(tag, why)| SkippedDocument {
-            tag: tag.to_string(),
-            why,
-        })
-        .collect();
-    skipped.extend(adopted.skipped.iter().map(|one| SkippedDocument {
-        tag: one.subject.clone(),
-        why: one.why.to_string(),
-    }));
+fn document(open: &OpenLedger, found: &Found, adopted: &Adopted) -> Document {
     let versions = adopted.versions.iter();
+    let channels = adopted.channels.iter().map(|one| ChannelDocument {
+        name: one.channel.to_string(),
+        previous: one.previous.as_ref().map(|shown| shown.digest),
+        digest: one.now.as_ref().map(|shown| shown.digest),
+    });
     Document {
-        repository: open.images.to_string(),
         adopted: versions
-            .map(|(version, digest, entry)| AdoptedDocument {
-                version: version.to_string(),
-                digest: *digest,
-                seq: Some(entry.seq),
-                name: Some(entry.name),
-            })
+            .map(|(version, digest, entry)| AdoptedDocument::of(version, *digest, Some(entry)))
             .collect(),
-        known: adopted
-            .known
-            .iter()
-            .map(|(version, digest)| KnownDocument {
-                version: version.to_string(),
-                digest: *digest,
-            })
-            .collect(),
-        skipped,
-        channels: adopted
-            .channels
-            .iter()
-            .map(|one| ChannelDocument {
-                name: one.channel.to_string(),
-                previous: one.previous.as_ref().map(|shown| shown.digest),
-                digest: one.now.as_ref().map(|shown| shown.digest),
-            })
-            .collect(),
-        mode: adopted.opened.mode().map(|mode| mode_text(&mode)),
+        channels: channels.collect(),
         changed: adopted.changed,
-        dry_run: false,
+        ..document_apart(open, &adopted.opened, found, &adopted.known, &adopted.skipped)
     }
 }
 
@@ -420,49 +397,50 @@ fn document(open: &OpenLedger, adopted: &Adopted, tags: Vec<(Tag, String)>) -> D
 fn planned_document(open: &OpenLedger, found: &Found, plan: &AdoptPlan) -> Document {
     let versions = plan.entries.iter().filter(|entry| entry.moves.is_empty());
     let versions = versions.filter_map(|entry| Some((entry.version.as_ref()?, entry.digest?)));
+    let channels = plan.channels.iter().map(|planned| ChannelDocument {
+        name: planned.channel.to_string(),
+        previous: planned.previous.as_ref().map(|shown| shown.digest),
+        digest: planned.next,
+    });
+    Document {
+        adopted: versions
+            .map(|(version, digest)| AdoptedDocument::of(version, digest, None))
+            .collect(),
+        channels: channels.collect(),
+        dry_run: true,
+        ..document_apart(open, &open.opened, found, &plan.known, &plan.skipped)
+    }
+}
+
+/// The document of what is not brought in: what is `known`, tags that cannot be versions, and what was `skipped` beside them.
+fn document_apart(
+    open: &OpenLedger,
+    opened: &Opened,
+    found: &Found,
+    known: &[(Version, Digest)],
+    skipped: &[Skipped],
+) -> Document {
     let tags = found.skipped.iter().map(|(tag, why)| SkippedDocument {
         tag: tag.to_string(),
         why: why.clone(),
     });
-    let skipped = plan.skipped.iter().map(|one| SkippedDocument {
+    let skipped = skipped.iter().map(|one| SkippedDocument {
         tag: one.subject.clone(),
         why: one.why.to_string(),
     });
+    let known = known.iter().map(|(version, digest)| KnownDocument {
+        version: version.to_string(),
+        digest: *digest,
+    });
     Document {
         repository: open.images.to_string(),
-        adopted: versions
-            .map(|(version, digest)| would_adopt(version, digest))
-            .collect(),
-        known: plan
-            .known
-            .iter()
-            .map(|(version, digest)| KnownDocument {
-                version: version.to_string(),
-                digest: *digest,
-            })
-            .collect(),
+        adopted: Vec::new(),
+        known: known.collect(),
         skipped: tags.chain(skipped).collect(),
-        channels: plan
-            .channels
-            .iter()
-            .map(|planned| ChannelDocument {
-                name: planned.channel.to_string(),
-                previous: planned.previous.as_ref().map(|shown| shown.digest),
-                digest: planned.next,
-            })
-            .collect(),
-        mode: open.opened.mode().map(|mode| mode_text(&mode)),
+        channels: Vec::new(),
+        mode: opened.mode().map(|mode| mode_text(&mode)),
         changed: false,
-        dry_run: true,
-    }
-}
-
-fn would_adopt(version: &Version, digest: Digest) -> AdoptedDocument {
-    AdoptedDocument {
-        version: version.to_string(),
-        digest,
-        seq: None,
-        name: None,
+        dry_run: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use cairn_ledger::image::{self, Depth};
 use cairn_ledger::operation::plan;
 use cairn_ledger::{Channel, Kind, OperationError, ReleaseRequest, Version};
-use cairn_oci::{Digest, Document, Reference, media_type};
+use cairn_oci::{Digest, Reference};
 use cairn_store::Target;
 use cairn_store::transfer::Transferred;
 use clap::Args;
@@ -178,7 +178,7 @@ impl Release {
         if let Some(digest) = image.digest {
             let found = images.read_manifest(&Target::Digest(digest)).await?;
             return match found {
-                Some(found) if !is_image(&found.document()?) => Err(Failure::new(
+                Some(found) if !found.document()?.is_image() => Err(Failure::new(
                     Exit::Input,
                     format!("{image} is not an image, and cannot be released"),
                 )),
@@ -284,14 +284,6 @@ impl Release {
         })?;
         let genesis = EntryOptions::default().context(cairn, key, None)?;
         open.initialise(cairn, &genesis).await
-    }
-}
-
-/// Whether containers can be made of it: ledgers, signatures and other artifacts are manifests too.
-fn is_image(document: &Document) -> bool {
-    match document {
-        Document::Manifest(manifest) => manifest.config.media_type.to_oci() == media_type::CONFIG,
-        Document::Index(index) => index.artifact_type.is_none() && !index.manifests.is_empty(),
     }
 }
 
