@@ -61,9 +61,12 @@ fn the_local_store_keeps_a_copy_that_is_read_only() {
     let copied = sandbox.cairn(["copy", "--ledger", &from, "backup/hello"]).ok();
     copied.says("has a copy").prints("backup/hello");
     on(&sandbox, "backup/hello", &["audit"]).ok();
-    on(&sandbox, "backup/hello", &["rollback", "prod"])
-        .exits(1)
-        .says("is a copy");
+    for deed in [&["rollback", "prod"], &["yank", "1.0.0"], &["record", "prod"]] {
+        on(&sandbox, "backup/hello", deed).exits(1).says("is a copy");
+        // Dry, they say the same.
+        let dry = [deed[0], deed[1], "--dry-run"];
+        on(&sandbox, "backup/hello", &dry).exits(1).says("is a copy");
+    }
 }
 
 /// What waits for signatures goes along, and can be signed where the copy is at home.

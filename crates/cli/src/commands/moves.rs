@@ -17,7 +17,7 @@ use crate::ledgers::{
     EntryOptions, GlassOption, LedgerOptions, Names, OpenLedger, mode_text, tell_nothing_changed,
 };
 use crate::program::Cairn;
-use crate::signing;
+use crate::signing::{self, SigningKey};
 use crate::terminal::{ago, counted, short};
 
 /// Reads a version, with the hint that belongs to a wrong one.
@@ -47,27 +47,42 @@ fn with_hint(error: &dyn std::error::Error, hint: Option<String>) -> String {
     }
 }
 
-/// What every command takes that moves a channel to what is there already.
+/// What every command takes that appends an entry about an image that is there already.
 #[derive(Debug, Args)]
-pub struct MoveOptions {
+pub struct AppendOptions {
     /// Which ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
     /// What is written into it.
     #[command(flatten)]
     pub entry: EntryOptions,
+}
+
+/// What every command takes that moves a channel to what is there already.
+#[derive(Debug, Args)]
+pub struct MoveOptions {
+    /// Which ledger, and what is written into it.
+    #[command(flatten)]
+    pub append: AppendOptions,
     /// Whether the key need not be in the ledger.
     #[command(flatten)]
     pub glass: GlassOption,
 }
 
+/// A ledger that is there, and the key that signs what is appended to it.
+pub struct Ready {
+    /// The ledger.
+    pub open: OpenLedger,
+    key: SigningKey,
+    glass: GlassOption,
+}
+
 impl MoveOptions {
-    /// Reads the ledger, finds the key, and with `--dry-run` prints what `plan` says of the home of this name; else does the
-    /// `deed`, tells it, and remembers.
+    /// [`AppendOptions::ready`], and then [`AppendOptions::carry_out`].
     ///
     /// # Errors
     ///
-    /// When there is no ledger or no key, and why the deed was not done, or not whole.
+    /// As they.
     pub async fn carry_out(
         &self,
         cairn: &Cairn,
@@ -75,14 +90,43 @@ impl MoveOptions {
         plan: impl FnOnce(&Opened, &str, &Context<'_>) -> Result<Plan, Failure>,
         deed: impl AsyncFnOnce(&Ledger, &Opened, &Context<'_>) -> Result<Done, OperationError>,
     ) -> Result<(), Failure> {
+        let ready = self.append.ready(cairn, self.glass).await?;
+        self.append.carry_out(cairn, &ready, verb, plan, deed).await
+    }
+}
+
+impl AppendOptions {
+    /// Reads the ledger, and finds the key.
+    ///
+    /// # Errors
+    ///
+    /// When there is no ledger or no key.
+    pub async fn ready(&self, cairn: &Cairn, glass: GlassOption) -> Result<Ready, Failure> {
         let open = self.ledger.require_here(cairn).await?;
-        let key = signing::require_for(cairn, &open, self.glass)?;
-        let context = self.glass.on(self.entry.context(cairn, &key, None)?);
+        let key = signing::require_for(cairn, &open, glass)?;
+        Ok(Ready { open, key, glass })
+    }
+
+    /// With `--dry-run` prints what `plan` says of the home of this name; else does the `deed`, tells it, and remembers.
+    ///
+    /// # Errors
+    ///
+    /// Why the deed was not done, or not whole; or would not be done.
+    pub async fn carry_out(
+        &self,
+        cairn: &Cairn,
+        ready: &Ready,
+        verb: &'static str,
+        plan: impl FnOnce(&Opened, &str, &Context<'_>) -> Result<Plan, Failure>,
+        deed: impl AsyncFnOnce(&Ledger, &Opened, &Context<'_>) -> Result<Done, OperationError>,
+    ) -> Result<(), Failure> {
+        let Ready { open, key, glass } = ready;
+        let context = glass.on(self.entry.context(cairn, key, None)?);
         if self.entry.dry_run {
             let plan = plan(&open.opened, &open.ledger.home().label(), &context)?;
             let rehearsed = open.ledger.rehearse(&open.opened, &plan).await?;
             tell_checked(cairn, verb, plan.version.as_ref(), rehearsed.checked.as_ref());
-            print_plan(cairn, &open, key.fingerprint(), plan)?;
+            print_plan(cairn, open, key.fingerprint(), plan)?;
             for (channel, overwrote) in &rehearsed.overwrites {
                 let said = open.opened.state().and_then(|state| state.shows(channel));
                 let text = overwritten_text(channel, overwrote, said);
@@ -95,7 +139,7 @@ impl MoveOptions {
             verb,
             transferred: None,
         };
-        finish(cairn, &open, key.fingerprint(), done, moved).await
+        finish(cairn, open, key.fingerprint(), done, moved).await
     }
 }
 
@@ -436,6 +480,9 @@ fn note_text(note: &Note, names: &Names, opened: &Opened, cairn: &Cairn) -> Stri
 pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan) -> Result<(), Failure> {
     let terminal = &cairn.terminal;
     let plan = plan.foreseen(&open.opened, &key);
+    if let (Kind::Yank, Some(_), Some(version)) = (&plan.kind, &plan.entry, &plan.version) {
+        terminal.step("yanked", format!("{version} (not done: --dry-run)"));
+    }
     let names = Names::of(Some(key), &open.opened);
     for note in &plan.notes {
         terminal.say(terminal.to_type(note_text(note, &names, &open.opened, cairn)));

@@ -1,14 +1,13 @@
 //! `cairn record`
 
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Channel, RecordRequest};
+use cairn_ledger::{Channel, Context, Ledger, RecordRequest};
 use clap::Args;
 
-use crate::commands::moves::{self, Moved};
+use crate::commands::moves::{self, AppendOptions};
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{EntryOptions, LedgerOptions};
+use crate::ledgers::GlassOption;
 use crate::program::Cairn;
-use crate::signing;
 
 /// What `cairn record` takes.
 #[derive(Debug, Args)]
@@ -16,24 +15,19 @@ pub struct Record {
     /// The channel whose tag somebody moved by hand
     #[arg(value_parser = moves::channel)]
     pub channel: Channel,
-    /// Which ledger.
+    /// Which ledger, and what is written into it.
     #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// What is written into it.
-    #[command(flatten)]
-    pub entry: EntryOptions,
+    pub options: AppendOptions,
 }
 
 impl Record {
     /// Writes into the ledger what the tag shows.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.ledger.require_here(cairn).await?;
-        let key = signing::require(cairn, &open)?;
-        let context = self.entry.context(cairn, &key, None)?;
-        let Some(found) = open.ledger.found_at(&self.channel).await? else {
+        let ready = self.options.ready(cairn, GlassOption::default()).await?;
+        let Some(found) = ready.open.ledger.found_at(&self.channel).await? else {
             let text = format!(
                 "{} has no tag {}, so there is nothing to record",
-                open.images, self.channel
+                ready.open.images, self.channel
             );
             return Err(Failure::new(Exit::Input, text)
                 .with_hint(format!("cairn repair {} --forward writes it", self.channel)));
@@ -42,25 +36,17 @@ impl Record {
             channel: self.channel.clone(),
             found,
         };
-        if self.entry.dry_run {
-            let plan = plan::record(&open.opened, &open.ledger.home().label(), &context, &request)?;
-            return moves::print_plan(cairn, &open, key.fingerprint(), plan);
-        }
-        let done = open.ledger.record(&open.opened, &context, &request).await;
-        if done.as_ref().is_ok_and(|done| done.changed) {
-            let text = format!("what the tag {} shows", self.channel);
-            cairn.terminal.step("recorded", text);
-        }
-        moves::finish(
-            cairn,
-            &open,
-            key.fingerprint(),
-            done,
-            Moved {
-                verb: "recorded",
-                transferred: None,
-            },
-        )
-        .await
+        let plan =
+            |opened: &_, home: &_, context: &Context<'_>| Ok(plan::record(opened, home, context, &request)?);
+        let deed = async |ledger: &Ledger, opened: &_, context: &Context<'_>| {
+            let done = ledger.record(opened, context, &request).await?;
+            if done.changed {
+                let text = format!("what the tag {} shows", self.channel);
+                cairn.terminal.step("recorded", text);
+            }
+            Ok(done)
+        };
+        let options = &self.options;
+        options.carry_out(cairn, &ready, "recorded", plan, deed).await
     }
 }

@@ -1,15 +1,14 @@
 //! `cairn yank`
 
 use cairn_ledger::operation::plan;
-use cairn_ledger::{Version, YankRequest};
+use cairn_ledger::{Context, Ledger, Version, YankRequest};
 use cairn_oci::Digest;
 use clap::Args;
 
-use crate::commands::moves::{self, Moved};
+use crate::commands::moves::{self, AppendOptions};
 use crate::failure::Failure;
-use crate::ledgers::{EntryOptions, LedgerOptions};
+use crate::ledgers::GlassOption;
 use crate::program::Cairn;
-use crate::signing;
 
 /// What `cairn yank` takes.
 #[derive(Debug, Args)]
@@ -20,51 +19,33 @@ pub struct Yank {
     /// Which image, where the version was released as two at once
     #[arg(value_name = "sha256:…")]
     pub digest: Option<Digest>,
-    /// Which ledger.
+    /// Which ledger, and what is written into it.
     #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// What is written into it.
-    #[command(flatten)]
-    pub entry: EntryOptions,
+    pub options: AppendOptions,
 }
 
 impl Yank {
     /// Bars the version.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.ledger.require_here(cairn).await?;
-        let key = signing::require(cairn, &open)?;
-        let context = self.entry.context(cairn, &key, None)?;
+        let ready = self.options.ready(cairn, GlassOption::default()).await?;
         let request = YankRequest {
             version: self.version.clone(),
             digest: self.digest,
         };
-        if self.entry.dry_run {
-            let plan = plan::yank(&open.opened, &open.ledger.home().label(), &context, &request)?;
-            if plan.entry.is_some() {
-                cairn
-                    .terminal
-                    .step("yanked", format!("{} (not done: --dry-run)", self.version));
+        let plan =
+            |opened: &_, home: &_, context: &Context<'_>| Ok(plan::yank(opened, home, context, &request)?);
+        let deed = async |ledger: &Ledger, opened: &_, context: &Context<'_>| {
+            let done = ledger.yank(opened, context, &request).await?;
+            if done.changed {
+                let text = format!(
+                    "{}: nothing moves to it any more, and no way back leads to it",
+                    self.version
+                );
+                cairn.terminal.step("yanked", text);
             }
-            return moves::print_plan(cairn, &open, key.fingerprint(), plan);
-        }
-        let done = open.ledger.yank(&open.opened, &context, &request).await;
-        if done.as_ref().is_ok_and(|done| done.changed) {
-            let text = format!(
-                "{}: nothing moves to it any more, and no way back leads to it",
-                self.version
-            );
-            cairn.terminal.step("yanked", text);
-        }
-        moves::finish(
-            cairn,
-            &open,
-            key.fingerprint(),
-            done,
-            Moved {
-                verb: "yanked",
-                transferred: None,
-            },
-        )
-        .await
+            Ok(done)
+        };
+        let options = &self.options;
+        options.carry_out(cairn, &ready, "yanked", plan, deed).await
     }
 }
