@@ -33,11 +33,10 @@ fn what_was_released_is_kept_and_what_was_only_built_goes() {
     sandbox.cairn(["audit"]).ok().prints("no finding");
 }
 
-/// The tag of a version can be deleted, and the ledger still leads back there.
-#[test]
-fn g13_the_ledger_keeps_what_it_names() {
-    let sandbox = Sandbox::new();
-    sandbox.write_project(&Project::new(), "1");
+/// Two releases of `project` on prod, a build between them that is collected, and the first release's tag gone before: the ledger keeps
+/// its image, whose digest this is.
+fn collected_without_the_first_tag(sandbox: &Sandbox, project: &Project) -> String {
+    sandbox.write_project(project, "1");
     let first = sandbox
         .cairn(["release", "1.0.0", "--channel", "prod"])
         .ok()
@@ -48,8 +47,16 @@ fn g13_the_ledger_keeps_what_it_names() {
     sandbox.cairn(["release", "3.0.0", "--channel", "prod"]).ok();
     let tag = sandbox.store().join("repos/hello/_layout/refs/tags/1.0.0");
     std::fs::remove_file(tag).expect("a tag of an own store");
-    collect(&sandbox, &built);
+    collect(sandbox, &built);
     assert!(sandbox.blob("hello", &first).exists());
+    first
+}
+
+/// The tag of a version can be deleted, and the ledger still leads back there.
+#[test]
+fn g13_the_ledger_keeps_what_it_names() {
+    let sandbox = Sandbox::new();
+    collected_without_the_first_tag(&sandbox, &Project::new());
     sandbox.cairn(["rollback", "prod", "1.0.0"]).ok();
 }
 
@@ -58,19 +65,7 @@ fn g13_the_ledger_keeps_what_it_names() {
 fn a_ledger_in_a_repository_of_its_own_keeps_the_images_of_the_other() {
     let sandbox = Sandbox::new();
     let project = Project::new().with("\n[ledger]\nrepository = \"hello-ledger\"\n");
-    sandbox.write_project(&project, "1");
-    let first = sandbox
-        .cairn(["release", "1.0.0", "--channel", "prod"])
-        .ok()
-        .digest();
-    sandbox.write_app("2");
-    let built = sandbox.cairn(["build"]).ok().digest();
-    sandbox.write_app("3");
-    sandbox.cairn(["release", "3.0.0", "--channel", "prod"]).ok();
-    let tag = sandbox.store().join("repos/hello/_layout/refs/tags/1.0.0");
-    std::fs::remove_file(tag).expect("a tag of an own store");
-    collect(&sandbox, &built);
-    assert!(sandbox.blob("hello", &first).exists());
+    let first = collected_without_the_first_tag(&sandbox, &project);
     assert_eq!(sandbox.cairn(["rollback", "prod"]).ok().digest(), first);
     sandbox
         .cairn(["audit", "--way-back", "0"])

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use cairn_oci::Digest;
 
 use crate::harness::{Sandbox, binary, golden, run, workspace};
+use crate::matrix::SITE;
 
 /// What stands in for the program: its bytes are fixed, as a compiled one's are not.
 const PROGRAM: &[u8] = b"#!/bin/sh\necho 'Hello, World! Version 1'\n";
@@ -26,36 +27,11 @@ fn hello() -> Files {
     ]
 }
 
-/// One that has some of everything that a spec can say without a base.
+/// The project of the matrix, with few and small files.
 fn site() -> Files {
-    let spec = r#"
-[image]
-name = "site"
-platforms = ["linux/arm64", "linux/amd64"]
-
-[[user]]
-name = "app"
-uid = 10001
-
-[[layer]]
-name = "static"
-copy = [{ from = "static/", to = "/srv/static/", exclude = ["**/*.map"] }]
-dir = [{ to = "/var/lib/site", owner = "app", mode = "0750" }]
-link = [{ from = "/srv/www", to = "static" }]
-
-[[layer]]
-name = "app"
-copy = [{ from = "dist/{arch}/app", to = "/usr/bin/app" }]
-write = [{ to = "/etc/site.conf", text = "port = 8080\n", mode = "0600", owner = "app" }]
-
-[config]
-entrypoint = ["/usr/bin/app"]
-env = { B = "2", A = "1" }
-labels = { z = "1", a = "2" }
-"#;
     let page = |text: &str| text.repeat(500).into_bytes();
     vec![
-        ("cairn.toml", spec.as_bytes().to_vec(), false),
+        ("cairn.toml", SITE.as_bytes().to_vec(), false),
         ("static/index.html", page("<p>hello</p>\n"), false),
         ("static/b/two.js", page("two();\n"), false),
         ("static/b/two.js.map", page("{}\n"), false),

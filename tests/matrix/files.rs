@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::harness::Random;
 
-const SPEC: &str = r#"
+/// Something of everything that a spec can say without a base.
+pub(crate) const SITE: &str = r#"
 [image]
 name = "site"
 platforms = ["linux/arm64", "linux/amd64"]
@@ -37,7 +38,7 @@ pub(super) struct Files(Vec<(String, Vec<u8>, bool)>);
 impl Files {
     pub(super) fn site() -> Self {
         let mut files = vec![
-            ("cairn.toml".to_owned(), SPEC.as_bytes().to_vec(), false),
+            ("cairn.toml".to_owned(), SITE.as_bytes().to_vec(), false),
             ("dist/amd64/app".to_owned(), text(1, 9000), true),
             ("dist/arm64/app".to_owned(), text(2, 9000), true),
             ("static/run.sh".to_owned(), b"#!/bin/sh\n".to_vec(), true),

@@ -10,6 +10,7 @@ use crate::harness::{Random, Sandbox, binary, run, skip, tool};
 mod files;
 
 use files::Files;
+pub(crate) use files::SITE;
 
 /// A sandbox with the project laid out in it, and how it is built.
 struct Machine {
