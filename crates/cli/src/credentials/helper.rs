@@ -5,17 +5,16 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use cairn_oci::json;
 use cairn_registry::client::{Basic, Credential};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::entry;
+use crate::child;
 use crate::environment::Environment;
 
 /// Longest output of a helper, in bytes (64 KiB).
@@ -198,33 +197,23 @@ impl Helper {
             name: self.name.clone(),
             source,
         };
-        let mut child = Command::new(&self.program)
-            .arg(action)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        let ended = tokio::time::timeout(self.patience, talk(&mut child, input)).await;
-        let talk = ended.map_err(|_| HelperError::Hanging {
+        let mut command = Command::new(&self.program);
+        command.arg(action);
+        let asked = tokio::time::timeout(self.patience, child::ask(command, input, LIMIT as u64)).await;
+        let asked = asked.map_err(|_| HelperError::Hanging {
             name: self.name.clone(),
             patience: self.patience,
         })?;
-        let Talk {
-            is_success,
-            stdout,
-            stderr,
-        } = talk.map_err(failed)?;
-        if stdout.len() > LIMIT {
+        let said = asked.map_err(failed)?;
+        if said.stdout.len() > LIMIT {
             return Err(HelperError::Garbage {
                 name: self.name.clone(),
             });
         }
-        if is_success {
-            return Ok(Some(stdout));
+        if said.status.success() {
+            return Ok(Some(said.stdout));
         }
-        let words = words(&stdout).or_else(|| words(&stderr));
+        let words = words(&said.stdout).or_else(|| words(&said.stderr));
         let words = words.unwrap_or_else(|| "it does not say why".to_owned());
         if NOT_FOUND.iter().any(|known| words.contains(known)) {
             return Ok(None);
@@ -238,39 +227,6 @@ impl Helper {
             words,
         })
     }
-}
-
-/// What a helper said.
-struct Talk {
-    is_success: bool,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-async fn talk(child: &mut Child, input: &[u8]) -> std::io::Result<Talk> {
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let say = async {
-        if let Some(mut stdin) = stdin {
-            // A helper that knows without being asked does not read.
-            let _unread = stdin.write_all(input).await;
-        }
-    };
-    let ((), stdout, stderr) = tokio::join!(say, hear(stdout), hear(stderr));
-    let (stdout, stderr) = (stdout?, stderr?);
-    Ok(Talk {
-        is_success: child.wait().await?.success(),
-        stdout,
-        stderr,
-    })
-}
-
-/// Reads to the end, or one byte more than is allowed.
-async fn hear(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(LIMIT as u64 + 1).read_to_end(&mut bytes).await?;
-    }
-    Ok(bytes)
 }
 
 fn words(output: &[u8]) -> Option<String> {

@@ -3,17 +3,17 @@
 //! `COMMAND` gets the bytes to be signed on stdin and gives the signature on stdout; `COMMAND public-key` gives the public
 //! key, unless `CAIRN_SIGNER_KEY` does. The command is split at spaces; no shell sees it.
 
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cairn_ledger::PublicKey;
 use cairn_ledger::key::{Algorithm, KeyError, SignError, Signer, p256_signature};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::apart::{self, WaitError};
+use crate::child;
 
 /// Longest output, in bytes (64 KiB).
 const LIMIT: u64 = 64 << 10;
@@ -127,69 +127,29 @@ impl SignerCommand {
 
     fn run(&self, argument: Option<&str>, input: &[u8]) -> Result<Vec<u8>, CommandError> {
         let program = || self.program.clone();
-        let talk =
-            apart::wait(self.patience, self.talk(argument, input)).map_err(|source| CommandError::Wait {
-                program: program(),
-                source,
-            })?;
-        let talk = talk.map_err(|source| CommandError::Run {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).args(argument);
+        let asked = child::ask(command, input, LIMIT);
+        let said = apart::wait(self.patience, asked).map_err(|source| CommandError::Wait {
             program: program(),
             source,
         })?;
-        if talk.stdout.len() as u64 > LIMIT {
+        let said = said.map_err(|source| CommandError::Run {
+            program: program(),
+            source,
+        })?;
+        if said.stdout.len() as u64 > LIMIT {
             return Err(CommandError::TooLong { program: program() });
         }
-        if !talk.status.success() {
+        if !said.status.success() {
             return Err(CommandError::Failed {
                 program: program(),
-                status: talk.status,
-                words: words(&talk.stderr),
+                status: said.status,
+                words: words(&said.stderr),
             });
         }
-        Ok(talk.stdout)
+        Ok(said.stdout)
     }
-
-    async fn talk(&self, argument: Option<&str>, input: &[u8]) -> std::io::Result<Talk> {
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .args(argument)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let say = async {
-            if let Some(mut stdin) = stdin {
-                // A command that fails at once does not read.
-                let _unread = stdin.write_all(input).await;
-            }
-        };
-        let ((), stdout, stderr) = tokio::join!(say, hear(stdout), hear(stderr));
-        let (stdout, stderr) = (stdout?, stderr?);
-        // Whoever goes on talking has nobody who listens any more.
-        let status = child.wait().await?;
-        Ok(Talk {
-            status,
-            stdout,
-            stderr,
-        })
-    }
-}
-
-/// What a command said.
-struct Talk {
-    status: ExitStatus,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-async fn hear(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut heard = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(LIMIT + 1).read_to_end(&mut heard).await?;
-    }
-    Ok(heard)
 }
 
 /// The end of what it says: programs tell last why they stopped.
