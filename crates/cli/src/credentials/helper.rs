@@ -213,24 +213,26 @@ impl Helper {
         if said.status.success() {
             return Ok(Some(said.stdout));
         }
-        let words = words(&said.stdout).or_else(|| words(&said.stderr));
-        let words = words.unwrap_or_else(|| "it does not say why".to_owned());
-        if NOT_FOUND.iter().any(|known| words.contains(known)) {
+        let words = |secret| words(&said.stdout, secret).or_else(|| words(&said.stderr, secret));
+        if words(None).is_some_and(|words| NOT_FOUND.iter().any(|known| words.contains(known))) {
             return Ok(None);
         }
-        let words = match secret {
-            Some(secret) if !secret.is_empty() => words.replace(secret, "…"),
-            _ => words,
-        };
         Err(HelperError::Failed {
             name: self.name.clone(),
-            words,
+            words: words(secret).unwrap_or_else(|| "it does not say why".to_owned()),
         })
     }
 }
 
-fn words(output: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(output);
+/// The first line of what it says, without the secret that it was given: neither as it is, nor as it stands in JSON.
+fn words(output: &[u8], secret: Option<&str>) -> Option<String> {
+    let mut text = String::from_utf8_lossy(output).into_owned();
+    // Before anything is cut off: half a secret would no longer be found.
+    if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+        let quoted = String::from_utf8_lossy(&json::canonical(secret)).into_owned();
+        let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        text = text.replace(inner.unwrap_or(&quoted), "…").replace(secret, "…");
+    }
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
     Some(line.chars().take(WORDS_LIMIT).collect())
 }
@@ -384,6 +386,20 @@ mod tests {
             .unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(text.contains('…') && !text.contains("sentinel"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn h6_a_helper_that_says_a_long_or_quoted_secret_back_is_not_quoted_with_half_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = "sentinel".repeat(100);
+        for secret in [long.as_str(), "senti\"nel", "sentinel\nsentinel", "\\sentinel\""] {
+            for script in ["cat; exit 1", "cat >&2; exit 1"] {
+                let talker = helper(directory.path(), script);
+                let error = talker.store("r.example.org", &basic("ann", secret)).await;
+                let text = error.unwrap_err().to_string();
+                assert!(text.contains('…') && !text.contains("senti"), "{text}");
+            }
+        }
     }
 
     #[tokio::test]
