@@ -160,18 +160,22 @@ def parse_entry(line):
     need(statement["_type"] == "https://in-toto.io/Statement/v1", "another type of statement")
     need(statement["predicateType"] == "urn:cairn:entry:v1", "another type of predicate")
     entry = statement["predicate"]
-    shape = SHAPES.get(entry["kind"])
-    if shape:
-        need(all(member in entry for member in CODES + shape[0]), f"a {entry['kind']} entry lacks a member")
-        need(set(entry) <= set(MAY + shape[0] + shape[1]), f"a {entry['kind']} entry has a member too many")
-        check_members(entry)
-        about = entry.get("digest") or entry.get("ledger")
-        subject = [{"digest": {"sha256": about.removeprefix("sha256:")}}] if about else []
-        need(statement["subject"] == subject, "the subject is not what the predicate names")
-        channels = [move["channel"] for move in entry.get("moves", [])]
-        need(len(channels) == len(set(channels)) <= 16, "moves")
-        need(entry["kind"] != "record" or len(channels) == 1, "a record moves one channel")
-        need(entry["kind"] != "adopt" or channels or "version" in entry, "an adoption of nothing")
+    need(re.fullmatch("[a-z-]{1,32}", entry["kind"]), "not the name of a kind")
+    is_known = entry["kind"] in SHAPES
+    must, more = SHAPES.get(entry["kind"], (["ledger", "chain"], ["moves"]))
+    if not is_known:
+        # What a later version says in other members is not for us.
+        entry = {member: entry[member] for member in entry if member in MAY + must + more}
+    need(all(member in entry for member in CODES + must), f"a {entry['kind']} entry lacks a member")
+    need(set(entry) <= set(MAY + must + more), f"a {entry['kind']} entry has a member too many")
+    check_members(entry)
+    about = entry.get("digest") or entry.get("ledger")
+    subject = [{"digest": {"sha256": about.removeprefix("sha256:")}}] if about else []
+    need(statement["subject"] == subject or not is_known, "the subject is not what the predicate names")
+    channels = [move["channel"] for move in entry.get("moves", [])]
+    need(len(channels) == len(set(channels)) <= 16, "moves")
+    need(entry["kind"] != "record" or len(channels) == 1, "a record moves one channel")
+    need(entry["kind"] != "adopt" or channels or "version" in entry, "an adoption of nothing")
     return sha256(payload), entry, payload, signatures
 
 

@@ -129,24 +129,58 @@ impl List {
 
     /// Signs and adds an entry, unless it has not the form of one.
     fn add(&mut self, entry: &Entry, seeds: &[u8]) {
-        let Ok(envelope) = entry.sign(&key(seeds[0])) else {
+        if let Ok(envelope) = entry.sign(&key(seeds[0])) {
+            self.push(&with_signatures(&envelope, &seeds[1..]));
+        }
+    }
+
+    /// Adds an entry of a kind that nobody knows yet, with members of which some are no other kind's.
+    fn add_of_tomorrow(&mut self, entry: &Entry, seed: u8, random: &mut Random) {
+        let Ok(envelope) = entry.sign(&key(seed)) else {
             return;
         };
-        let mut signatures = envelope.signatures().to_vec();
-        for seed in &seeds[1..] {
-            let one = Envelope::sign(envelope.payload_type(), envelope.payload().to_vec(), &key(*seed));
-            signatures.extend_from_slice(one.unwrap().signatures());
+        let mut statement: Value = serde_json::from_slice(envelope.payload()).unwrap();
+        let predicate = &mut statement["predicate"];
+        predicate["kind"] = value!(["notice", "no-such-thing", "Keys", "a b"][random.below(4) as usize]);
+        let [member, content] = [
+            ["notice", "at once"],
+            ["from", "somewhere"],
+            ["ratifies", "nothing"],
+            ["version", "not one of ours"],
+        ][random.below(4) as usize];
+        predicate[member] = value!(content);
+        let payload = json::canonical(&statement);
+        self.push(&Envelope::sign(envelope.payload_type(), payload, &key(seed)).unwrap());
+    }
+
+    /// What is no entry makes a head that does not count: that is added too.
+    fn push(&mut self, envelope: &Envelope) {
+        if let Ok(entry) = Entry::parse(envelope) {
+            self.fold.apply(&Record {
+                name: envelope.name(),
+                envelope: envelope.bytes().clone(),
+                entry,
+                signers: envelope.signatures().iter().map(|one| one.key).collect(),
+            });
         }
-        let envelope = envelope.with_signatures(&signatures).unwrap();
-        let record = Record {
-            name: envelope.name(),
-            envelope: envelope.bytes().clone(),
-            entry: entry.clone(),
-            signers: seeds.iter().map(|seed| key(*seed).key().fingerprint()).collect(),
-        };
-        self.fold.apply(&record);
         self.envelopes.push(envelope.bytes().clone());
         self.names.push(envelope.name());
+    }
+
+    /// Takes entries of another list that this one lacks, some with one more signature.
+    fn take_from(&mut self, other: &Self, random: &mut Random) {
+        for (name, bytes) in other.names.iter().zip(&other.envelopes) {
+            let Ok((envelope, entry)) = Entry::read(bytes) else {
+                continue;
+            };
+            let is_ready = entry.names().all(|named| self.names.contains(&named));
+            if self.names.contains(name) || !is_ready || random.below(3) == 0 {
+                continue;
+            }
+            let more = [1, 2, 3, 4, 5][random.below(5) as usize];
+            let more = if random.below(3) == 0 { &[more][..] } else { &[] };
+            self.push(&with_signatures(&envelope, more));
+        }
     }
 
     fn any(&self, random: &mut Random) -> Option<EntryName> {
@@ -251,7 +285,11 @@ impl List {
             seeds.insert(0, 1);
             seeds.dedup();
         }
-        self.add(&entry, &seeds);
+        if random.below(60) == 0 {
+            self.add_of_tomorrow(&entry, seeds[0], random);
+        } else {
+            self.add(&entry, &seeds);
+        }
         if random.below(20) == 0 {
             // A ghost.
             let at = random.below(self.names.len() as u64 - 1) as usize + 1;
@@ -263,6 +301,19 @@ impl List {
             self.names.push(name);
         }
     }
+}
+
+/// The same entry, signed by more keys.
+fn with_signatures(envelope: &Envelope, seeds: &[u8]) -> Envelope {
+    let mut signatures = envelope.signatures().to_vec();
+    for seed in seeds {
+        let one = Envelope::sign(envelope.payload_type(), envelope.payload().to_vec(), &key(*seed));
+        let one = one.unwrap().signatures()[0].clone();
+        if signatures.iter().all(|there| there.key != one.key) {
+            signatures.push(one);
+        }
+    }
+    envelope.with_signatures(&signatures).unwrap()
 }
 
 fn blank(kind: Kind, minute: i64, random: &mut Random) -> Entry {
@@ -399,7 +450,10 @@ async fn compare(sandbox: &Sandbox, random: &mut Random) -> Option<bool> {
     let mode = [Mode::Linear, Mode::Causal][random.below(2) as usize];
     let mut place = Place::new();
     let mut list = List::begin(random, mode);
+    // What it was on the way: forks begin there.
+    let mut before = Vec::new();
     for _ in 0..random.below(30) {
+        before.extend((random.below(8) == 0).then(|| list.clone()));
         list.step(random);
     }
     if mode == Mode::Linear {
@@ -407,14 +461,21 @@ async fn compare(sandbox: &Sandbox, random: &mut Random) -> Option<bool> {
             .head(&list, mode, [1, 1, 1, 2, 6][random.below(5) as usize])
             .await;
     } else {
+        let mut forks: Vec<List> = Vec::new();
         for _ in 0..=random.below(4) {
-            let mut fork = list.clone();
+            let from = random.below(1 + before.len() as u64) as usize;
+            let mut fork = before.get(from).unwrap_or(&list).clone();
             for _ in 0..random.below(6) {
                 fork.step(random);
+            }
+            let other = random.below(1 + 2 * forks.len() as u64) as usize;
+            if let Some(other) = forks.get(other) {
+                fork.take_from(other, random);
             }
             place
                 .head(&fork, mode, [1, 1, 2, 3, 6][random.below(5) as usize])
                 .await;
+            forks.push(fork);
         }
     }
     let repository: Arc<dyn Repository> = match mode {
