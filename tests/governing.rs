@@ -375,12 +375,20 @@ fn plant(from: &Sandbox, to: &Sandbox) -> usize {
 
 #[test]
 fn what_is_not_signed_by_a_key_of_the_ledger_does_not_wait() {
-    let sandbox = begun();
-    rule(&sandbox, "requires = { human = 1 }");
+    let ann = Person::new();
+    let ruled = || {
+        let sandbox = begun();
+        rule(&sandbox, "requires = { human = 1 }");
+        let role = ["--group", "human", "--role", "promote on prod"];
+        sandbox
+            .cairn([&["key", "add", &ann.public], &role[..]].concat())
+            .ok();
+        sandbox
+    };
+    let sandbox = ruled();
     let name = waiting(&sandbox.cairn(["release", "2", "--channel", "prod"]).fails(6));
     // Another ledger's entry, put where this one's wait.
-    let other = begun();
-    rule(&other, "requires = { human = 1 }");
+    let other = ruled();
     other.write_app("9");
     other.cairn(["release", "9", "--channel", "prod"]).fails(6);
     let copied = plant(&other, &sandbox);
@@ -579,4 +587,70 @@ fn a_ledger_goes_on_at_the_new_home_of_a_copy() {
         .prints("no finding");
     // The old home is as it was.
     sandbox.cairn(["status"]).ok().prints("2");
+}
+
+#[test]
+fn a_rule_that_nobody_can_meet_is_told_when_it_is_made_and_nothing_waits_for_it() {
+    let sandbox = begun();
+    let human = "requires = { human = 1 }";
+    let project = Project::new().with(&format!("\n[ledger.channels.prod]\n{human}\n"));
+    sandbox.write("cairn.toml", project.spec());
+    let nobody = "its rules want 1 signature of the group human, and no key of the ledger is in it";
+    let hint = "cairn key add KEY.pub --group human --role \"promote on prod\" lists one";
+    for typed in [&["--apply", "--dry-run"][..], &["--apply"], &[]] {
+        let typed = [&["ledger", "rules"], typed].concat();
+        sandbox.cairn(typed).ok().says(nobody).says(hint);
+    }
+    // The version is released; nothing is left that would wait for somebody who is not there.
+    let release = ["release", "2", "--channel", "prod", "--channel", "staging"];
+    let dry = [&release[..], &["--dry-run"]].concat();
+    sandbox.cairn(dry).fails(6).says(nobody).says(hint);
+    let done = sandbox.cairn(release).fails(6).says(nobody).says(hint);
+    done.says("released         2").says("staging now names 2");
+    for _ in 0..2 {
+        sandbox.cairn(["promote", "2", "prod"]).fails(6).says(nobody);
+        sandbox.cairn(["switch", "prod", "staging"]).fails(6).says(nobody);
+    }
+    sandbox.cairn(["approve"]).ok().says("nothing waits");
+    // It is told to whoever looks, and is no fault of the ledger.
+    sandbox.cairn(["status"]).ok().says(nobody);
+    let status = sandbox.cairn(["--json", "status"]).ok().json();
+    assert_eq!(
+        (
+            &status["unmet"][0]["group"],
+            &status["unmet"][0]["needs"],
+            &status["unmet"][0]["has"]
+        ),
+        (&"human".into(), &1.into(), &0.into())
+    );
+    sandbox
+        .cairn(["audit"])
+        .ok()
+        .prints("note         rule-unmet: prod");
+    // With a key in the group it can be met.
+    let ann = Person::new();
+    let add = |more: &[&str]| {
+        let add = ["key", "add", &ann.public, "--name", "ann", "--group", "human"];
+        sandbox.cairn([&add, more].concat()).ok()
+    };
+    let quiet = add(&["--role", "promote on prod"]);
+    assert!(!quiet.stderr.contains("nothing can move"), "{quiet}");
+    let name = waiting(&sandbox.cairn(["promote", "2", "prod"]).fails(6));
+    ann.cairn(&sandbox, ["approve", &name]).ok();
+    // One whose time is over is in no group; and one that is taken out leaves the rule behind.
+    add(&["--until", "2001-01-01"]).says(nobody);
+    add(&["--until", "2999-01-01"]);
+    for dry in [&["--dry-run"][..], &[]] {
+        let typed = [&["key", "remove", "ann"], dry].concat();
+        sandbox.cairn(typed).ok().says(nobody).says(hint);
+    }
+    // The way back is open; what it holds can be resumed when somebody can sign again.
+    sandbox.cairn(["rollback", "prod"]).ok();
+    sandbox.cairn(["resume", "prod"]).fails(6).says(nobody);
+    add(&["--role", "resume on prod"]);
+    let name = waiting(&sandbox.cairn(["resume", "prod"]).fails(6));
+    let approved = ann.cairn(&sandbox, ["approve", &name]).ok();
+    approved.says("prod is no longer held: releases may move it again");
+    let again = ann.cairn(&sandbox, ["approve", &name]).ok();
+    again.says("it is in the ledger already, as #");
 }

@@ -58,6 +58,64 @@ fn a_dry_run_names_what_somebody_put_on_the_tag() {
 }
 
 #[test]
+fn a_dry_run_of_a_release_says_of_the_tag_what_the_release_says() {
+    let (sandbox, store) = (Sandbox::new(), Sandbox::new());
+    let server = store.serve();
+    sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "0");
+    // Nothing but a tag: the first release would not begin with what somebody else put there.
+    sandbox.cairn(["push", "--tag", "prod"]).ok();
+    sandbox.write_app("1");
+    for dry in [&["--dry-run"][..], &[]] {
+        let typed = [&["release", "1", "--channel", "prod"], dry].concat();
+        sandbox
+            .cairn(typed)
+            .fails(6)
+            .says("cairn adopt --channel prod=prod");
+    }
+    sandbox.cairn(["adopt", "--channel", "prod=prod"]).ok();
+    for version in ["1", "2"] {
+        sandbox.write_app(version);
+        sandbox.cairn(["release", version, "--channel", "prod"]).ok();
+    }
+    sandbox.write_app("3");
+    let release = ["--json", "release", "3", "--channel", "prod"];
+    let dry = [&release[..], &["--dry-run"]].concat();
+    assert!(sandbox.cairn(&dry).ok().json()["channels"][0]["overwrote"].is_null());
+    tag_by_hand(server.host(), "team/hello", "1", "prod");
+    let would = sandbox
+        .cairn(&dry)
+        .ok()
+        .says("(1), and the ledger said 2")
+        .says("would be overwritten")
+        .json();
+    // A tag that nobody knows stops both, and nothing is done.
+    sandbox.write_app("stranger");
+    sandbox.cairn(["push", "--tag", "stranger"]).ok();
+    sandbox.write_app("3");
+    tag_by_hand(server.host(), "team/hello", "stranger", "prod");
+    for typed in [&dry[..], &release] {
+        sandbox.cairn(typed).fails(6).says("cairn record prod");
+    }
+    // The release says of it what the dry run said.
+    tag_by_hand(server.host(), "team/hello", "1", "prod");
+    let done = sandbox.cairn(release).ok().json();
+    assert_eq!(would["channels"][0]["overwrote"]["version"], "1");
+    for member in ["previous", "digest", "overwrote", "held"] {
+        assert_eq!(
+            would["channels"][0][member], done["channels"][0][member],
+            "{member}"
+        );
+    }
+    // So does a tag in the place of the version's own; and an image that is named is looked for.
+    tag_by_hand(server.host(), "team/hello", "stranger", "4");
+    sandbox.write_app("4");
+    for dry in [&["--dry-run"][..], &[]] {
+        let typed = [&["release", "4"], dry].concat();
+        sandbox.cairn(typed).fails(6).says("cairn adopt --tags 4");
+    }
+}
+
+#[test]
 fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere() {
     let (day, night, store) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
     let server = store.serve();
@@ -91,6 +149,28 @@ fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere
     // With a spec there is nothing to add.
     let back = day.cairn(["rollback", "prod"]).ok();
     assert!(!back.stderr.contains("(add "), "{back}");
+}
+
+#[test]
+fn a_dry_run_of_what_a_hold_refuses_says_how_the_hold_is_lifted() {
+    let sandbox = Sandbox::new();
+    sandbox.write_project(&Project::new(), "1");
+    for version in ["1", "2"] {
+        sandbox.write_app(version);
+        sandbox.cairn(["release", version, "--channel", "prod"]).ok();
+    }
+    sandbox.cairn(["rollback", "prod"]).ok();
+    sandbox.write("elsewhere/note", "");
+    let away = ["-C", "elsewhere", "--repository", "hello"];
+    let typed = [&["promote", "2", "prod", "--dry-run"], &away[..]].concat();
+    let hint = "cairn resume prod, or the same command with --resume";
+    let refused = sandbox.cairn(typed).fails(6).says(hint);
+    refused.says("(add --repository hello)");
+    // What was typed wrong is told the same way.
+    let nowhere = format!("sha256:{}", "1".repeat(64));
+    let typed = [&["rollback", "prod", &nowhere], &away[..]].concat();
+    let refused = sandbox.cairn(typed).fails(1);
+    refused.says("cairn history shows what there is (add --repository hello)");
 }
 
 #[test]

@@ -9,8 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 /// A time, a day, or so long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// `2026-03-03T10:02:00Z`, or with another offset; `2026-03-03 10:02` in UTC.
+    /// `2026-03-03T10:02:00Z`, or with another offset; `2026-03-03 10:02:07` in UTC.
     At(Timestamp),
+    /// `2026-03-03 10:02`: the whole minute, in UTC, as tables show it.
+    Minute(Timestamp),
     /// `2026-03-03`: the whole day, in UTC.
     Day(Date),
     /// `3d`, `2h`: as long before now.
@@ -38,7 +40,9 @@ impl FromStr for Moment {
         }
         // Without an offset it is what our tables show.
         let at = text.parse::<DateTime>().map_err(|_| wrong())?;
-        utc(at).map(Self::At).ok_or_else(wrong)
+        let is_minute = text.len() == "2026-03-03 10:02".len();
+        let moment = if is_minute { Self::Minute } else { Self::At };
+        utc(at).map(moment).ok_or_else(wrong)
     }
 }
 
@@ -73,18 +77,21 @@ impl Moment {
     #[must_use]
     pub fn first(self, now: Timestamp) -> Timestamp {
         match self {
-            Self::At(at) => at,
+            Self::At(at) | Self::Minute(at) => at,
             Self::Day(day) => utc(day.to_datetime(Time::midnight())).unwrap_or(Timestamp::MIN),
             Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN),
         }
     }
 
-    /// Its last second: of a day, the one before midnight.
+    /// Its last second: of a day, the one before midnight; of a minute, its fifty-ninth.
     #[must_use]
     pub fn last(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Day(day) => utc(day.at(23, 59, 59, 0)).unwrap_or(Timestamp::MAX),
-            other => other.first(now),
+            Self::Minute(at) => at
+                .checked_add(SignedDuration::from_secs(59))
+                .unwrap_or(Timestamp::MAX),
+            Self::At(_) | Self::Ago(_) => self.first(now),
         }
     }
 }
@@ -104,11 +111,16 @@ mod tests {
         let same = |text: &str, at: &str| assert_eq!(read(text), (at.to_owned(), at.to_owned()), "{text}");
         same("2026-03-03T10:02:00Z", "2026-03-03T10:02:00Z");
         same("2026-03-03T10:02:00+02:00", "2026-03-03T08:02:00Z");
-        same("2026-03-03 10:02", "2026-03-03T10:02:00Z");
         same("2026-03-03T10:02:07", "2026-03-03T10:02:07Z");
         same("2h", "2026-11-21T08:00:00Z");
         same("3d ago", "2026-11-18T10:00:00Z");
         same("1w", "2026-11-14T10:00:00Z");
+        let minute = (
+            "2026-03-03T10:02:00Z".to_owned(),
+            "2026-03-03T10:02:59Z".to_owned(),
+        );
+        assert_eq!(read("2026-03-03 10:02"), minute);
+        assert_eq!(read("2026-03-03T10:02"), minute);
         let day = (
             "2026-03-03T00:00:00Z".to_owned(),
             "2026-03-03T23:59:59Z".to_owned(),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use cairn_build::spec::{ChannelRules as SpecRules, Ledger as SpecLedger};
-use cairn_ledger::authority::{ChannelRules, Freeze, Rules};
+use cairn_ledger::authority::{Authority, ChannelRules, Freeze, Rules};
 use cairn_ledger::{Channel, Kind};
 
 use crate::failure::{Exit, Failure};
+use crate::program::Cairn;
 
 /// The rules that a spec proposes.
 ///
@@ -56,6 +57,14 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -
 
 fn wrong(name: &str, text: &str) -> Failure {
     Failure::new(Exit::Input, format!("[ledger.channels.{name}]: {text}"))
+}
+
+/// Warns of rules that nobody can meet with these keys, and says what to type.
+pub fn tell_unmet(cairn: &Cairn, rules: &Rules, authority: &Authority) {
+    for unmet in rules.unmet(authority, cairn.environment.now()) {
+        let text = format!("{}; {}", unmet.text(), unmet.hint());
+        cairn.terminal.warn(cairn.terminal.to_type(text));
+    }
 }
 
 /// The rules as lines, each of one channel and one rule: `prod: soak 1d`.

@@ -35,7 +35,7 @@ pub struct Terminal {
 }
 
 /// The verbs that take `--repository`, as far as a message names them.
-const ON_A_LEDGER: [&str; 18] = [
+const ON_A_LEDGER: [&str; 19] = [
     "adopt",
     "approve",
     "audit",
@@ -53,6 +53,7 @@ const ON_A_LEDGER: [&str; 18] = [
     "rollback",
     "show",
     "status",
+    "switch",
     "yank",
 ];
 

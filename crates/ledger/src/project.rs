@@ -100,6 +100,14 @@ impl ProjectError {
         }
     }
 
+    /// The same where there is no ledger yet: then it is not an old copy of one that knows more.
+    pub(crate) fn of_new_ledger(mut self) -> Self {
+        if let Self::UnknownTag { first_seen, .. } = &mut self {
+            *first_seen = false;
+        }
+        self
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -82,6 +82,11 @@ impl Approve {
             cairn.terminal.say(format!("would sign {}", waiting.name));
             return Ok(());
         }
+        if let Standing::Done(position) = waiting.standing {
+            cairn
+                .terminal
+                .say(format!("it is in the ledger already, as #{position}"));
+        }
         let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;
         let verb = past(&waiting.entry.kind);
@@ -98,6 +103,11 @@ impl Approve {
             Ok(Approved::Done(done)) => {
                 if done.changed && matches!(done.kind, Kind::Keys | Kind::Rules) {
                     cairn.terminal.say(format!("the {} were changed", done.kind));
+                }
+                if done.changed && done.kind == Kind::Resume {
+                    for one in done.channels.iter().filter(|one| !one.held) {
+                        moves::tell_resumed(cairn, &one.channel);
+                    }
                 }
                 moves::finish(cairn, &open, key.fingerprint(), Ok(*done), moved).await
             }

@@ -59,6 +59,7 @@ impl Audit {
                 OtherTags::Unchecked
             },
             way_back: self.way_back,
+            at: Some(cairn.environment.now()),
         };
         let report = open.ledger.audit(&open.opened, options).await?;
         if cairn.terminal.json {

@@ -157,7 +157,8 @@ impl History {
         };
         let line = match &filter.channels[..] {
             [channel] if *filter == only_channel => {
-                format!("no entry names {channel}; cairn status lists the channels")
+                let text = format!("no entry names {channel}; cairn status lists the channels");
+                cairn.terminal.to_type(text)
             }
             _ => "no entry is like that".to_owned(),
         };

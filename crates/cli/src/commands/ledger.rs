@@ -147,7 +147,9 @@ impl Rules {
             .map(|project| rules::of_spec(&project.spec.ledger));
         let proposed = proposed.transpose()?;
         if !self.apply {
-            return show(cairn, &open, &state.rules, proposed.as_ref());
+            show(cairn, &open, &state.rules, proposed.as_ref())?;
+            rules::tell_unmet(cairn, &state.rules, &state.authority);
+            return Ok(());
         }
         let proposed = proposed.ok_or_else(|| {
             Failure::new(
@@ -156,6 +158,7 @@ impl Rules {
             )
             .with_hint("go to the spec with -C DIR".to_owned())
         })?;
+        rules::tell_unmet(cairn, &proposed, &state.authority);
         if self.entry.dry_run {
             cairn.terminal.say("would write these rules into the ledger");
             return show(cairn, &open, &state.rules, Some(&proposed));

@@ -124,15 +124,7 @@ impl AppendOptions {
         let context = glass.on(self.entry.context(cairn, key, None)?);
         if self.entry.dry_run {
             let plan = plan(&open.opened, &open.ledger.home().label(), &context)?;
-            let rehearsed = open.ledger.rehearse(&open.opened, &plan).await?;
-            tell_checked(cairn, verb, plan.version.as_ref(), rehearsed.checked.as_ref());
-            print_plan(cairn, open, key.fingerprint(), plan)?;
-            for (channel, overwrote) in &rehearsed.overwrites {
-                let said = open.opened.state().and_then(|state| state.shows(channel));
-                let text = overwritten_text(channel, overwrote, said);
-                cairn.terminal.warn(format!("{text}. It would be overwritten"));
-            }
-            return Ok(());
+            return rehearse(cairn, open, key.fingerprint(), verb, plan, false).await;
         }
         let done = deed(&open.ledger, &open.opened, &context).await;
         let moved = Moved {
@@ -187,6 +179,15 @@ struct OverwroteDocument {
     version: Option<String>,
 }
 
+impl From<&Overwrote> for OverwroteDocument {
+    fn from(overwrote: &Overwrote) -> Self {
+        Self {
+            digest: overwrote.digest,
+            version: overwrote.version.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
 /// Tells what was done, remembers the ledger as it is now, and fails if not everything was done.
 ///
 /// # Errors
@@ -213,10 +214,11 @@ pub async fn finish(
         tell(cairn, key, done, &moved, blocked);
     }
     if let Some(name) = done.and_then(broke_glass) {
-        cairn.terminal.warn(format!(
+        let text = format!(
             "the glass was broken; somebody else accepts it with: cairn ratify {}",
             cairn_ledger::head::short(&name)
-        ));
+        );
+        cairn.terminal.warn(cairn.terminal.to_type(text));
     }
     match result {
         Ok(done) => print(cairn, open, &done, &moved),
@@ -227,6 +229,13 @@ pub async fn finish(
             Err(error.into())
         }
     }
+}
+
+/// Says that a hold was lifted.
+pub fn tell_resumed(cairn: &Cairn, channel: &Channel) {
+    cairn
+        .terminal
+        .say(format!("{channel} is no longer held: releases may move it again"));
 }
 
 /// The entry that was appended now, if a key made it that is not in the ledger.
@@ -255,10 +264,7 @@ fn print(cairn: &Cairn, open: &OpenLedger, done: &Done, moved: &Moved) -> Result
         digest: one.now.as_ref().map(|shown| shown.digest),
         held: one.held,
         complete: one.projected,
-        overwrote: one.overwrote.as_ref().map(|overwrote| OverwroteDocument {
-            digest: overwrote.digest,
-            version: overwrote.version.as_ref().map(ToString::to_string),
-        }),
+        overwrote: one.overwrote.as_ref().map(OverwroteDocument::from),
     };
     cairn.terminal.document(&Document {
         repository: open.images.to_string(),
@@ -472,14 +478,34 @@ fn note_text(note: &Note, names: &Names, opened: &Opened, cairn: &Cairn) -> Stri
     }
 }
 
-/// Prints what would be done if `key` signed it now.
+/// Looks at all that would stop a plan, and prints what would be done if `key` signed it now. The image is not looked for if it is
+/// `absent`, because it would only be pushed.
 ///
 /// # Errors
 ///
-/// Why a channel would not be moved, as the command itself would say.
-pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan) -> Result<(), Failure> {
-    let terminal = &cairn.terminal;
+/// As the command itself would fail: also why a channel would not be moved.
+pub async fn rehearse(
+    cairn: &Cairn,
+    open: &OpenLedger,
+    key: Fingerprint,
+    verb: &str,
+    plan: Plan,
+    absent: bool,
+) -> Result<(), Failure> {
     let plan = plan.foreseen(&open.opened, &key);
+    let rehearsed = open.ledger.rehearse(&open.opened, &plan, absent).await?;
+    tell_checked(cairn, verb, plan.version.as_ref(), rehearsed.checked.as_ref());
+    print_plan(cairn, open, key, &plan, &rehearsed.overwrites)
+}
+
+fn print_plan(
+    cairn: &Cairn,
+    open: &OpenLedger,
+    key: Fingerprint,
+    plan: &Plan,
+    overwrites: &[(Channel, Overwrote)],
+) -> Result<(), Failure> {
+    let terminal = &cairn.terminal;
     if let (Kind::Yank, Some(_), Some(version)) = (&plan.kind, &plan.entry, &plan.version) {
         terminal.step("yanked", format!("{version} (not done: --dry-run)"));
     }
@@ -488,7 +514,7 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan
         terminal.say(terminal.to_type(note_text(note, &names, &open.opened, cairn)));
     }
     for planned in &plan.channels {
-        if let Some(text) = planned_text(&plan, planned) {
+        if let Some(text) = planned_text(plan, planned) {
             terminal.step(planned.channel.as_str(), format!("{text} (not done: --dry-run)"));
         }
     }
@@ -499,16 +525,21 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan
             Missing::Group(lack.clone()).text()
         ));
     }
+    for (channel, overwrote) in overwrites {
+        let said = open.opened.state().and_then(|state| state.shows(channel));
+        let text = overwritten_text(channel, overwrote, said);
+        terminal.warn(format!("{text}. It would be overwritten"));
+    }
     if !plan.blocked.is_empty() {
         let texts: Vec<String> = plan.blocked.iter().map(Blocked::would_text).collect();
         let hint = plan
             .hint(&open.opened)
-            .map_or_else(String::new, |hint| format!("{hint}; "));
+            .map_or_else(String::new, |hint| format!("; {hint}"));
         return Err(Failure::new(Exit::Conflict, texts.join("; "))
-            .with_hint(format!("{hint}nothing was done: --dry-run")));
+            .with_hint(format!("nothing was done: --dry-run{hint}")));
     }
     if terminal.json {
-        return terminal.document(&planned_document(open, &plan));
+        return terminal.document(&planned_document(open, plan, overwrites));
     }
     match plan.digest {
         Some(digest) => terminal.print(open.images.at_digest(digest).to_string()),
@@ -517,7 +548,7 @@ pub fn print_plan(cairn: &Cairn, open: &OpenLedger, key: Fingerprint, plan: Plan
 }
 
 /// The document of what would be done: its channels as they would be, and no entry.
-fn planned_document(open: &OpenLedger, plan: &Plan) -> Document {
+fn planned_document(open: &OpenLedger, plan: &Plan, overwrites: &[(Channel, Overwrote)]) -> Document {
     let state = open.opened.state();
     let channels = plan.channels.iter().map(|planned| {
         let current = state.and_then(|state| state.channel(&planned.channel));
@@ -525,16 +556,14 @@ fn planned_document(open: &OpenLedger, plan: &Plan) -> Document {
         let entry = plan.entry.as_ref();
         let holds = entry.and_then(|entry| entry.hold);
         let lifts = entry.is_some_and(|entry| entry.resume || entry.kind == Kind::Resume);
+        let overwrote = overwrites.iter().find(|(one, _)| *one == planned.channel);
         ChannelDocument {
             name: planned.channel.to_string(),
             previous: planned.previous.as_ref().map(|shown| shown.digest),
-            digest: match entry {
-                Some(_) => planned.next,
-                None => planned.previous.as_ref().map(|shown| shown.digest),
-            },
+            digest: plan.would_show(planned),
             held: holds.unwrap_or(is_held && !lifts),
             complete: false,
-            overwrote: None,
+            overwrote: overwrote.map(|(_, overwrote)| overwrote.into()),
         }
     });
     let first = plan.channels.first();

@@ -136,7 +136,12 @@ impl Release {
             }
             (None, None) => return Err(no_image()),
         };
+        let request = self.request(digest, None);
+        // What was built here is not pushed yet.
+        let absent = self.image.is_none();
         if open.opened.state().is_none() {
+            let first = open.ledger.rehearse_first(&open.opened, &request, absent);
+            first.await?;
             cairn.terminal.say(format!(
                 "would start a ledger for {}, and release {}",
                 open.images, self.version
@@ -146,8 +151,8 @@ impl Release {
         let key = signing::require_for(cairn, open, self.glass)?;
         let context = self.glass.on(self.entry.context(cairn, &key, None)?);
         let label = open.ledger.home().label();
-        let plan = plan::release(&open.opened, &label, &context, &self.request(digest, None))?;
-        moves::print_plan(cairn, open, key.fingerprint(), plan)
+        let plan = plan::release(&open.opened, &label, &context, &request)?;
+        moves::rehearse(cairn, open, key.fingerprint(), "released", plan, absent).await
     }
 
     /// An image that was named says which repository is meant.

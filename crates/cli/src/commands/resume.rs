@@ -28,8 +28,7 @@ impl Resume {
         let deed = async |ledger: &Ledger, opened: &_, context: &Context<'_>| {
             let done = ledger.resume(opened, context, &self.channel).await?;
             if done.changed {
-                let text = format!("{} is no longer held: releases may move it again", self.channel);
-                cairn.terminal.say(text);
+                moves::tell_resumed(cairn, &self.channel);
             }
             Ok(done)
         };

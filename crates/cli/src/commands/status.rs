@@ -1,5 +1,6 @@
 //! `cairn status`
 
+use cairn_ledger::authority::Unmet;
 use cairn_ledger::head;
 use cairn_ledger::query::{self, Past, StatusRow, WayBack};
 use cairn_ledger::{EntryName, Source, Version};
@@ -11,8 +12,8 @@ use crate::failure::{Exit, Failure};
 use crate::ledgers::{LedgerOptions, Names, OpenLedger, mode_text};
 use crate::moment::Moment;
 use crate::program::Cairn;
-use crate::signing;
 use crate::terminal::{counted, minute, short};
+use crate::{rules, signing};
 
 /// How much of a commit is shown in a table.
 const COMMIT: usize = 12;
@@ -39,6 +40,9 @@ struct Document<'a> {
     /// With `--at`: which time, and up to which entry.
     past: Option<&'a Past>,
     channels: &'a [StatusRow],
+    /// Rules that no signature can meet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unmet: Vec<Unmet>,
 }
 
 impl Status {
@@ -50,7 +54,12 @@ impl Status {
         }
         let rows = open.ledger.status(&open.opened).await?;
         if cairn.terminal.json {
-            return cairn.terminal.document(&document(&open, None, &rows));
+            let state = open.opened.state();
+            let unmet = state.map(|state| state.rules.unmet(&state.authority, cairn.environment.now()));
+            return cairn.terminal.document(&Document {
+                unmet: unmet.unwrap_or_default(),
+                ..document(&open, None, &rows)
+            });
         }
         print(cairn, &open, &rows)
     }
@@ -66,6 +75,7 @@ fn document<'a>(open: &OpenLedger, past: Option<&'a Past>, channels: &'a [Status
         at: head.map(|head| head.at.to_string()),
         past,
         channels,
+        unmet: Vec::new(),
     }
 }
 
@@ -179,11 +189,15 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
     for row in rows {
         tell(cairn, open, row);
     }
+    if let Some(state) = open.opened.state() {
+        rules::tell_unmet(cairn, &state.rules, &state.authority);
+    }
     for (seq, entry) in unratified(open, &names) {
-        cairn.terminal.warn(format!(
+        let text = format!(
             "#{seq} was made with --break-glass, by a key that is not in the ledger; cairn ratify {} accepts it",
             head::short(&entry)
-        ));
+        );
+        cairn.terminal.warn(cairn.terminal.to_type(text));
     }
     Ok(())
 }
@@ -208,6 +222,9 @@ fn shows(row: &StatusRow) -> String {
     for slot in &row.slot_of {
         let word = if slot.live { "live" } else { "idle" };
         words.push(format!("{word} in {}", slot.channel));
+    }
+    if row.yanked {
+        words.push("YANKED".to_owned());
     }
     if row.glass == Some("unratified") {
         words.push("GLASS BROKEN".to_owned());

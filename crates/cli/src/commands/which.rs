@@ -1,7 +1,7 @@
 //! `cairn which`
 
 use cairn_ledger::query::{Found, Part, Searched, Sought, Which as Answer};
-use cairn_oci::{Digest, Reference};
+use cairn_oci::{Digest, Reference, Tag};
 use clap::Args;
 use serde::Serialize;
 
@@ -125,7 +125,12 @@ impl Which {
             Exit::Input,
             format!("{text}; searched: {}", searched(&answer.searched)),
         )
-        .with_hint("an image of another repository: cairn which DIGEST --repository REF".to_owned())
+        .with_hint(match sought {
+            Sought::Tag(tag) if is_channel(open, tag) => {
+                format!("somebody moved the tag by hand: cairn status says what the ledger says of {tag}, and what to do about it")
+            }
+            _ => "an image of another repository: cairn which DIGEST --repository REF".to_owned(),
+        })
     }
 }
 
@@ -223,6 +228,11 @@ fn print(cairn: &Cairn, found: &Found, names: &Names) -> Result<(), Failure> {
         print_binding(cairn, &named.binding, names)?;
     }
     print_stays(cairn, &found.stays)
+}
+
+/// Whether the ledger says what the tag shows, because it is a channel's or a version's.
+fn is_channel(open: &OpenLedger, tag: &Tag) -> bool {
+    cairn_ledger::query::digest_of(&open.opened, tag.as_str()).is_some()
 }
 
 #[cfg(test)]

@@ -53,6 +53,14 @@ impl Audit<'_> {
         }
     }
 
+    /// Rules that no signature can meet are no fault of the ledger, and worth knowing before somebody waits for one.
+    pub(super) fn rules(&mut self) {
+        let Some(at) = self.options.at else { return };
+        for unmet in self.state.rules.unmet(&self.state.authority, at) {
+            self.note("rule-unmet", &unmet.channel, unmet.text());
+        }
+    }
+
     pub(super) fn trust(&mut self) {
         if self.opened.how_trusted() == HowTrusted::FirstSeen {
             let text = "whether the newest entries are hidden: nothing was pinned or remembered";

@@ -9,6 +9,7 @@ use std::fmt;
 
 use cairn_oci::{Digest, Tag};
 use cairn_store::{Page, Repository, RepositoryError};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::class::Class;
@@ -36,6 +37,8 @@ pub struct AuditOptions {
     pub other_tags: OtherTags,
     /// How many steps back each channel must be able to go; 0: as far as what is there leads.
     pub way_back: usize,
+    /// Now; without it, what depends on the time is not looked at.
+    pub at: Option<Timestamp>,
 }
 
 /// What is thought of tags that no entry names.
@@ -53,6 +56,7 @@ impl Default for AuditOptions {
             depth: Depth::Presence,
             other_tags: OtherTags::Findings,
             way_back: 0,
+            at: None,
         }
     }
 }
@@ -170,6 +174,7 @@ impl Ledger {
         };
         audit.entries();
         audit.glass();
+        audit.rules();
         audit.trust();
         audit.stored_heads().await?;
         audit.waiting().await?;

@@ -66,13 +66,16 @@ impl Audit<'_> {
                 None => self.find(
                     "tag-missing",
                     name,
-                    format!("the channel shows {label} and has no tag"),
+                    format!(
+                        "the channel shows {label} and has no tag; cairn repair {name} --forward writes it"
+                    ),
                 ),
                 Some(found) if found == digest => {}
                 Some(found) => {
                     let whose = whose(channel, &found);
-                    let message =
-                        format!("the tag shows {found}, {whose}; the ledger says {digest} ({label})");
+                    let message = format!(
+                        "the tag shows {found}, {whose}; the ledger says {digest} ({label}); cairn record {name} accepts it, cairn repair {name} --forward puts it back"
+                    );
                     self.find("tag-differs", name, message);
                 }
             }

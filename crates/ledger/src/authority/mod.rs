@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use label::{GROUP_LIMIT, Group, KeyLabel, KeyName, LabelError, NAME_LIMIT};
-pub use rules::{ChannelRules, Freeze, Lack, Rules, RulesError};
+pub use rules::{ChannelRules, Freeze, Lack, Rules, RulesError, Unmet};
 
 use crate::entry::Kind;
 use crate::key::{Fingerprint, PublicKey};

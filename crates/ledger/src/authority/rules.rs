@@ -68,6 +68,51 @@ pub struct Lack {
     pub count: u32,
 }
 
+/// Signatures that nobody can give: the rules of a channel want more keys of a group than there are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unmet {
+    /// Of which channel.
+    pub channel: Channel,
+    /// Of which group.
+    pub group: Group,
+    /// How many keys its rules want.
+    pub needs: u32,
+    /// How many keys of the group are listed and valid: fewer.
+    pub has: u32,
+}
+
+impl Unmet {
+    /// What that means, in one sentence.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self {
+            channel,
+            group,
+            needs,
+            has,
+        } = self;
+        let wants = match needs {
+            1 => "1 signature".to_owned(),
+            needs => format!("{needs} signatures"),
+        };
+        let has = match has {
+            0 => "no key of the ledger is in it".to_owned(),
+            1 => "only 1 key of the ledger is in it".to_owned(),
+            has => format!("only {has} keys of the ledger are in it"),
+        };
+        format!("nothing can move {channel} forward: its rules want {wants} of the group {group}, and {has}")
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Self { channel, group, .. } = self;
+        format!(
+            "cairn key add KEY.pub --group {group} --role \"promote on {channel}\" lists one; or take the rule out of the spec, then cairn ledger rules --apply"
+        )
+    }
+}
+
 /// Why rules cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RulesError {
@@ -122,6 +167,42 @@ impl Rules {
             })
         };
         requires.into_iter().flatten().filter_map(lack).collect()
+    }
+}
+
+impl Rules {
+    /// What the rules want and nobody can give at `at`: forward moves of these channels would wait for ever.
+    #[must_use]
+    pub fn unmet(&self, authority: &Authority, at: Timestamp) -> Vec<Unmet> {
+        let channels = self.channels.keys();
+        channels
+            .flat_map(|channel| self.unmet_on(channel, authority, at))
+            .collect()
+    }
+
+    /// The same for one channel.
+    #[must_use]
+    pub fn unmet_on(&self, channel: &Channel, authority: &Authority, at: Timestamp) -> Vec<Unmet> {
+        let everybody = authority.keys.iter().map(|grant| grant.key.fingerprint());
+        let lacks = self.lacks(channel, authority, &everybody.collect(), at);
+        let needs = |group: &Group| {
+            let needed = self.channels.get(channel)?.requires.get(group)?;
+            Some(needed.get())
+        };
+        let unmet = |Lack {
+                         channel,
+                         group,
+                         count,
+                     }| {
+            let needs = needs(&group).unwrap_or(count);
+            Unmet {
+                channel,
+                group,
+                needs,
+                has: needs - count,
+            }
+        };
+        lacks.into_iter().map(unmet).collect()
     }
 }
 

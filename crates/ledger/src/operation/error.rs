@@ -4,7 +4,7 @@ use cairn_oci::Digest;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::append::CommitError;
-use crate::authority::{AuthorityError, Freeze, KeyLabel, RulesError};
+use crate::authority::{AuthorityError, Freeze, KeyLabel, RulesError, Unmet};
 use crate::class::Class;
 use crate::entry::{EntryError, EntryName, Kind};
 use crate::fold::Why;
@@ -312,6 +312,8 @@ pub enum Obstacle {
         /// What the channel shows now.
         now: Option<Shown>,
     },
+    /// Its rules want signatures that nobody can give.
+    Unmet(Unmet),
     /// A rule, or something else that the fold found.
     Void(Why),
 }
@@ -373,6 +375,7 @@ impl Blocked {
                 let now = now.as_ref().map_or_else(|| "nothing".to_owned(), Shown::label);
                 format!("{channel} was not moved: the {kind} {by}{key} came first; it shows {now}")
             }
+            Obstacle::Unmet(unmet) => unmet.text(),
             Obstacle::Void(why) => format!("{channel} was not moved: {why}"),
         }
     }
@@ -491,7 +494,7 @@ impl OperationError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::NoLedger { .. } => "`cairn ledger init` starts one; so does the first release".to_owned(),
+            Self::NoLedger { .. } => "cairn ledger init starts one; so does the first release".to_owned(),
             Self::Exists { .. } => "nothing to do: release to it".to_owned(),
             Self::Copy { home, .. } => format!("run this with --repository {home}"),
             Self::Newer { .. } => "use a newer Cairn".to_owned(),
@@ -502,7 +505,7 @@ impl OperationError {
             Self::UnknownChannel { nearest, .. } => {
                 nearest_text(nearest).unwrap_or_else(|| "cairn status lists the channels".to_owned())
             }
-            Self::UnknownTarget { .. } => "`cairn history` shows what there is".to_owned(),
+            Self::UnknownTarget { .. } => "cairn history shows what there is".to_owned(),
             Self::NoWayBack { channel, .. } => {
                 format!("name a target: cairn rollback {channel} VERSION; cairn history shows what there is")
             }
@@ -633,15 +636,17 @@ impl Wish<'_> {
     }
 }
 
+fn held_hint(channel: &Channel) -> String {
+    format!("cairn resume {channel}, or the same command with --resume")
+}
+
 fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
     let (channel, version) = (&blocked.channel, done.version.as_ref());
     match (&blocked.why, &done.kind) {
         (Obstacle::Held { .. }, Kind::Release) => version.map(|version| format!(
             "{version} is released, but {channel} was not moved; cairn resume {channel}, then cairn promote {version} {channel}"
         )),
-        (Obstacle::Held { .. }, _) => Some(format!(
-            "cairn resume {channel}, or the same command with --resume"
-        )),
+        (Obstacle::Held { .. }, _) => Some(held_hint(channel)),
         (Obstacle::Overtaken { .. }, Kind::Rollback) => Some(format!(
             "see what it shows now: cairn status; then run the command again if {channel} is still wrong"
         )),
@@ -649,6 +654,7 @@ fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
             "{version} is released; if it is still to be shown: cairn promote {version} {channel}"
         )),
         (Obstacle::Overtaken { .. }, _) => Some("see what it shows now: cairn status".to_owned()),
+        (Obstacle::Unmet(unmet), _) => Some(unmet.hint()),
         (Obstacle::Void(why), _) => {
             let entry = done.entry.and_then(|entry| done.opened.view().find(&entry.name));
             let entry = entry.map(|(_, record, _)| &record.entry);
@@ -666,8 +672,11 @@ fn blocked_hint(done: &Done, blocked: &Blocked) -> Option<String> {
 /// What to do about the first channel that a plan would not move.
 pub(super) fn planned_hint(plan: &Plan, state: &State) -> Option<String> {
     let blocked = plan.blocked.first()?;
-    let Obstacle::Void(why) = blocked.why else {
-        return None;
+    let why = match &blocked.why {
+        Obstacle::Held { .. } => return Some(held_hint(&blocked.channel)),
+        Obstacle::Unmet(unmet) => return Some(unmet.hint()),
+        Obstacle::Overtaken { .. } => return None,
+        Obstacle::Void(why) => *why,
     };
     let wish = plan.entry.as_ref().map(|entry| Wish {
         state,

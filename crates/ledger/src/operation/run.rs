@@ -276,12 +276,17 @@ impl Ledger {
     }
 
     /// Looks at all that would stop a plan before anything is appended, beside the rules: whether this is the ledger's home, the tags
-    /// of the channels, and the image. Nothing is written.
+    /// of the channels, and the image, unless it is `absent` because it would only be pushed. Nothing is written.
     ///
     /// # Errors
     ///
     /// [`OperationError`], as the operation itself would fail.
-    pub async fn rehearse(&self, opened: &Opened, plan: &Plan) -> Result<Rehearsed, OperationError> {
+    pub async fn rehearse(
+        &self,
+        opened: &Opened,
+        plan: &Plan,
+        absent: bool,
+    ) -> Result<Rehearsed, OperationError> {
         let state = plan::state(opened, &self.home.label())?;
         self.check_home(state)?;
         let channels = plan.channels.iter().map(|planned| planned.channel.clone());
@@ -291,14 +296,44 @@ impl Ledger {
             .map_err(OperationError::Tags)?;
         self.check_version_tag(plan).await?;
         let overwrites = plan.channels.iter().filter_map(|planned| {
-            let digest = looked.astray.get(&planned.channel).copied()?;
-            let version = plan::version_of(state, &planned.channel, &digest);
-            (planned.next != Some(digest)).then(|| (planned.channel.clone(), Overwrote { digest, version }))
+            let channel = &planned.channel;
+            let digest = looked.astray.get(channel).copied()?;
+            let is_repeated = plan.entry.is_none() && is_repeated(plan, opened, channel, &digest);
+            let stays = is_repeated || plan.would_show(planned) == Some(digest);
+            let version = plan::version_of(state, channel, &digest);
+            (!stays).then(|| (channel.clone(), Overwrote { digest, version }))
         });
-        Ok(Rehearsed {
-            overwrites: overwrites.collect(),
-            checked: self.check_image(plan).await?,
-        })
+        let overwrites = overwrites.collect();
+        let checked = if absent {
+            None
+        } else {
+            self.check_image(plan).await?
+        };
+        Ok(Rehearsed { overwrites, checked })
+    }
+
+    /// As [`Ledger::rehearse`], for a release that would start the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError`], as the release itself would fail.
+    pub async fn rehearse_first(
+        &self,
+        opened: &Opened,
+        request: &ReleaseRequest,
+        absent: bool,
+    ) -> Result<(), OperationError> {
+        if !absent {
+            self.look_at(&request.version.to_string(), request.digest).await?;
+        }
+        let looked = self
+            .check_tags(opened.clone(), &request.channels, &BTreeSet::new())
+            .await;
+        // There is no ledger that could be an old copy.
+        looked.map_err(|error| OperationError::Tags(error.of_new_ledger()))?;
+        self.check_version(&request.version, request.digest)
+            .await
+            .map_err(OperationError::Tags)
     }
 
     /// Appends what was planned and signed, and completes what others see of it.
@@ -432,10 +467,16 @@ impl Ledger {
             .version
             .as_ref()
             .map_or_else(|| digest.to_string(), Version::to_string);
-        match image::check(&*self.images, digest, Depth::Presence).await {
-            Ok(parts) => Ok(Some(parts)),
-            Err(source) => Err(OperationError::Image { target, source }),
-        }
+        self.look_at(&target, digest).await.map(Some)
+    }
+
+    /// What there is of the image that is called `target`, all of it.
+    async fn look_at(&self, target: &str, digest: Digest) -> Result<Parts, OperationError> {
+        let parts = image::check(&*self.images, digest, Depth::Presence).await;
+        parts.map_err(|source| OperationError::Image {
+            target: target.to_owned(),
+            source,
+        })
     }
 
     /// A ledger that was copied elsewhere is read there, and appended to only at its home.
@@ -585,17 +626,6 @@ impl Finished {
         }
     }
 
-    /// Whether a rollback is repeated whose tag still shows what it left: that is what the repetition is for.
-    fn is_repeated(&self, before: &Opened, channel: &Channel, found: &Digest) -> bool {
-        let state = before.state().and_then(|state| state.channels.get(channel));
-        let last = state.and_then(|state| state.last.as_ref());
-        let left = state
-            .and_then(|state| state.hold.as_ref()?.left.as_ref())
-            .is_none_or(|left| left.digest == *found);
-        let is_rollback = last.is_some_and(|last| last.kind == Kind::Rollback);
-        self.plan.kind == Kind::Rollback && self.entry.is_none() && is_rollback && left
-    }
-
     fn into_done(
         self,
         before: &Opened,
@@ -606,7 +636,8 @@ impl Finished {
     ) -> Done {
         let channels = named.channels.iter().map(|channel| {
             let astray = self.astray.get(channel).copied();
-            let astray = astray.filter(|found| !self.is_repeated(before, channel, found));
+            let astray = astray
+                .filter(|found| self.entry.is_some() || !is_repeated(&self.plan, before, channel, found));
             channel_done(before, &opened, channel, projected, astray)
         });
         let channels = channels.collect();
@@ -624,6 +655,18 @@ impl Finished {
             opened,
         }
     }
+}
+
+/// Whether a rollback for which nothing is appended is a repetition, and the tag still shows what it left: that is what the
+/// repetition is for.
+fn is_repeated(plan: &Plan, before: &Opened, channel: &Channel, found: &Digest) -> bool {
+    let state = before.state().and_then(|state| state.channels.get(channel));
+    let last = state.and_then(|state| state.last.as_ref());
+    let left = state
+        .and_then(|state| state.hold.as_ref()?.left.as_ref())
+        .is_none_or(|left| left.digest == *found);
+    let is_rollback = last.is_some_and(|last| last.kind == Kind::Rollback);
+    plan.kind == Kind::Rollback && is_rollback && left
 }
 
 /// What became of a channel whose tag was `astray` before.

@@ -52,6 +52,8 @@ pub struct StatusRow {
     pub held: Option<HeldRow>,
     /// What `rollback` would go to.
     pub way_back: Option<WayBack>,
+    /// Whether what it shows is barred: it was yanked after it came there.
+    pub yanked: bool,
     /// `unratified` or `ratified`, if an unlisted key put it there.
     pub glass: Option<&'static str>,
     /// The slot from which it took what it shows, by `switch`: blue and green.
@@ -239,6 +241,7 @@ fn row(view: &View, state: &State, name: &Channel, channel: &ChannelState, shown
         held: channel.hold.as_ref().map(held_row),
         way_back: None,
         took: None,
+        yanked: state.is_barred(&shown.digest),
         glass: state.glass.get(&shown.entry).map(|glass| match glass.ratified {
             Some(_) => "ratified",
             None => "unratified",

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::failure::{Exit, Failure};
 use crate::ledgers::{EntryOptions, LedgerOptions, OpenLedger};
 use crate::program::Cairn;
-use crate::{roles, signing};
+use crate::{roles, rules, signing};
 
 /// What `cairn key add` takes.
 #[derive(Debug, Args)]
@@ -202,6 +202,9 @@ impl ChangeOptions {
         let at = cairn.environment.now();
         let after = changed_keys(before, changes, at)?;
         tell(cairn, before, &after);
+        if let Some(state) = open.opened.state() {
+            rules::tell_unmet(cairn, &state.rules, &after);
+        }
         if self.entry.dry_run {
             cairn.terminal.say("not done: --dry-run");
             return Ok(());

@@ -2,6 +2,7 @@
 
 pub(super) mod adopt;
 mod byhand;
+mod resume;
 mod switch;
 mod yank;
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 
 pub use adopt::{AdoptPlan, adopt};
 pub use byhand::record;
+pub use resume::resume;
 pub(super) use switch::shown;
 pub use switch::switch;
 pub use yank::yank;
@@ -54,6 +56,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What a channel would show afterwards: what it shows, if it is not moved.
+    #[must_use]
+    pub fn would_show(&self, planned: &PlannedMove) -> Option<Digest> {
+        let entry = self.entry.as_ref();
+        let moves = entry.is_some_and(|entry| entry.move_of(&planned.channel).is_some());
+        let is_blocked = self.blocked.iter().any(|one| one.channel == planned.channel);
+        match moves && !is_blocked {
+            true => planned.next,
+            false => planned.previous.as_ref().map(|shown| shown.digest),
+        }
+    }
+
     /// What to do about the first channel that a rule keeps away.
     #[must_use]
     pub fn hint(&self, opened: &Opened) -> Option<String> {
@@ -330,6 +344,7 @@ fn move_of(state: &State, channel: &Channel) -> Move {
 /// A forward move of `channel` to `digest`, sorted into what moves, what is blocked and what is there already.
 struct Forward<'a> {
     state: &'a State,
+    context: &'a Context<'a>,
     digest: Digest,
     version: Option<&'a Version>,
     resume: bool,
@@ -373,8 +388,28 @@ impl Forward<'_> {
             });
             return None;
         }
+        if let Some(blocked) = unmet(self.state, self.context, channel) {
+            plan.blocked.push(blocked);
+            return None;
+        }
         Some(move_of(self.state, channel))
     }
+}
+
+/// Whether the rules of a channel want signatures for a forward move that nobody can give. Whoever breaks the glass needs none.
+fn unmet(state: &State, context: &Context<'_>, channel: &Channel) -> Option<Blocked> {
+    let key = context.signer.key().fingerprint();
+    if context.break_glass && !state.authority.knows(&key) {
+        return None;
+    }
+    let mut unmet = state
+        .rules
+        .unmet_on(channel, &state.authority, context.at)
+        .into_iter();
+    unmet.next().map(|unmet| Blocked {
+        channel: channel.clone(),
+        why: Obstacle::Unmet(unmet),
+    })
 }
 
 /// Plans a release.
@@ -395,6 +430,7 @@ pub fn release(
     let released = released(state, request)?;
     let forward = Forward {
         state,
+        context,
         digest: request.digest,
         version: Some(&request.version),
         resume: request.resume,
@@ -538,6 +574,7 @@ pub fn promote(
     plan.digest = Some(digest);
     let forward = Forward {
         state,
+        context,
         digest,
         version: Some(&request.version),
         resume: request.resume,
@@ -731,48 +768,4 @@ pub(super) fn version_of(state: &State, channel: &Channel, digest: &Digest) -> O
             .map(|(version, _)| version.clone())
             .find(is_named)
     })
-}
-
-/// Plans to lift the hold of a channel.
-///
-/// # Errors
-///
-/// [`OperationError`]: no ledger, an unknown channel, a key that may not.
-pub fn resume(
-    opened: &Opened,
-    repository: &str,
-    context: &Context<'_>,
-    channel: &Channel,
-) -> Result<Plan, OperationError> {
-    let state = state(opened, repository)?;
-    let Some(current) = state.channels.get(channel) else {
-        let nearest = nearest(channel.as_str(), state.channels.keys(), Channel::as_str);
-        return Err(OperationError::UnknownChannel {
-            channel: channel.clone(),
-            nearest,
-        });
-    };
-    let mut plan = Plan::new(Kind::Resume);
-    let shown = current.shows.as_ref();
-    plan.version = shown.and_then(|shown| shown.version.clone());
-    plan.digest = shown.map(|shown| shown.digest);
-    plan.channels.push(PlannedMove {
-        channel: channel.clone(),
-        previous: current.shows.clone(),
-        next: plan.digest,
-        version: plan.version.clone(),
-    });
-    if current.hold.is_none() {
-        plan.notes.push(Note::NotHeld {
-            channel: channel.clone(),
-        });
-        return Ok(plan);
-    }
-    let entry = Entry {
-        moves: vec![move_of(state, channel)],
-        ..draft_in(state, context, Kind::Resume)
-    };
-    plan.lacks = check_key(state, context, &entry)?;
-    plan.entry = Some(entry);
-    Ok(plan)
 }

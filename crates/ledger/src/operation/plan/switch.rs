@@ -30,6 +30,7 @@ pub fn switch(
     plan.digest = Some(shown.digest);
     let forward = Forward {
         state,
+        context,
         digest: shown.digest,
         version: shown.version.as_ref(),
         resume: request.resume,
