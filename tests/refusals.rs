@@ -152,6 +152,52 @@ fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere
 }
 
 #[test]
+fn a_repository_that_has_only_the_ledger_is_no_place_where_images_are_missing() {
+    let (day, night, store) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
+    let server = store.serve();
+    let (images, ledger) = (
+        server.repository("team/hello"),
+        server.repository("team/hello-ledger"),
+    );
+    let elsewhere = format!("\n[ledger]\nrepository = \"{ledger}\"\n");
+    day.write_project(&Project::new().repository(&images).with(&elsewhere), "1");
+    for version in ["1", "2"] {
+        day.write_app(version);
+        day.cairn(["release", version, "--channel", "prod"]).ok();
+    }
+    std::fs::create_dir_all(night.key().parent().unwrap()).unwrap();
+    std::fs::copy(day.key(), night.key()).unwrap();
+    let named = format!("--repository IMAGES --ledger-repository {ledger}");
+    let status = night.cairn(["status", "--repository", &ledger]).ok();
+    for wrong in ["TAG DIFFERS", "MISSING BLOBS", "cairn repair"] {
+        assert!(!format!("{status}").contains(wrong), "{status}");
+    }
+    status.prints("2").says(&named);
+    night
+        .cairn(["rollback", "prod", "--repository", &ledger])
+        .fails(4)
+        .says(&named);
+    night
+        .cairn(["status", "--repository", &images, "--ledger-repository", &ledger])
+        .ok()
+        .prints("1 ready");
+    // Without a spec the ledger is named to be copied too.
+    let copy = server.repository("team/copy");
+    night
+        .cairn(["copy", &images, &copy, "--ledger"])
+        .fails(1)
+        .says("--ledger-repository REF");
+    night
+        .cairn(["copy", &images, &copy, "--ledger", "--ledger-repository", &ledger])
+        .ok();
+    night.cairn(["audit", "--repository", &copy]).ok();
+    night
+        .cairn(["rollback", "prod", "--repository", &copy])
+        .fails(1)
+        .says(&named);
+}
+
+#[test]
 fn a_dry_run_of_what_a_hold_refuses_says_how_the_hold_is_lifted() {
     let sandbox = Sandbox::new();
     sandbox.write_project(&Project::new(), "1");

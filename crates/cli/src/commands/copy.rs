@@ -39,6 +39,9 @@ pub struct Copy {
     /// Copies a whole repository's ledger, with every image that it names and whatever refers to them
     #[arg(long, conflicts_with_all = ["platform", "referrers"])]
     pub ledger: bool,
+    /// With --ledger: the ledger, where it is not in SOURCE
+    #[arg(long, value_name = "REF", requires = "ledger")]
+    pub ledger_repository: Option<Reference>,
     /// With --ledger: entries that it must have: sha256:GENESIS[+sha256:ENTRY…] [default: $CAIRN_TRUST, else the spec's]
     #[arg(long, value_name = "PIN", requires = "ledger")]
     pub trust: Option<Pin>,
@@ -125,9 +128,9 @@ impl Copy {
         }
         let options = LedgerOptions {
             repository: Some(from.clone()),
+            ledger_repository: self.ledger_repository.clone(),
             trust: self.trust.clone(),
             max_age: self.max_age,
-            ..LedgerOptions::default()
         };
         let open = options.require_here(cairn).await?;
         let (bar, watch) = Bar::moving(&cairn.terminal, "copying");

@@ -189,6 +189,12 @@ fn print(cairn: &Cairn, open: &OpenLedger, rows: &[StatusRow]) -> Result<(), Fai
     for row in rows {
         tell(cairn, open, row);
     }
+    if rows.iter().any(|row| row.agrees.is_none()) {
+        let images = &open.images;
+        cairn.terminal.warn(format!(
+            "{images} has no image that a channel shows, so no tag and no way back was looked at; where the images are in a repository of their own, it is named too: --repository IMAGES --ledger-repository {images}"
+        ));
+    }
     if let Some(state) = open.opened.state() {
         rules::tell_unmet(cairn, &state.rules, &state.authority);
     }

@@ -496,7 +496,11 @@ impl OperationError {
         let text = match self {
             Self::NoLedger { .. } => "cairn ledger init starts one; so does the first release".to_owned(),
             Self::Exists { .. } => "nothing to do: release to it".to_owned(),
-            Self::Copy { home, .. } => format!("run this with --repository {home}"),
+            Self::Copy { home, .. } => {
+                format!(
+                    "run this with --repository {home}; where the images are elsewhere: --repository IMAGES --ledger-repository {home}"
+                )
+            }
             Self::Newer { .. } => "use a newer Cairn".to_owned(),
             Self::NotAllowed { may, .. } | Self::OnlyShown { may, .. } => return may_text(may),
             Self::UnknownVersion { nearest, .. } => {
@@ -528,6 +532,12 @@ impl OperationError {
             Self::Refused { channel, why } => return rule_hint(channel, *why, None),
             Self::Pruned { version, .. } => format!(
                 "choose another version; or build it again from its lock and release {version} once more: the same digest counts again. cairn show {version} says who pruned it, when and why"
+            ),
+            Self::Image {
+                source: ImageError::Manifest { repository, .. },
+                ..
+            } => format!(
+                "push what is missing again, or choose another target; where the images are elsewhere and {repository} has only their ledger: --repository IMAGES --ledger-repository {repository}"
             ),
             Self::Image { .. } => "push what is missing again, or choose another target".to_owned(),
             Self::Entry(error) => return error.hint(),

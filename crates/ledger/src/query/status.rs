@@ -44,7 +44,7 @@ pub struct StatusRow {
     pub source: Option<Source>,
     /// In which run of a pipeline it was released.
     pub run: Option<Run>,
-    /// Whether the tag shows the same; none for another time than now.
+    /// Whether the tag shows the same; none for another time than now, and where the repository has the ledger and no image.
     pub agrees: Option<bool>,
     /// What the tag shows now; none if there is no such tag.
     pub tag: Option<Digest>,
@@ -94,7 +94,7 @@ pub struct WayBack {
     pub version: Option<Version>,
     /// The digest.
     pub digest: Digest,
-    /// Whether everything that it needs is there; none for another time than now.
+    /// Whether everything that it needs is there; none where the tag was not looked at either.
     pub ready: Option<bool>,
     /// What is missing, if something is.
     pub missing: Option<String>,
@@ -184,7 +184,37 @@ impl Ledger {
                 ..row(opened.view(), state, name, channel, shown)
             });
         }
+        if !self.has_images(&rows).await? {
+            for row in &mut rows {
+                row.agrees = None;
+                row.way_back = row.way_back.take().map(|back| WayBack {
+                    ready: None,
+                    missing: None,
+                    ..back
+                });
+            }
+        }
         Ok(rows)
+    }
+
+    /// Whether the repository has a tag of a channel, or an image that one shows. One that has only the ledger has neither: the images
+    /// are in another, and nothing can be said of them here.
+    async fn has_images(&self, rows: &[StatusRow]) -> Result<bool, QueryError> {
+        if rows.is_empty() || rows.iter().any(|row| row.tag.is_some()) {
+            return Ok(true);
+        }
+        for row in rows {
+            let shown = self.images.stat_manifest(&Target::Digest(row.digest)).await;
+            let shown = shown.map_err(|source| QueryError::Tag {
+                repository: self.images.label(),
+                tag: row.name.to_string(),
+                source,
+            })?;
+            if shown.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn way_back(&self, state: &State, channel: &Channel) -> Result<Option<WayBack>, QueryError> {
