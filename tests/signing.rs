@@ -156,3 +156,25 @@ fn a_command_whose_key_may_not_is_never_asked_to_sign() {
     .says("the signer `sh` failed (exit status: 1)");
     assert!(asked.exists());
 }
+
+#[test]
+fn a_first_release_is_not_older_than_the_ledger_that_it_starts() {
+    let sandbox = Sandbox::new();
+    let Some((signer, public)) = openssl_key(&sandbox, "own") else {
+        return;
+    };
+    sandbox.write_project(&Project::new(), "1");
+    // Each signature is made in another second than the one before.
+    let turn = "now=$(date +%s); while [ \"$(date +%s)\" = \"$now\" ]; do :; done";
+    let slow = sandbox.write("slow.sh", format!("{turn}\nexec {signer}\n"));
+    run(sandbox
+        .command(["release", "1", "--channel", "prod"])
+        .env("CAIRN_SIGNER", format!("sh {}", slow.display()))
+        .env("CAIRN_SIGNER_KEY", &public))
+    .ok();
+    let history = sandbox.cairn(["--json", "history"]).ok().json();
+    let at = |index: usize| history["entries"][index]["at"].as_str().unwrap().to_owned();
+    assert!(at(0) >= at(1), "the release says {}, the ledger {}", at(0), at(1));
+    let audit = sandbox.cairn(["audit"]).ok();
+    assert!(!audit.stdout.contains("clocks"), "{audit}");
+}

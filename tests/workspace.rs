@@ -169,7 +169,8 @@ fn a_release_of_all_and_the_way_back() {
     assert_eq!(shown("web").as_deref(), Some("2.0.0"));
     sandbox
         .cairn(["rollback", "prod", "-p", "web", "--reason", "broken"])
-        .ok();
+        .ok()
+        .says("cairn resume prod (add -p web)");
     assert_eq!(shown("web").as_deref(), Some("1.0.0"));
     sandbox.cairn(["audit", "--workspace"]).ok();
     sandbox.cairn(["push", "--workspace", "--tag", "test"]).ok();

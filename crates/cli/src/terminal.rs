@@ -26,8 +26,10 @@ pub struct Terminal {
     pub progress: bool,
     /// How many columns a table may have; none: as many as it needs.
     pub columns: Option<usize>,
-    /// The image that a line on stderr is about, if a command acts on several.
-    about: Option<String>,
+    /// The image of a workspace that the command is about: what is to be typed next names it too.
+    member: Option<Arc<str>>,
+    /// Whether each line on stderr says so, because the command acts on several.
+    several: bool,
     /// Where data is kept back, if it does not go to stdout.
     kept: Option<Arc<Mutex<Kept>>>,
     /// The options that say of which ledger the command speaks: what is to be typed next needs them too.
@@ -77,7 +79,8 @@ impl Terminal {
             color,
             progress: false,
             columns: None,
-            about: None,
+            member: None,
+            several: false,
             kept: None,
             named: Arc::default(),
         }
@@ -88,16 +91,26 @@ impl Terminal {
         let _the_first_one = self.named.set(options);
     }
 
-    /// Text that may say what to type next: where options named the ledger, they have to be typed again.
+    /// Text that may say what to type next: where options named the ledger or the image, they have to be typed again.
     #[must_use]
     pub fn to_type(&self, text: String) -> String {
         let takes =
             |verb: &str| text.contains(&format!("cairn {verb} ")) || text.ends_with(&format!("cairn {verb}"));
-        match self.named.get() {
+        let member = || Some(format!("-p {}", self.member.as_ref()?));
+        match self.named.get().cloned().or_else(member) {
             Some(options) if ON_A_LEDGER.iter().any(|verb| takes(verb)) && !text.contains("--repository") => {
                 format!("{text} (add {options})")
             }
             _ => text,
+        }
+    }
+
+    /// One that speaks of the image of a workspace that `-p` named.
+    #[must_use]
+    pub fn of_member(&self, image: &str) -> Self {
+        Self {
+            member: Some(image.into()),
+            ..self.clone()
         }
     }
 
@@ -106,7 +119,8 @@ impl Terminal {
     pub fn about(&self, image: &str) -> Self {
         Self {
             progress: false,
-            about: Some(image.to_owned()),
+            member: Some(image.into()),
+            several: true,
             kept: Some(Arc::default()),
             ..self.clone()
         }
@@ -151,7 +165,7 @@ impl Terminal {
 
     /// Text that is escaped already.
     fn stderr(&self, text: &str) {
-        let text = match &self.about {
+        let text = match self.member.as_ref().filter(|_| self.several) {
             Some(image) => text.lines().map(|line| format!("{image}: {line}\n")).collect(),
             None => text.to_owned(),
         };

@@ -83,10 +83,11 @@ impl Release {
             },
             None => self.build(cairn, project.as_mut(), &open, &key).await?,
         };
+        self.start_ledger(cairn, &mut open, &key, released.digest).await?;
+        // Later than the ledger's first entry, and not before it.
         let context = self
             .glass
             .on(self.entry.context(cairn, &key, released.source.clone())?);
-        self.start_ledger(cairn, &mut open, &key, released.digest).await?;
         let done = open
             .ledger
             .release(

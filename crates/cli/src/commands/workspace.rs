@@ -57,7 +57,8 @@ pub async fn run(cairn: &Cairn, command: &Command) -> Result<(), Failure> {
     let order = order(command)?;
     let members = chosen(cairn, Root::find(cairn)?.members(cairn)?)?;
     if let ([member], false) = (&members[..], cairn.global.workspace) {
-        let on_one = cairn.on(member.clone(), cairn.terminal.clone());
+        let terminal = cairn.terminal.of_member(&member.name);
+        let on_one = cairn.on(member.clone(), terminal);
         return run_here(&on_one, command).await;
     }
     for_each(command)?;

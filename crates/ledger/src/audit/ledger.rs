@@ -4,7 +4,7 @@ use cairn_store::Target;
 
 use super::{Audit, AuditError, list, repository_error};
 use crate::entry::Mode;
-use crate::fold::Why;
+use crate::fold::{Record, Why};
 use crate::head::{self, CAUSAL_PREFIX};
 use crate::open::OpenError;
 use crate::reading::read_head;
@@ -18,10 +18,17 @@ impl Audit<'_> {
         self.checked.entries = view.records().len() as u64;
         self.checked.heads = view.heads.len() as u64;
         let times = view.records().iter().zip(view.records().iter().skip(1));
-        let back = times.filter(|two| two.1.entry.at < two.0.entry.at).count();
+        // What waited for signatures was made before others that did not.
+        let is_back = |two: &(&Record, &Record)| two.1.entry.at < two.0.entry.at && two.1.signers.len() < 2;
+        let back = times.map(|(one, next)| (&**one, &**next)).filter(is_back).count();
         if back > 0 {
+            let times = if back == 1 {
+                "once".to_owned()
+            } else {
+                format!("{back} times")
+            };
             let message =
-                format!("{back} times an entry says an earlier time than the one before it: clocks disagree");
+                format!("{times} an entry says an earlier time than the one before it: clocks disagree");
             self.note("clocks", &"entries", message);
         }
         for (position, (record, outcome)) in view.records().iter().zip(view.outcomes()).enumerate() {
