@@ -9,7 +9,6 @@ use bytes::{Bytes, BytesMut};
 use cairn_oci::{Descriptor, Digest, Document, RepositoryName, Tag, manifest};
 use futures_util::TryStreamExt;
 
-use crate::blobs::expect_digest;
 use crate::error::{MissingBlob, RepositoryError};
 use crate::repository::{
     Blob, Capabilities, Condition, Page, RawManifest, Referrers, ReferrersPage, Repository, TagPage, Target,
@@ -368,13 +367,7 @@ impl Repository for MemoryRepository {
         manifest: &RawManifest,
         condition: &Condition,
     ) -> Result<(), RepositoryError> {
-        let tags = match target {
-            Target::Digest(expected) => {
-                expect_digest(*expected, manifest.digest())?;
-                Vec::new()
-            }
-            Target::Tag(tag) => vec![(tag.clone(), condition.clone())],
-        };
+        let tags = target.tags_for(manifest, condition)?;
         self.write_tagged(manifest, &tags).await
     }
 

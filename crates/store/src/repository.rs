@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cairn_oci::manifest::DocumentError;
 use cairn_oci::{Descriptor, Digest, Document, MediaType, RepositoryName, Tag};
 
-use crate::blobs::FileSource;
+use crate::blobs::{FileSource, expect_digest};
 use crate::error::RepositoryError;
 use crate::files::{Lock, TemporaryFile};
 use crate::stream::{BlobSource, ByteStream};
@@ -20,6 +20,21 @@ pub enum Target {
     Tag(Tag),
     /// Exactly this.
     Digest(Digest),
+}
+
+impl Target {
+    /// The tags that writing `manifest` here points at it, each under its condition: this one, or none. Fails if it is not the
+    /// manifest of this digest.
+    pub(crate) fn tags_for(
+        &self,
+        manifest: &RawManifest,
+        condition: &Condition,
+    ) -> Result<Vec<(Tag, Condition)>, RepositoryError> {
+        match self {
+            Self::Digest(expected) => expect_digest(*expected, manifest.digest()).map(|()| Vec::new()),
+            Self::Tag(tag) => Ok(vec![(tag.clone(), condition.clone())]),
+        }
+    }
 }
 
 impl fmt::Display for Target {

@@ -399,13 +399,7 @@ impl Repository for DirectoryRepository {
         manifest: &RawManifest,
         condition: &Condition,
     ) -> Result<(), RepositoryError> {
-        let tags = match target {
-            Target::Digest(expected) => {
-                expect_digest(*expected, manifest.digest())?;
-                Vec::new()
-            }
-            Target::Tag(tag) => vec![(tag.clone(), condition.clone())],
-        };
+        let tags = target.tags_for(manifest, condition)?;
         self.write_tagged(manifest, &tags).await
     }
 
