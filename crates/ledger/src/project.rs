@@ -361,6 +361,21 @@ impl Ledger {
         }
     }
 
+    /// The condition of writing a tag that was just `found` to show this, as far as the repository honours any.
+    pub(crate) async fn while_it_shows(
+        &self,
+        tag: &Tag,
+        found: Option<Digest>,
+    ) -> Result<Condition, ProjectError> {
+        let capabilities = self.images.capabilities().await;
+        let capabilities = capabilities.map_err(|source| self.tag_error(tag, source))?;
+        Ok(match (capabilities.conditions, found) {
+            (false, _) => Condition::Always,
+            (true, None) => Condition::IfAbsent,
+            (true, Some(found)) => Condition::IfMatch(found),
+        })
+    }
+
     /// A channel's tag: read before it is written, and left alone if it shows what the ledger does not know. Returns
     /// false if somebody else wrote it meanwhile.
     async fn project_channel(&self, opened: &Opened, channel: &Channel) -> Result<bool, ProjectError> {
@@ -375,16 +390,7 @@ impl Ledger {
         }
         self.check_known(opened, channel, found)?;
         let manifest = self.manifest(channel.as_str(), shown.digest).await?;
-        let capabilities = self
-            .images
-            .capabilities()
-            .await
-            .map_err(|source| self.tag_error(&tag, source))?;
-        let condition = match (capabilities.conditions, found) {
-            (false, _) => Condition::Always,
-            (true, None) => Condition::IfAbsent,
-            (true, Some(found)) => Condition::IfMatch(found),
-        };
+        let condition = self.while_it_shows(&tag, found).await?;
         let target = Target::Tag(tag.clone());
         match content::write_manifest(&*self.images, &target, &manifest, &condition, &[]).await {
             // Somebody else was there: the next round reads the ledger and the tag again.

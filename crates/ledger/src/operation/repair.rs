@@ -1,7 +1,7 @@
 //! A tag that somebody moved by hand: what it shows, and putting it back.
 
 use cairn_oci::Digest;
-use cairn_store::{Condition, RepositoryError, Target};
+use cairn_store::{RepositoryError, Target};
 
 use super::{OperationError, plan};
 use crate::content;
@@ -99,13 +99,7 @@ impl Ledger {
                     continue;
                 }
             };
-            let capabilities = self.images.capabilities().await;
-            let capabilities = capabilities.map_err(|source| self.tag_error(&tag, source))?;
-            let condition = match (capabilities.conditions, found) {
-                (false, _) => Condition::Always,
-                (true, None) => Condition::IfAbsent,
-                (true, Some(found)) => Condition::IfMatch(found),
-            };
+            let condition = self.while_it_shows(&tag, found).await?;
             let target = Target::Tag(tag.clone());
             match content::write_manifest(&*self.images, &target, &manifest, &condition, &[]).await {
                 // Read again: the next round sees whether it stayed.
