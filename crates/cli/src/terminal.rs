@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+pub use cairn_oci::text::counted;
 use cairn_oci::{Digest, json};
 use cairn_store::transfer::Transferred;
 use jiff::Timestamp;
@@ -352,12 +353,6 @@ pub fn bytes(count: u64) -> String {
         }
     }
     format!("{count} B")
-}
-
-/// `1 file`, `2 files`.
-#[must_use]
-pub fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// `2 blobs, 0.9 MB; 1 there already`, where `place` is `there` or `here`.

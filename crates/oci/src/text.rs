@@ -1,4 +1,4 @@
-//! Values that are written as texts, read without a copy of the text.
+//! Texts: values that are written as one, read without a copy of it; and numbers before what they count.
 
 use std::fmt;
 
@@ -15,6 +15,12 @@ pub fn read<'de, D: Deserializer<'de>, T, E: fmt::Display>(
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, D::Error> {
     deserializer.deserialize_str(Text(parse))
+}
+
+/// `1 file`, `2 files`.
+#[must_use]
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 struct Text<F>(F);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cairn_oci::Digest;
+use cairn_oci::text::counted;
 
 use super::{Audit, AuditError};
 use crate::class::Class;
@@ -103,10 +104,10 @@ impl Audit<'_> {
                 let have = steps.len();
                 self.not_applicable.push(format!(
                     "{} back of {name}: it showed {} before",
-                    plural(wanted, "step", "steps"),
+                    counted(wanted as u64, "step", "steps"),
                     match have {
                         0 => "nothing else".to_owned(),
-                        _ => plural(have, "other", "others"),
+                        _ => counted(have as u64, "other", "others"),
                     }
                 ));
             }
@@ -130,8 +131,4 @@ fn named<'a>(
         .iter()
         .filter(|bound| bound.yanked.is_none())
         .map(move |bound| (version, bound))
-}
-
-fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -1,5 +1,6 @@
 //! The questions that every repository can be asked.
 
+use cairn_oci::text::counted;
 use cairn_oci::{Digest, Tag};
 
 use super::scratch::{MANIFEST_SIZES, Scratch};
@@ -27,7 +28,8 @@ pub async fn look(repository: &dyn Repository) -> Result<Vec<Found>, RepositoryE
 }
 
 fn read(tags: &[Tag], pages: usize) -> Found {
-    let detail = format!("{}, {}", counted(tags.len(), "tag"), counted(pages, "page"));
+    let tags = counted(tags.len() as u64, "tag", "tags");
+    let detail = format!("{tags}, {}", counted(pages as u64, "page", "pages"));
     Found::new(Subject::Read, Answer::Yes, detail)
 }
 
@@ -134,10 +136,6 @@ fn sorted(tags: &[Tag]) -> Found {
             Found::new(Subject::ListsSorted, Answer::No, detail)
         }
     }
-}
-
-fn counted(count: usize, one: &str) -> String {
-    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 struct Probe<'a> {
