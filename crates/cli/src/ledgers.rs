@@ -14,9 +14,10 @@ use cairn_ledger::{
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
 use clap::Args;
+use serde::Serialize;
 
-use crate::commands::serve::parse_time;
 use crate::failure::{Exit, Failure};
+use crate::moment::duration;
 use crate::pipeline::Pipeline;
 use crate::program::Cairn;
 use crate::project::Project;
@@ -47,7 +48,7 @@ pub struct LedgerOptions {
 ///
 /// What clap shows.
 pub fn age(text: &str) -> Result<Duration, String> {
-    parse_time(text).ok_or_else(|| "a number from 1 on, followed by s, m, h or d".to_owned())
+    duration(text).ok_or_else(|| "a number from 1 on, followed by s, m, h or d".to_owned())
 }
 
 /// A ledger, read and verified, and the files that belong to it.
@@ -440,6 +441,31 @@ impl OpenLedger {
         self.opened = initialised.opened;
         self.remember(cairn, &self.opened);
         Ok(())
+    }
+}
+
+/// With `--json`, what is said of a whole ledger: which it is, and which head was read.
+#[derive(Debug, Serialize)]
+pub struct HeadDocument {
+    repository: String,
+    mode: Option<String>,
+    size: u64,
+    head: Option<Digest>,
+    at: Option<String>,
+}
+
+impl HeadDocument {
+    /// Of the ledger as it was opened.
+    #[must_use]
+    pub fn of(open: &OpenLedger) -> Self {
+        let head = open.opened.head();
+        Self {
+            repository: open.images.to_string(),
+            mode: open.opened.mode().map(|mode| mode_text(&mode)),
+            size: head.map_or(0, |head| head.size),
+            head: head.map(|head| head.digest),
+            at: head.map(|head| head.at.to_string()),
+        }
     }
 }
 

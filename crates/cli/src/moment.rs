@@ -1,6 +1,7 @@
 //! Times as people write them on the command line. Everything is UTC.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
@@ -49,6 +50,20 @@ impl FromStr for Moment {
 /// `90s`, `90m`, `2h`, `3d`, `2w`, also with ` ago` behind it.
 fn ago(text: &str) -> Option<SignedDuration> {
     let text = text.strip_suffix(" ago").unwrap_or(text);
+    // A century is longer ago than any ledger.
+    let seconds = seconds(text, 100)?;
+    Some(SignedDuration::from_secs(seconds.into()))
+}
+
+/// How long something may take or last: `30s`, `90m`, `24h`, `7d`; from a second to ten years.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let seconds = seconds(text, 10).filter(|seconds| *seconds > 0 && !text.ends_with('w'))?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+/// A number of seconds, minutes, hours, days or weeks, in seconds; at most as much as so many `years`.
+fn seconds(text: &str, years: u64) -> Option<u32> {
     let unit = text.chars().next_back()?;
     let seconds = match unit {
         's' => 1,
@@ -59,13 +74,11 @@ fn ago(text: &str) -> Option<SignedDuration> {
         _ => return None,
     };
     let digits = text.strip_suffix(unit)?;
-    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let number: i64 = digits.parse().ok().filter(|_| is_number)?;
-    // A century is longer ago than any ledger.
-    let seconds = number
-        .checked_mul(seconds)
-        .filter(|seconds| *seconds <= 100 * 366 * 24 * 3600)?;
-    Some(SignedDuration::from_secs(seconds))
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|_| is_number)?;
+    let seconds = number.checked_mul(seconds)?;
+    let seconds = (seconds <= years * 366 * 24 * 3600).then_some(seconds)?;
+    u32::try_from(seconds).ok()
 }
 
 fn utc(at: DateTime) -> Option<Timestamp> {
@@ -126,6 +139,29 @@ mod tests {
             "2026-03-03T23:59:59Z".to_owned(),
         );
         assert_eq!(read("2026-03-03"), day);
+    }
+
+    #[test]
+    fn how_long_is_a_number_and_a_unit() {
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+        assert_eq!(duration("1s"), Some(Duration::from_secs(1)));
+        assert_eq!((duration("24h"), duration("3660d")), (days(1), days(3660)));
+        for text in [
+            "0s",
+            "s",
+            "",
+            "1",
+            "1.5h",
+            "+1s",
+            "99999999999999999999s",
+            "3661d",
+            "1w",
+            "1ä",
+        ] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+        assert_eq!(seconds("5228w", 100), Some(5228 * 7 * 24 * 3600));
+        assert_eq!(seconds("5229w", 100), None);
     }
 
     #[test]

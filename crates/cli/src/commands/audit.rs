@@ -3,12 +3,11 @@
 use cairn_ledger::audit::{AuditOptions, AuditReport, OtherTags};
 use cairn_ledger::finding::Finding;
 use cairn_ledger::image::Depth;
-use cairn_oci::Digest;
 use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, OpenLedger, mode_text};
+use crate::ledgers::{HeadDocument, LedgerOptions, OpenLedger};
 use crate::program::Cairn;
 use crate::terminal::{ago, counted, minute};
 
@@ -32,11 +31,8 @@ pub struct Audit {
 /// `--json`
 #[derive(Serialize)]
 struct Document<'a> {
-    repository: String,
-    mode: Option<String>,
-    size: u64,
-    head: Option<Digest>,
-    at: Option<String>,
+    #[serde(flatten)]
+    ledger: HeadDocument,
     trust: String,
     #[serde(flatten)]
     report: &'a AuditReport,
@@ -150,13 +146,8 @@ fn trust(open: &OpenLedger) -> String {
 }
 
 fn document<'a>(open: &OpenLedger, report: &'a AuditReport) -> Document<'a> {
-    let head = open.opened.head();
     Document {
-        repository: open.images.to_string(),
-        mode: open.opened.mode().map(|mode| mode_text(&mode)),
-        size: head.map_or(0, |head| head.size),
-        head: head.map(|head| head.digest),
-        at: head.map(|head| head.at.to_string()),
+        ledger: HeadDocument::of(open),
         trust: trust(open),
         report,
     }

@@ -10,11 +10,11 @@ use cairn_build::build::Progress;
 use cairn_build::resolve::Update;
 use cairn_build::spec::BaseSource;
 use cairn_build::{
-    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, FetchError, Records, Releases,
+    BuildError, BuildRequest, Built, BuiltLayer, BuiltPlatform, FetchError, Lock, Records, Releases,
     RepositoryInputs, SegmentCounts,
 };
 use cairn_layer::Limits;
-use cairn_oci::{Platform, Reference, Tag};
+use cairn_oci::{Digest, Platform, Reference, Tag};
 use cairn_store::transfer::Transferred;
 use cairn_store::{Memory, RawManifest, Repository, Target, files};
 use clap::Args;
@@ -124,7 +124,7 @@ impl<'a> Purpose<'a> {
 struct Document {
     repository: String,
     reference: String,
-    digest: cairn_oci::Digest,
+    digest: Digest,
     changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     loaded: Option<String>,
@@ -137,7 +137,7 @@ struct Document {
 #[derive(Serialize)]
 struct PlatformDocument {
     platform: String,
-    digest: cairn_oci::Digest,
+    digest: Digest,
     size: u64,
     layers: Vec<LayerDocument>,
 }
@@ -145,8 +145,8 @@ struct PlatformDocument {
 #[derive(Serialize)]
 struct LayerDocument {
     name: String,
-    digest: cairn_oci::Digest,
-    diff_id: cairn_oci::Digest,
+    digest: Digest,
+    diff_id: Digest,
     size: u64,
     files: u64,
     reused: bool,
@@ -202,7 +202,7 @@ impl Build {
 }
 
 /// What `built` shows.
-pub async fn last_build(cairn: &Cairn, project: &Project) -> Result<Option<cairn_oci::Digest>, Failure> {
+pub async fn last_build(cairn: &Cairn, project: &Project) -> Result<Option<Digest>, Failure> {
     let repository = cairn.open(&project.local()).await?;
     let found = repository.stat_manifest(&Target::Tag(built_tag())).await?;
     Ok(found.map(|descriptor| descriptor.digest))
@@ -314,8 +314,7 @@ pub async fn build(
     let places = Places::of(cairn, project, options.offline).await?;
     let scratch = cairn.store_path()?.join("cache/scratch");
     let records = records(cairn, &reference, Records::open)?;
-    let lock = project.lock().cloned();
-    let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
+    let lock = resolved_lock(project)?;
     let (repository, distant) = open_output(cairn, project, platforms, options, purpose).await?;
     let request = BuildRequest {
         spec: &project.spec,
@@ -352,8 +351,7 @@ pub async fn build(
     for warning in built.warnings.iter().filter(|warning| all || !warning.is_minor()) {
         cairn.terminal.warn(warning.to_string());
     }
-    let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
-    let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
+    let manifest = just_built(&*repository, built.digest).await?;
     if distant.is_some_and(|distant| distant.holds(&built.digest)) {
         let built = built_tag();
         let text = "is not moved: not all layers of the image are here";
@@ -398,8 +396,7 @@ pub async fn rebuild(
         ),
     };
     let scratch = cairn.store_path()?.join("cache/scratch");
-    let lock = project.lock().cloned();
-    let lock = lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))?;
+    let lock = resolved_lock(project)?;
     let repository = cairn.open(&project.local()).await?;
     let request = BuildRequest {
         spec: &project.spec,
@@ -418,9 +415,19 @@ pub async fn rebuild(
     };
     let built = cairn_build::build(&request, &inputs, &*repository, &cairn_build::Silent).await;
     let built = built.map_err(|error| build_failure(cairn, project, error))?;
-    let manifest = repository.read_manifest(&Target::Digest(built.digest)).await?;
-    let manifest = manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))?;
+    let manifest = just_built(&*repository, built.digest).await?;
     Ok((repository, manifest))
+}
+
+/// The lock, once it is complete.
+fn resolved_lock(project: &Project) -> Result<Lock, Failure> {
+    let lock = project.lock().cloned();
+    lock.ok_or_else(|| Failure::new(Exit::Bug, "a lock was resolved and is not there"))
+}
+
+async fn just_built(repository: &dyn Repository, digest: Digest) -> Result<RawManifest, Failure> {
+    let manifest = repository.read_manifest(&Target::Digest(digest)).await?;
+    manifest.ok_or_else(|| Failure::new(Exit::Integrity, "what was just built is gone"))
 }
 
 /// What earlier builds of this image found out. Without a place for a cache, there is nothing.

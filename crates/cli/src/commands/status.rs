@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{LedgerOptions, Names, OpenLedger, mode_text};
+use crate::ledgers::{HeadDocument, LedgerOptions, Names, OpenLedger};
 use crate::moment::Moment;
 use crate::program::Cairn;
 use crate::terminal::{counted, minute, short};
@@ -32,11 +32,8 @@ pub struct Status {
 /// `--json`
 #[derive(Serialize)]
 struct Document<'a> {
-    repository: String,
-    mode: Option<String>,
-    size: u64,
-    head: Option<Digest>,
-    at: Option<String>,
+    #[serde(flatten)]
+    ledger: HeadDocument,
     /// With `--at`: which time, and up to which entry.
     past: Option<&'a Past>,
     channels: &'a [StatusRow],
@@ -66,13 +63,8 @@ impl Status {
 }
 
 fn document<'a>(open: &OpenLedger, past: Option<&'a Past>, channels: &'a [StatusRow]) -> Document<'a> {
-    let head = open.opened.head();
     Document {
-        repository: open.images.to_string(),
-        mode: open.opened.mode().map(|mode| mode_text(&mode)),
-        size: head.map_or(0, |head| head.size),
-        head: head.map(|head| head.digest),
-        at: head.map(|head| head.at.to_string()),
+        ledger: HeadDocument::of(open),
         past,
         channels,
         unmet: Vec::new(),

@@ -21,6 +21,7 @@ use crate::collecting::DAY;
 use crate::diagnostic;
 use crate::environment::parse_size;
 use crate::failure::{Classify, Exit, Failure};
+use crate::moment::duration;
 use crate::terminal::Terminal;
 
 /// Longest configuration file, in bytes (1 MiB).
@@ -333,7 +334,7 @@ impl Reader {
     }
 
     fn time(&mut self, text: &Spanned<String>) -> Option<Duration> {
-        let time = parse_time(text.get_ref());
+        let time = duration(text.get_ref());
         if time.is_none() {
             let message = "not a time: a number from 1 on, followed by s, m, h or d, of at most ten years";
             self.findings.push(Finding::new(message, text.span()));
@@ -412,23 +413,6 @@ impl Reader {
     }
 }
 
-/// A time such as `30s` or `24h`.
-pub fn parse_time(text: &str) -> Option<Duration> {
-    let unit = text.chars().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return None,
-    };
-    let digits = text.strip_suffix(unit)?;
-    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
-    let number: u64 = digits.parse().ok().filter(|number| is_number && *number > 0)?;
-    let seconds = number.checked_mul(seconds)?;
-    (seconds <= 10 * 366 * 24 * 3600).then(|| Duration::from_secs(seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use cairn_registry::server::Action;
@@ -491,19 +475,6 @@ mod tests {
         };
         assert_eq!(config.limits, expected);
         assert_eq!(config.upload_life, Some(Duration::from_secs(24 * 3600)));
-        for text in [
-            "0s",
-            "s",
-            "",
-            "1",
-            "1.5h",
-            "+1s",
-            "99999999999999999999s",
-            "4000d",
-            "1ä",
-        ] {
-            assert_eq!(parse_time(text), None, "{text}");
-        }
         for bad in [
             "uploads = 0",
             "requests = -1",

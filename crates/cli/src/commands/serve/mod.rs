@@ -21,7 +21,6 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::program::Cairn;
 use config::Config;
-pub use config::parse_time;
 use log::{Format, Log};
 use mirrors::MirrorOf;
 use reload::Watched;
