@@ -1,43 +1,20 @@
 //! `cairn adopt`: a repository that had tags before it had a ledger.
 
-use crate::harness::{Output, Project, Sandbox, Server, tag_by_hand};
+use crate::harness::{Hosted, tag_by_hand};
 
 /// A server with a repository that others pushed to for years.
-struct World {
-    sandbox: Sandbox,
-    _store: Sandbox,
-    server: Server,
-}
-
-impl World {
-    fn new(tags: &[&str]) -> Self {
-        let (sandbox, store) = (Sandbox::new(), Sandbox::new());
-        let server = store.serve();
-        sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "0");
-        for tag in tags {
-            sandbox.write_app(tag);
-            sandbox.cairn(["push", "--tag", tag]).ok();
-        }
-        Self {
-            sandbox,
-            _store: store,
-            server,
-        }
+fn pushed_to(tags: &[&str]) -> Hosted {
+    let hosted = Hosted::new();
+    for tag in tags {
+        hosted.sandbox.write_app(tag);
+        hosted.cairn(&["push", "--tag", tag]).ok();
     }
-
-    fn cairn(&self, arguments: &[&str]) -> Output {
-        self.sandbox.cairn(arguments)
-    }
-
-    fn tagged(&self, tag: &str) -> String {
-        self.sandbox
-            .tagged(&self.server.repository(&format!("team/hello:{tag}")))
-    }
+    hosted
 }
 
 #[test]
 fn a_history_of_tags_becomes_versions_in_their_order_and_channels_begin_where_they_are() {
-    let world = World::new(&["1.2.0", "1.10.0", "1.9.0", "nightly", "2.0.0-rc.1", "2.0.0"]);
+    let world = pushed_to(&["1.2.0", "1.10.0", "1.9.0", "nightly", "2.0.0-rc.1", "2.0.0"]);
     tag_by_hand(world.server.host(), "team/hello", "1.10.0", "prod");
     let dry = world
         .cairn(&["adopt", "--tags", "*", "--channel", "prod=prod", "--dry-run"])
@@ -90,7 +67,7 @@ fn a_history_of_tags_becomes_versions_in_their_order_and_channels_begin_where_th
 
 #[test]
 fn a_channel_may_begin_with_what_it_showed_one_after_the_other_and_without_a_version() {
-    let world = World::new(&["1.0.0", "stable-2", "stable-3"]);
+    let world = pushed_to(&["1.0.0", "stable-2", "stable-3"]);
     world
         .cairn(&[
             "adopt",
@@ -125,7 +102,7 @@ fn a_channel_may_begin_with_what_it_showed_one_after_the_other_and_without_a_ver
 
 #[test]
 fn what_cannot_be_adopted_is_named_and_all_else_is() {
-    let world = World::new(&["1.0.0", "2.0.0"]);
+    let world = pushed_to(&["1.0.0", "2.0.0"]);
     world
         .cairn(&["adopt"])
         .fails(2)
@@ -166,7 +143,7 @@ fn what_cannot_be_adopted_is_named_and_all_else_is() {
 
 #[test]
 fn what_a_dry_run_says_of_adopting_is_what_is_done() {
-    let world = World::new(&["1.0.0", "2.0.0"]);
+    let world = pushed_to(&["1.0.0", "2.0.0"]);
     let dry = ["adopt", "--tags", "*", "--channel", "live=2.0.0", "--dry-run"];
     world
         .cairn(&dry)
@@ -199,7 +176,7 @@ fn what_a_dry_run_says_of_adopting_is_what_is_done() {
 
 #[test]
 fn only_what_is_new_is_verified_and_packs_that_nothing_needs_do_not_pile_up() {
-    let world = World::new(&["seed"]);
+    let world = pushed_to(&["seed"]);
     let adopt = |range: std::ops::Range<u32>| {
         for number in range {
             tag_by_hand(world.server.host(), "team/hello", "seed", &format!("1.{number}"));

@@ -1,29 +1,29 @@
 //! Tags that somebody moved by hand: nothing is guessed and nothing is overwritten, until somebody says which way.
 
-use crate::harness::{Output, Project, Sandbox, Server, tag_by_hand, untag_by_hand};
+use std::ops::Deref;
+
+use crate::harness::{Hosted, Sandbox, tag_by_hand, untag_by_hand};
 
 /// A server with 1.0.0 to 3.0.0 of `team/hello`, of which prod shows the last.
 struct World {
-    sandbox: Sandbox,
-    _store: Sandbox,
-    server: Server,
+    hosted: Hosted,
     digests: Vec<String>,
+}
+
+impl Deref for World {
+    type Target = Hosted;
+
+    fn deref(&self) -> &Hosted {
+        &self.hosted
+    }
 }
 
 impl World {
     fn new() -> Self {
-        let (sandbox, store) = (Sandbox::new(), Sandbox::new());
-        let server = store.serve();
-        sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "1");
-        let digests = ["1", "2", "3"].map(|version| {
-            sandbox.write_app(version);
-            let release = ["release", &format!("{version}.0.0"), "--channel", "prod"];
-            sandbox.cairn(release).ok().digest()
-        });
+        let hosted = Hosted::new();
+        let digests = ["1.0.0", "2.0.0", "3.0.0"].map(|version| hosted.release(version, "prod"));
         Self {
-            sandbox,
-            _store: store,
-            server,
+            hosted,
             digests: digests.to_vec(),
         }
     }
@@ -32,14 +32,9 @@ impl World {
         tag_by_hand(self.server.host(), "team/hello", from, tag);
     }
 
-    fn cairn(&self, arguments: &[&str]) -> Output {
-        self.sandbox.cairn(arguments)
-    }
-
     /// What prod shows by the ledger, and its way back.
     fn prod(&self) -> (String, serde_json::Value) {
-        let status = self.cairn(&["--json", "status"]).ok().json();
-        let prod = &status["channels"][0];
+        let prod = self.channel("prod");
         let digest = prod["digest"].as_str().expect("it shows something");
         (digest.to_owned(), prod["way_back"]["version"].clone())
     }

@@ -1,46 +1,10 @@
 //! Channels as people use them: blue and green, holds, versions that are barred, commands that are repeated.
 
-use crate::harness::{Cut, Output, Project, Proxy, Sandbox, Server};
-
-/// A project whose images and ledger are on a server.
-struct World {
-    sandbox: Sandbox,
-    _store: Sandbox,
-    server: Server,
-}
-
-impl World {
-    fn new() -> Self {
-        let (sandbox, store) = (Sandbox::new(), Sandbox::new());
-        let server = store.serve();
-        sandbox.write_project(&Project::new().repository(server.repository("team/hello")), "0");
-        Self {
-            sandbox,
-            _store: store,
-            server,
-        }
-    }
-
-    fn cairn(&self, arguments: &[&str]) -> Output {
-        self.sandbox.cairn(arguments)
-    }
-
-    fn release(&self, version: &str, to: &str) -> String {
-        self.sandbox.write_app(version);
-        self.cairn(&["release", version, "--channel", to]).ok().digest()
-    }
-
-    fn channel(&self, name: &str) -> serde_json::Value {
-        let status = self.cairn(&["--json", "status"]).ok().json();
-        let rows = status["channels"].as_array().expect("channels");
-        let row = rows.iter().find(|row| row["name"] == name);
-        row.expect("the channel shows something").clone()
-    }
-}
+use crate::harness::{Cut, Hosted, Proxy};
 
 #[test]
 fn blue_and_green() {
-    let world = World::new();
+    let world = Hosted::new();
     let first = world.release("1.0.0", "blue");
     world
         .cairn(&["switch", "prod", "green"])
@@ -108,7 +72,7 @@ fn blue_and_green() {
 /// Which slot is live follows from the digest that the live channel shows, however it came there.
 #[test]
 fn a_slot_is_live_again_when_a_rollback_goes_back_to_what_it_shows() {
-    let world = World::new();
+    let world = Hosted::new();
     world.release("1.0.0", "blue");
     world.cairn(&["switch", "prod", "blue"]).ok();
     world.release("2.0.0", "green");
@@ -131,7 +95,7 @@ fn a_slot_is_live_again_when_a_rollback_goes_back_to_what_it_shows() {
 
 #[test]
 fn a_pipeline_that_releases_onto_a_held_channel_is_told_and_moves_nothing() {
-    let world = World::new();
+    let world = Hosted::new();
     let first = world.release("1.0.0", "prod");
     world.release("2.0.0", "prod");
     world
@@ -161,7 +125,7 @@ fn a_pipeline_that_releases_onto_a_held_channel_is_told_and_moves_nothing() {
 
 #[test]
 fn a_rollback_repeated_after_a_time_out_goes_one_step_and_not_two() {
-    let world = World::new();
+    let world = Hosted::new();
     let proxy = Proxy::start(world.server.host());
     world.release("1.0.0", "prod");
     let second = world.release("2.0.0", "prod");
@@ -204,7 +168,7 @@ fn a_rollback_repeated_after_a_time_out_goes_one_step_and_not_two() {
 
 #[test]
 fn a_version_that_was_yanked_is_no_target_and_no_way_back() {
-    let world = World::new();
+    let world = Hosted::new();
     let first = world.release("1.0.0", "prod");
     world.release("2.0.0", "prod");
     world.release("3.0.0", "prod");

@@ -8,6 +8,17 @@ use rustix::process::Signal;
 use super::peer::Peer;
 use crate::harness::{LIMIT, Output, Project, Sandbox, Server};
 
+/// A server with the certificate and the key of its project.
+const SERVE: [&str; 7] = [
+    "serve",
+    "--listen",
+    "127.0.0.1:0",
+    "--tls-cert",
+    "cert.pem",
+    "--tls-key",
+    "key.pem",
+];
+
 /// Writes a certificate for loopback that signs itself, and its key, and gives the directory in which skopeo finds
 /// it.
 pub(super) fn certificate(openssl: &Peer<'_>, sandbox: &Sandbox, name: &str) -> PathBuf {
@@ -59,16 +70,7 @@ fn skopeo_checks_the_certificate_and_sees_a_new_one_without_a_restart() {
         return;
     };
     let first = certificate(&openssl, &sandbox, "first");
-    let options = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--tls-cert",
-        "cert.pem",
-        "--tls-key",
-        "key.pem",
-    ];
-    let server = Server::start(sandbox.command(options));
+    let server = Server::start(sandbox.command(SERVE));
     // What is not there is said over a connection that was believed; another certificate is not.
     let is_believed = |output: &Output| output.stderr.contains("404 (Not Found)");
     assert!(is_believed(&list(&skopeo, &server, &first)));
@@ -119,16 +121,7 @@ fn h2_cairn_believes_the_certificate_that_was_named_and_no_other() {
     };
     own_authority(&openssl, &far.project());
     own_authority(&openssl, &other.project());
-    let options = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--tls-cert",
-        "cert.pem",
-        "--tls-key",
-        "key.pem",
-    ];
-    let server = Server::start(far.command(options));
+    let server = Server::start(far.command(SERVE));
     let repository = server.repository("team/hello");
     sandbox.write_project(&Project::new().repository(&repository), "1");
     let named = |sandbox: &Sandbox| sandbox.project().join("cert.pem").display().to_string();
