@@ -596,7 +596,7 @@ fn a_rule_that_nobody_can_meet_is_told_when_it_is_made_and_nothing_waits_for_it(
     let project = Project::new().with(&format!("\n[ledger.channels.prod]\n{human}\n"));
     sandbox.write("cairn.toml", project.spec());
     let nobody = "its rules want 1 signature of the group human, and no key of the ledger is in it";
-    let hint = "cairn key add KEY.pub --group human --role \"promote on prod\" lists one";
+    let hint = "cairn key add KEY.pub --group human puts a listed key into it";
     for typed in [&["--apply", "--dry-run"][..], &["--apply"], &[]] {
         let typed = [&["ledger", "rules"], typed].concat();
         sandbox.cairn(typed).ok().says(nobody).says(hint);

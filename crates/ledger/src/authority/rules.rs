@@ -108,7 +108,7 @@ impl Unmet {
     pub fn hint(&self) -> String {
         let Self { channel, group, .. } = self;
         format!(
-            "cairn key add KEY.pub --group {group} --role \"promote on {channel}\" lists one; or take the rule out of the spec, then cairn ledger rules --apply"
+            "cairn key add KEY.pub --group {group} puts a listed key into it (a new one needs --role too, such as \"promote on {channel}\"); or take the rule out of the spec, then cairn ledger rules --apply"
         )
     }
 }
