@@ -14,6 +14,7 @@ use cairn_ledger::{
 use cairn_ledger::{Signer, Source, TrustPolicy};
 use cairn_oci::{Digest, Reference};
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -305,6 +306,11 @@ impl OpenLedger {
             "ledger",
             format!("{entries}; head of {} UTC ({mode})", minute(head.at)),
         );
+        if let Some(ahead) = ahead(head.at, cairn.environment.now()) {
+            cairn.terminal.warn(format!(
+                "that is {ahead} from now: a clock is wrong, here or where it was written, and how old the head is cannot be told"
+            ));
+        }
         if self.opened.how_trusted() == HowTrusted::FirstSeen {
             cairn.terminal.warn(format!(
                 "this is the first time that you see the ledger {} of {}; it is remembered from now on. To be sure, pin it: [ledger] trust = \"{0}\"",
@@ -473,6 +479,16 @@ impl HeadDocument {
 #[must_use]
 pub fn mode_text(mode: &cairn_ledger::Mode) -> String {
     format!("{mode:?}").to_lowercase()
+}
+
+/// By how many seconds clocks that the network sets may differ.
+const SKEW: i64 = 300;
+
+/// How far ahead of `now` the time `at` is, if no skew of clocks explains it.
+#[must_use]
+pub fn ahead(at: Timestamp, now: Timestamp) -> Option<String> {
+    let seconds = at.as_second() - now.as_second();
+    (seconds > SKEW).then(|| ago(seconds))
 }
 
 /// How many entries were read, and how many of them were verified now.
@@ -652,5 +668,20 @@ pub fn tell_nothing_changed(terminal: &Terminal, moves: &[String], after: &str) 
             "{}; nothing that runs was changed{after}",
             moves.join(", ")
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_from_the_future_is_told_and_a_small_skew_is_not() {
+        let now: Timestamp = "2026-11-22T00:32:00Z".parse().unwrap();
+        let at = |text: &str| ahead(text.parse().unwrap(), now);
+        assert_eq!(at("2026-11-21T00:32:00Z"), None);
+        assert_eq!(at("2026-11-22T00:37:00Z"), None);
+        assert_eq!(at("2026-11-22T00:37:01Z").as_deref(), Some("5 min"));
+        assert_eq!(at("2026-11-23T00:32:00Z").as_deref(), Some("24 h"));
     }
 }

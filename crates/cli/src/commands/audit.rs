@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::ledgers::{HeadDocument, LedgerOptions, OpenLedger};
+use crate::ledgers::{HeadDocument, LedgerOptions, OpenLedger, ahead};
 use crate::program::Cairn;
 use crate::terminal::{ago, counted, minute};
 
@@ -91,8 +91,12 @@ impl Audit {
             ),
         )?;
         if let Some(head) = open.opened.head() {
-            let age = cairn.environment.now().as_second() - head.at.as_second();
-            let at = format!("of {} UTC, {} old; {}", minute(head.at), ago(age), trust(open));
+            let now = cairn.environment.now();
+            let age = match ahead(head.at, now) {
+                Some(ahead) => format!("{ahead} from now"),
+                None => format!("{} old", ago(now.as_second() - head.at.as_second())),
+            };
+            let at = format!("of {} UTC, {age}; {}", minute(head.at), trust(open));
             line("head", at)?;
         }
         line(
