@@ -61,12 +61,37 @@ fn the_local_store_keeps_a_copy_that_is_read_only() {
     let copied = sandbox.cairn(["copy", "--ledger", &from, "backup/hello"]).ok();
     copied.says("has a copy").prints("backup/hello");
     on(&sandbox, "backup/hello", &["audit"]).ok();
-    for deed in [&["rollback", "prod"], &["yank", "1.0.0"], &["record", "prod"]] {
-        on(&sandbox, "backup/hello", deed).exits(1).says("is a copy");
-        // Dry, they say the same.
-        let dry = [deed[0], deed[1], "--dry-run"];
-        on(&sandbox, "backup/hello", &dry).exits(1).says("is a copy");
+    let added = Sandbox::new();
+    added.cairn(["key", "new"]).ok();
+    let public = added.cairn(["key", "--pem"]).ok().stdout;
+    let status = on(&sandbox, "backup/hello", &["--json", "status"]).ok().json();
+    let image = format!(
+        "backup/hello@{}",
+        status["channels"][0]["digest"].as_str().expect("a digest")
+    );
+    let deeds: [&[&str]; 13] = [
+        &["rollback", "prod"],
+        &["resume", "prod"],
+        &["promote", "1.0.0", "prod"],
+        &["yank", "1.0.0"],
+        &["record", "prod"],
+        &["repair", "--forward", "prod"],
+        &["prune", "--keep", "1"],
+        &["adopt", "--tags", "*"],
+        &["ledger", "rules", "--apply"],
+        &["key", "add", &public, "--name", "ada", "--role", "everything"],
+        &["key", "threshold", "1"],
+        &["release", "3.0.0", "--image", &image],
+        &["release", "3.0.0"],
+    ];
+    for deed in deeds {
+        // By way of trial they say the same.
+        for dry in [&[][..], &["--dry-run"]] {
+            let deed = [deed, dry].concat();
+            on(&sandbox, "backup/hello", &deed).exits(1).says("is a copy");
+        }
     }
+    on(&sandbox, "backup/hello", &["approve"]).ok();
 }
 
 /// What waits for signatures goes along, and can be signed where the copy is at home.

@@ -128,6 +128,17 @@ impl LedgerOptions {
         Ok(open)
     }
 
+    /// The same, where entries may be added to it: not to a copy, also not by way of trial.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require_here`], and if it is a copy.
+    pub async fn require_home(&self, cairn: &Cairn) -> Result<OpenLedger, Failure> {
+        let open = self.require_here(cairn).await?;
+        open.check_home()?;
+        Ok(open)
+    }
+
     /// The project here. Where the repository is named, a broken spec must not stand in the way: not at three in the morning.
     ///
     /// # Errors
@@ -261,6 +272,18 @@ impl OpenLedger {
             Ok(())
         } else {
             Err(self.absent())
+        }
+    }
+
+    /// Fails if the ledger is a copy, to which nothing is added.
+    ///
+    /// # Errors
+    ///
+    /// Where it is at home.
+    pub fn check_home(&self) -> Result<(), Failure> {
+        match self.opened.state() {
+            Some(state) => Ok(self.ledger.check_home(state)?),
+            None => Ok(()),
         }
     }
 

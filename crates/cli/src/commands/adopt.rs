@@ -133,6 +133,7 @@ impl Adopt {
             ));
         }
         let mut open = self.ledger.open_here(cairn).await?;
+        open.check_home()?;
         let found = self.find(&**open.ledger.images()).await?;
         for (tag, why) in &found.skipped {
             cairn.terminal.step("skipped", format!("{tag}: {why}"));

@@ -73,6 +73,7 @@ impl Approve {
         let Some(name) = &self.name else {
             return list(cairn, &open).await;
         };
+        open.check_home()?;
         let waiting = open.ledger.find_waiting(&open.opened, name).await?;
         tell(cairn, &open, &waiting);
         if self.withdraw {

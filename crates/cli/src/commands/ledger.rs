@@ -158,6 +158,7 @@ impl Rules {
             )
             .with_hint("go to the spec with -C DIR".to_owned())
         })?;
+        open.check_home()?;
         rules::tell_unmet(cairn, &proposed, &state.authority);
         if self.entry.dry_run {
             cairn.terminal.say("would write these rules into the ledger");

@@ -102,7 +102,7 @@ impl AppendOptions {
     ///
     /// When there is no ledger or no key.
     pub async fn ready(&self, cairn: &Cairn, glass: GlassOption) -> Result<Ready, Failure> {
-        let open = self.ledger.require_here(cairn).await?;
+        let open = self.ledger.require_home(cairn).await?;
         let key = signing::require_for(cairn, &open, glass)?;
         Ok(Ready { open, key, glass })
     }

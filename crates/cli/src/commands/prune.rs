@@ -69,7 +69,7 @@ struct LeftDocument {
 impl Prune {
     /// Writes which images are no longer kept, and deletes what there is of them.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.ledger.require_here(cairn).await?;
+        let open = self.ledger.require_home(cairn).await?;
         let now = cairn.environment.now();
         let retention = Retention {
             keep: self.keep,

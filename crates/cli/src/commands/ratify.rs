@@ -28,7 +28,7 @@ pub struct Ratify {
 impl Ratify {
     /// Accepts it.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.ledger.require_here(cairn).await?;
+        let open = self.ledger.require_home(cairn).await?;
         let name = self.entry_of(&open)?;
         let key = signing::require(cairn, &open)?;
         let context = self.entry.context(cairn, &key, None)?;

@@ -66,6 +66,8 @@ impl Release {
         let mut project = Project::find(cairn)?;
         let options = self.options(project.as_ref())?;
         let mut open = options.open(cairn, project.as_ref()).await?;
+        // Known before anything is built.
+        open.check_home()?;
         if self.entry.dry_run {
             return self.rehearse(cairn, project.as_mut(), &open).await;
         }

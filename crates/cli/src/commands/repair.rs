@@ -42,7 +42,7 @@ struct Document {
 impl Repair {
     /// Puts the tag back.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.ledger.require_here(cairn).await?;
+        let open = self.ledger.require_home(cairn).await?;
         let (found, now, changed) = if self.dry_run {
             let found = open.ledger.found_at(&self.channel).await?;
             let shown = open

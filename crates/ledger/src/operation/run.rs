@@ -479,8 +479,13 @@ impl Ledger {
         })
     }
 
-    /// A ledger that was copied elsewhere is read there, and appended to only at its home.
-    pub(super) fn check_home(&self, state: &State) -> Result<(), OperationError> {
+    /// Whether entries may be added to the ledger here: one that was copied elsewhere is read there, and appended to only at its
+    /// home.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::Copy`].
+    pub fn check_home(&self, state: &State) -> Result<(), OperationError> {
         let here = self.home.label();
         if is_at_home(state, &here) {
             return Ok(());

@@ -103,7 +103,7 @@ fn until(text: &str) -> Result<Timestamp, String> {
 impl Add {
     /// Lists the key.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.options.ledger.require_here(cairn).await?;
+        let open = self.options.ledger.require_home(cairn).await?;
         let key = signing::public_key(cairn, &self.key)?;
         let mut changes = Vec::new();
         changes.push(match self.recovery {
@@ -150,7 +150,7 @@ impl Add {
 impl Remove {
     /// Takes the key out.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.options.ledger.require_here(cairn).await?;
+        let open = self.options.ledger.require_home(cairn).await?;
         let mut changes = Vec::new();
         if let Some(name) = &self.key {
             changes.push(KeyChange::Remove(find(authority(&open)?, name)?));
@@ -166,7 +166,7 @@ impl Remove {
 impl Threshold {
     /// Changes it.
     pub async fn run(&self, cairn: &Cairn) -> Result<(), Failure> {
-        let open = self.options.ledger.require_here(cairn).await?;
+        let open = self.options.ledger.require_home(cairn).await?;
         let changes = [KeyChange::Threshold(self.threshold)];
         self.options.change(cairn, &open, &changes).await
     }
