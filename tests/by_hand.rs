@@ -109,6 +109,11 @@ fn what_the_ledger_never_knew_stops_every_move_until_somebody_says_which_way() {
     let world = World::new();
     let hotfix = world.stranger();
     world.by_hand(&hotfix, "prod");
+    let prod = world.server.repository("team/hello:prod");
+    let which = world.sandbox.cairn(["which", &prod]).exits(1);
+    which.says("somebody moved the tag by hand: cairn status says");
+    let audit = world.cairn(&["audit"]).exits(4);
+    audit.prints("cairn record prod accepts it, cairn repair prod --forward puts it back");
     for move_ in [&["promote", "1.0.0", "prod"][..], &["rollback", "prod"]] {
         world
             .cairn(move_)

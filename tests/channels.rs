@@ -198,6 +198,9 @@ fn a_version_that_was_yanked_is_no_target_and_no_way_back() {
         .cairn(&["yank", "3.0.0"])
         .ok()
         .says("prod shows 3.0.0 and goes on doing so: cairn rollback prod leaves it");
+    world.cairn(&["status"]).ok().prints("YANKED");
+    assert_eq!(world.channel("prod")["yanked"], true);
     assert_eq!(world.cairn(&["rollback", "prod"]).ok().digest(), first);
+    assert_eq!(world.channel("prod")["yanked"], false);
     world.cairn(&["audit"]).ok();
 }
