@@ -59,6 +59,8 @@ type Entry<'a> = Cow<'a, [u8]>;
 struct Projection<'a> {
     /// In the order of their names.
     tags: Vec<ShownTag<'a>>,
+    /// The digests of the tags, sorted.
+    tagged: Vec<Digest>,
     subjects: Vec<ShownSubject<'a>>,
 }
 
@@ -104,22 +106,25 @@ impl<'a> Projection<'a> {
                 referrers,
             });
         }
-        Ok(Self { tags, subjects })
-    }
-
-    /// The digests of the tags, sorted.
-    fn tagged(&self) -> Vec<Digest> {
-        let mut tagged: Vec<Digest> = self.tags.iter().map(|tag| tag.digest).collect();
+        let mut tagged: Vec<Digest> = tags.iter().map(|tag| tag.digest).collect();
         tagged.sort_unstable();
         tagged.dedup();
-        tagged
+        Ok(Self {
+            tags,
+            tagged,
+            subjects,
+        })
+    }
+
+    /// Whether a tag shows it.
+    fn is_tagged(&self, digest: &Digest) -> bool {
+        self.tagged.binary_search(digest).is_ok()
     }
 
     /// The referrers that have an entry of their own, by digest: those without a tag.
     fn untagged(&self) -> Vec<(Digest, &Entry<'a>)> {
-        let tagged = self.tagged();
         let all = self.subjects.iter().flat_map(|subject| &subject.referrers);
-        let untagged = all.filter(|(digest, _)| tagged.binary_search(digest).is_err());
+        let untagged = all.filter(|(digest, _)| !self.is_tagged(digest));
         let mut untagged: Vec<_> = untagged.map(|(digest, entry)| (*digest, entry)).collect();
         untagged.sort_by_key(|(digest, _)| *digest);
         untagged

@@ -274,13 +274,15 @@ fn write(projection: &Projection<'_>, index: &Digest, made: &Identity) -> String
             tag.tag
         ));
     }
-    let tagged = projection.tagged();
     for subject in &projection.subjects {
         let identity = settled(subject.directory.as_ref(), made);
         line(format_args!("s {identity} {}", subject.subject.hex()));
         for (digest, entry) in &subject.referrers {
-            let is_tagged = tagged.binary_search(digest).is_ok();
-            let length = if is_tagged { 0 } else { entry.len() };
+            let length = if projection.is_tagged(digest) {
+                0
+            } else {
+                entry.len()
+            };
             line(format_args!("r {length} {}", digest.hex()));
         }
     }
