@@ -1,6 +1,6 @@
 //! Refusals, as somebody meets them who was woken up: each says what to type next, and that can be typed.
 
-use crate::harness::{Project, Sandbox, run, tag_by_hand};
+use crate::harness::{Project, Sandbox, Server, run, tag_by_hand};
 
 #[test]
 fn a_dry_run_is_refused_where_the_move_itself_would_be() {
@@ -115,14 +115,10 @@ fn a_dry_run_of_a_release_says_of_the_tag_what_the_release_says() {
     }
 }
 
-#[test]
-fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere() {
-    let (day, night, store) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
-    let server = store.serve();
-    let (images, ledger) = (
-        server.repository("team/hello"),
-        server.repository("team/hello-ledger"),
-    );
+/// `day` has released 1 and 2 to prod, with the ledger in a repository of its own; `night` has the key and no spec. Gives the
+/// repositories of the images and of the ledger.
+fn ledger_elsewhere(server: &Server, day: &Sandbox, night: &Sandbox) -> [String; 2] {
+    let [images, ledger] = ["team/hello", "team/hello-ledger"].map(|name| server.repository(name));
     let elsewhere = format!("\n[ledger]\nrepository = \"{ledger}\"\n");
     day.write_project(&Project::new().repository(&images).with(&elsewhere), "1");
     for version in ["1", "2"] {
@@ -131,6 +127,14 @@ fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere
     }
     std::fs::create_dir_all(night.key().parent().unwrap()).unwrap();
     std::fs::copy(day.key(), night.key()).unwrap();
+    [images, ledger]
+}
+
+#[test]
+fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere() {
+    let (day, night, store) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
+    let server = store.serve();
+    let [images, ledger] = ledger_elsewhere(&server, &day, &night);
     night
         .cairn(["status", "--repository", &images])
         .fails(1)
@@ -155,18 +159,7 @@ fn without_a_checkout_the_next_command_is_told_whole_also_for_a_ledger_elsewhere
 fn a_repository_that_has_only_the_ledger_is_no_place_where_images_are_missing() {
     let (day, night, store) = (Sandbox::new(), Sandbox::new(), Sandbox::new());
     let server = store.serve();
-    let (images, ledger) = (
-        server.repository("team/hello"),
-        server.repository("team/hello-ledger"),
-    );
-    let elsewhere = format!("\n[ledger]\nrepository = \"{ledger}\"\n");
-    day.write_project(&Project::new().repository(&images).with(&elsewhere), "1");
-    for version in ["1", "2"] {
-        day.write_app(version);
-        day.cairn(["release", version, "--channel", "prod"]).ok();
-    }
-    std::fs::create_dir_all(night.key().parent().unwrap()).unwrap();
-    std::fs::copy(day.key(), night.key()).unwrap();
+    let [images, ledger] = ledger_elsewhere(&server, &day, &night);
     let named = format!("--repository IMAGES --ledger-repository {ledger}");
     let status = night.cairn(["status", "--repository", &ledger]).ok();
     for wrong in ["TAG DIFFERS", "MISSING BLOBS", "cairn repair"] {
