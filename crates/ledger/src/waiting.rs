@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use cairn_oci::text::counted;
 use cairn_oci::{Descriptor, Digest, Document, Manifest, Tag, json, media_type};
 use cairn_store::{Condition, Page, RawManifest, RepositoryError, Target};
 use jiff::Timestamp;
@@ -93,10 +94,7 @@ impl Missing {
     /// What is missing, in words: `1 signature of the group human for prod`.
     #[must_use]
     pub fn text(&self) -> String {
-        let signatures = |count: u32| match count {
-            1 => "1 signature".to_owned(),
-            count => format!("{count} signatures"),
-        };
+        let signatures = |count: u32| counted(count.into(), "signature", "signatures");
         match self {
             Self::Group(Lack {
                 channel,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use cairn_oci::text::counted;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -91,10 +92,7 @@ impl Unmet {
             needs,
             has,
         } = self;
-        let wants = match needs {
-            1 => "1 signature".to_owned(),
-            needs => format!("{needs} signatures"),
-        };
+        let wants = counted((*needs).into(), "signature", "signatures");
         let has = match has {
             0 => "no key of the ledger is in it".to_owned(),
             1 => "only 1 key of the ledger is in it".to_owned(),
@@ -168,9 +166,7 @@ impl Rules {
         };
         requires.into_iter().flatten().filter_map(lack).collect()
     }
-}
 
-impl Rules {
     /// What the rules want and nobody can give at `at`: forward moves of these channels would wait for ever.
     #[must_use]
     pub fn unmet(&self, authority: &Authority, at: Timestamp) -> Vec<Unmet> {
